@@ -1,0 +1,40 @@
+// Package access knows who owns what and who may do what: merchants, their
+// streams and settings, API secrets and report tokens, and the one place where
+// authorisation is decided.
+package access
+
+import "time"
+
+// Merchant is the tenant: it owns streams, settings and report access.
+type Merchant struct {
+	ID        string    `json:"merchant_id"`
+	Version   uint64    `json:"version"` // for optimistic updates
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+	Settings  Settings  `json:"settings"`
+	// Generation grows by one whenever a setting changes that alters numbers:
+	// summaries of older generations are not read any more.
+	Generation   uint32   `json:"generation"`
+	Streams      []Stream `json:"streams"`
+	ReportTokens []Hash   `json:"report_tokens"`
+}
+
+// Settings shape a merchant's numbers; changing one is retroactive.
+type Settings struct {
+	TimeZone  string   `json:"time_zone"`  // IANA name
+	Currency  string   `json:"currency"`   // ISO 4217
+	BotFilter bool     `json:"bot_filter"` // leave bots out of reports
+	KeyEvents []string `json:"key_events"` // event names that count as key events
+	KeepIP    bool     `json:"keep_ip"`    // keep whole addresses (the merchant asked)
+}
+
+// Stream is one source of a merchant's events.
+type Stream struct {
+	MeasurementID string `json:"measurement_id"` // "G-…"
+	Name          string `json:"name"`
+	APISecrets    []Hash `json:"api_secrets"`
+	Disabled      bool   `json:"disabled"`
+}
+
+// Hash is the SHA-256 of a random token, hex. The token itself is shown once.
+type Hash string

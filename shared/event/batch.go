@@ -1,0 +1,83 @@
+package event
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The CloudEvents types that travel over the Brokers, and the extensions that
+// the Triggers filter by. eventing/README.md is the catalogue.
+const (
+	TypeEvent              = "footfall.event.v1"                 // a tracking event, from outside
+	TypeBatchAccepted      = "footfall.batch.accepted.v1"        // a batch, data is an Avro container
+	TypePing               = "dev.knative.sources.ping"          // what every PingSource sends; extension "tick" says which
+	TypeSummaryShard       = "footfall.summary.shard.v1"         // one shard of a summary run
+	TypeReprocessRequested = "footfall.reprocess.requested.v1"   // an operator asks for history anew
+	ExtensionTick          = "tick"                              // summary | journal | archive
+	ContentTypeBatch       = "application/vnd.apache.avro+batch" // of a batch's data
+)
+
+// Limits of a batch. The Broker's topic takes messages of 1 MiB; the budget
+// below leaves room for headers and for other clients' framing.
+const (
+	MaxBatchBytes  = 700 << 10 // container, compressed
+	MaxBatchEvents = 5000
+	MaxBatchRaw    = 4 << 20 // block before compression
+)
+
+// BatchID names a batch: a UUIDv7, so that ids sort by time of creation.
+type BatchID [16]byte
+
+// NewBatchID makes the id of a batch opened now.
+func NewBatchID() (BatchID, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return BatchID{}, fmt.Errorf("cannot make a batch id: %w", err)
+	}
+	return BatchID(id), nil
+}
+
+// String is the id as 32 hex digits.
+func (id BatchID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseBatchID reads what String wrote.
+func ParseBatchID(s string) (BatchID, error) {
+	var id BatchID
+	if len(s) != 32 {
+		return id, fmt.Errorf("cannot parse batch id %q: expected 32 hex digits", s)
+	}
+	if _, err := hex.Decode(id[:], []byte(s)); err != nil {
+		return id, fmt.Errorf("cannot parse batch id %q: %w", s, err)
+	}
+	return id, nil
+}
+
+// Batch is the unit of transport: events accepted together by one ingest
+// instance. An event is named for ever by its batch and its place in Events.
+type Batch struct {
+	ID         BatchID
+	ReceivedAt time.Time // when the batch was opened: the hour of arrival
+	Instance   string    // which ingest instance
+	Events     []Event
+	Refused    []Refused // what the door turned away, for the merchant to see; never accepted
+}
+
+// Refused is an event that ingest answered with an error.
+type Refused struct {
+	Stream string // as claimed; may be empty
+	ID     string
+	Field  string
+	Reason string // a fault reason, such as "invalid"
+	Detail string // what was expected
+	Data   []byte // the event as it came, at most 4 KiB, addresses removed
+}
+
+// StreamHour counts a batch's events of one stream in one UTC hour.
+type StreamHour struct {
+	Stream string
+	Hour   Hour
+	Events int64
+}

@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/footfall/footfall/shared/event"
+)
+
+// Stage is a set of things that have happened to a batch.
+type Stage uint8
+
+const (
+	StagePublished Stage = 1 << iota // it is in the Broker's topic
+	StageArchived                    // it is in a complete file of the archive
+	StageProcessed                   // its processed documents are written
+
+	AllStages = StagePublished | StageArchived | StageProcessed
+)
+
+// JournalRow is the record of one batch.
+type JournalRow struct {
+	Batch        event.BatchID
+	ReceivedAt   time.Time
+	PartitionKey string
+	Counts       []event.StreamHour // what the batch holds, for the ledger
+	Stages       Stage
+	Payload      []byte // the Avro container; absent in lists, and once archived and processed
+}
+
+// LedgerCount is what the journal knows of one stream's hour.
+type LedgerCount struct {
+	Stream   string
+	Hour     event.Hour
+	Accepted int64 // events of all batches
+	Pending  int64 // of these, in batches not yet processed
+}
+
+// Journal records every batch before its senders get their answer, and closes
+// the gaps that a Broker leaves.
+type Journal interface {
+	// Append records batches durably in one write. A batch that is already
+	// there is left as it is: appending twice changes nothing.
+	Append(ctx context.Context, rows []JournalRow) error
+	// Mark adds a stage to batches. A batch that is not there (the journal
+	// was away when it was accepted) is recorded from the given row, without
+	// a payload. When a row is both archived and processed its payload is
+	// dropped. A mark may be lost in a crash: stages repeat idempotently.
+	Mark(ctx context.Context, stage Stage, rows []JournalRow) error
+	// Payload returns a batch's container. NotFound where it is gone.
+	Payload(ctx context.Context, id event.BatchID) ([]byte, error)
+	// Unfinished lists rows that lack any of the given stages and were
+	// received before the given time, oldest first, without payloads.
+	Unfinished(ctx context.Context, lacks Stage, before time.Time, limit int) ([]JournalRow, error)
+	// Watermark is the arrival of the oldest batch that is not processed, or
+	// now where there is none: every event accepted before it is counted.
+	Watermark(ctx context.Context, now time.Time) (time.Time, error)
+	// Counts sums, for streams and hours in [from, to), what was accepted and
+	// what is pending, independent of processed data. Ordered by stream, hour.
+	Counts(ctx context.Context, streams []string, from, to event.Hour) ([]LedgerCount, error)
+	// Sweep removes rows of finished batches received before a time; the
+	// sums that Counts returns stay. It returns how many rows went.
+	Sweep(ctx context.Context, before time.Time) (int, error)
+}

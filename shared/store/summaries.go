@@ -1,0 +1,43 @@
+package store
+
+import "context"
+
+// Grain is the length of a summary's window.
+type Grain byte
+
+const (
+	GrainHour  Grain = 'h' // an hour of the merchant's clock
+	GrainDay   Grain = 'd' // a day of the merchant's calendar
+	GrainQuery Grain = 'q' // a precomputed answer
+)
+
+// SummaryKey names a summary. A change of settings starts a new generation, a
+// published reprocess a new revision; what stood under the old is not read.
+type SummaryKey struct {
+	Merchant   string
+	Generation uint32
+	Revision   Revision
+	Grain      Grain
+	Start      int64 // first instant of the window, seconds since the Unix epoch; of GrainQuery: a hash of the question
+}
+
+// SummaryEntry is a summary with its encoded record.
+type SummaryEntry struct {
+	Key  SummaryKey
+	Data []byte
+}
+
+// Summaries holds the summaries, as a cache does: it may be emptied at any
+// time and is rebuilt from processed data. A write may be lost in a crash of
+// the store as long as dirty marks are taken off only after it was durable.
+type Summaries interface {
+	// Get returns the records in the order of keys, nil where there is none.
+	Get(ctx context.Context, keys []SummaryKey) ([][]byte, error)
+	// Put writes records; later ones win.
+	Put(ctx context.Context, entries []SummaryEntry) error
+	// Delete removes records; a missing one is no error.
+	Delete(ctx context.Context, keys []SummaryKey) error
+	// DropBefore removes all of a merchant's records of generations before
+	// the given one, and of no other merchant.
+	DropBefore(ctx context.Context, merchant string, generation uint32) error
+}

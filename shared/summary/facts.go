@@ -1,0 +1,140 @@
+package summary
+
+import (
+	"time"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// The rules of sessions and duplicates. Each looks at most Reach from the hour
+// of an event, so that an hour can be worked out from its neighbourhood alone
+// and the answer is the same whatever range is worked out at once.
+const (
+	// Inactivity ends a session that the client has not named itself: an
+	// event that comes this long after the last one begins a new session.
+	Inactivity = 30 * time.Minute
+	// NamedInactivity is the same for a session id that the client gave.
+	NamedInactivity = 24 * time.Hour
+	// EngagedAfter makes a session an engaged one, as two views or a key
+	// event do.
+	EngagedAfter = 10 * time.Second
+	// Reach is how many hours before and after an hour its events depend on:
+	// a session is followed, and a duplicate id remembered, this far.
+	Reach event.Hour = 24
+)
+
+// Window is a span of time, from its first instant to before its end, in ms
+// since the Unix epoch.
+type Window struct{ From, To int64 }
+
+// Facts are a merchant's events of a window with all that counting needs to
+// know of each. Slices have one element per row of Frame. Rows outside the
+// window (its Reach) are there for sessions only and are not in Rows.
+type Facts struct {
+	Frame *processed.Frame
+	Rows  []uint32 // rows that count: in the window, no duplicate, not filtered out; by time
+
+	// Attribution is the row whose source, medium, campaign and landing page
+	// are those of the row's session: the session's first row that names a
+	// source, else its first.
+	Attribution []uint32
+	Landing     []uint32 // the session's first row
+	// Session facts stand on the row that begins a session, and are zero on
+	// all others: a session counts once, where it began.
+	Begins        []bool
+	EngagedBegin  []bool
+	SessionMillis []int64 // from first to last event
+	SessionViews  []int32
+	NewUser       []bool // on the first row ever of a user
+	Purchase      []bool // a transaction's first row
+	KeyEvent      []bool
+	Duplicates    int64 // rows in the window dropped because their id was counted before
+	Filtered      int64 // rows in the window left out by the merchant's bot filter
+}
+
+// Counter names one number that adds up.
+type Counter uint8
+
+// The counters of a record and of each row of its tables.
+const (
+	Events Counter = iota
+	Views
+	Sessions
+	EngagedSessions
+	SessionMillis
+	EngagementMillis
+	NewUsers
+	KeyEvents
+	Transactions
+	RevenueMicros // purchases, in the merchant's currency
+	ValueMicros   // of all events, in the merchant's currency
+	Unconverted   // events whose money is in another currency and is in no sum
+	ItemQuantity  // items of purchases (in the item table: of that item)
+	ItemRevenue   // micro-units
+	ItemViews     // view_item
+	ItemAddToCarts
+	NumCounters
+)
+
+// Counters are sums.
+type Counters [NumCounters]int64
+
+// Add adds o to c.
+func (c *Counters) Add(o *Counters) {
+	for i := range c {
+		c[i] += o[i]
+	}
+}
+
+// Dimension names what a group is made by. Scope is part of the meaning: a
+// session dimension takes its value from the session's Attribution or Landing
+// row.
+type Dimension uint8
+
+// The dimensions by which facts can be grouped. DimTime ones come from the
+// row's instant on the merchant's clock.
+const (
+	DimEventName Dimension = iota
+	DimStream
+	DimHostname
+	DimPagePath
+	DimPagePathQuery // path with its query string
+	DimPageTitle
+	DimPageReferrer
+	DimLandingPage
+	DimSessionSource
+	DimSessionMedium
+	DimSessionCampaign
+	DimSessionSourceMedium // "google / organic"
+	DimSource              // the event's own
+	DimMedium
+	DimCampaign
+	DimCountry
+	DimRegion
+	DimCity
+	DimLanguage
+	DimDeviceCategory
+	DimBrowser
+	DimBrowserVersion
+	DimOS
+	DimOSVersion
+	DimScreen
+	DimCurrency
+	DimTransactionID
+	DimNewVsReturning
+	DimItemID // item dimensions group items, not events
+	DimItemName
+	DimItemBrand
+	DimItemVariant
+	DimItemCategory
+	DimYear      // "2026"
+	DimMonth     // "11"
+	DimYearMonth // "202611"
+	DimISOWeek   // "47"
+	DimDate      // "20261123"
+	DimDateHour  // "2026112318"
+	DimHour      // "18"
+	DimDayOfWeek // "0" is Sunday
+	NumDimensions
+)
