@@ -1,0 +1,57 @@
+# Footfall. `make` or `make help` lists the targets.
+SHELL      := bash
+GO         ?= go
+BIN        := bin
+GOLANGCI   := $(BIN)/golangci-lint-v2.15.0
+export FOOTFALL_DATA ?= $(CURDIR)/data
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/footfall
+	$(GO) build -o $(BIN)/footfall ./infra/local/cmd
+
+run: build ## build and start Footfall on this machine, in the foreground (data in ./data)
+	@exec $(BIN)/footfall run
+
+demo: build ## send a sample site's traffic through the running Footfall and print its reports
+	@$(BIN)/footfall demo
+
+test: ## all tests that need nothing but Go
+	$(GO) vet ./...
+	$(GO) test ./...
+
+scenarios: ## the scenario suite against a running system: make scenarios TARGET=http://… ADMIN_TOKEN=…
+	$(GO) test ./infra/local/scenario -count=1 -v -args -target "$(TARGET)" -admin-token "$(ADMIN_TOKEN)"
+
+conformance: ## the wiring through Knative's own types and filters (compiles for minutes)
+	cd eventing/conformance && $(GO) test ./...
+
+bench: build ## the budget table of this machine, from real runs of the real binary
+	$(GO) run ./infra/loadtest/bench
+
+bench-quick: build ## the same in half a minute
+	$(GO) run ./infra/loadtest/bench -quick
+
+lint: $(GOLANGCI) ## static checks and import rules
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@mkdir -p $(BIN)/tools && cd $(BIN)/tools && \
+	  printf 'module tools\n\ngo 1.26.0\n' > go.mod && \
+	  $(GO) get github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 && \
+	  $(GO) build -o ../golangci-lint-v2.15.0 github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+fuzz: ## run every fuzz target for FUZZTIME (5s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test $$pkg -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),5s); done; done
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+clean: ## remove what was built; data stays
+	rm -rf $(BIN)
