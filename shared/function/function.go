@@ -1,0 +1,93 @@
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+)
+
+// Clock tells the time. The pure middle takes instants; what stands around it
+// takes a Clock, so that tests and scenarios set the time.
+type Clock func() time.Time
+
+// SystemClock is the machine's clock.
+func SystemClock() Clock { return time.Now }
+
+// EventHandler takes one CloudEvent from a Broker. nil means that the event's
+// effect is durable and it need not come again; the kind of a *fault.Error
+// says whether another delivery would help. Events arrive more than once and
+// in any order. The context carries the deadline of the delivery.
+type EventHandler func(ctx context.Context, e cloudevents.Event) error
+
+// Function is one deployable function as its runner sees it. Only Name must
+// be set. The zero values of the rest mean: none.
+type Function struct {
+	Name string // "ingest", as in the folder's name
+	// Routes adds what people and browsers call ("POST /events"). Patterns
+	// must not overlap with those of another function: the local runner
+	// serves all functions on one port.
+	Routes func(mux *http.ServeMux)
+	// Events are the subscribers that Triggers name: path ("/batches") to
+	// handler. A process of one function serves them beside its routes; a
+	// process of several does not, because paths repeat and nobody outside
+	// may call them: its dispatcher goes through Subscribers.
+	Events map[string]EventHandler
+	// Ready is the truth about readiness: nil when the function can do its
+	// work now. It is asked often and must be quick.
+	Ready func(ctx context.Context) error
+	// Run does background work until ctx is done and then returns nil. An
+	// error before that stops the process.
+	Run func(ctx context.Context) error
+	// Close drains and releases: it is called once, after the last request
+	// was answered and Run has returned.
+	Close func(ctx context.Context) error
+}
+
+// Subscribers serves the function's event paths, as its process does. opts
+// applies to each; opts.Name is set to the function's.
+func (f Function) Subscribers(opts EventOptions) http.Handler {
+	opts.Name = f.Name
+	mux := http.NewServeMux()
+	for path, h := range f.Events {
+		mux.Handle(path, Events(h, opts))
+	}
+	return mux
+}
+
+// Mount adds the routes of functions to mux, and for a lone function its event
+// paths. It fails where two patterns overlap or one is malformed.
+func Mount(mux *http.ServeMux, opts EventOptions, fns ...Function) error {
+	for _, f := range fns {
+		if err := f.mount(mux, opts, len(fns) == 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f Function) mount(mux *http.ServeMux, opts EventOptions, lone bool) (err error) {
+	// ServeMux panics on a bad or overlapping pattern, which is right for
+	// a literal and wrong for a set of functions put together at start.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("cannot mount function %q: %v", f.Name, p)
+		}
+	}()
+	if f.Name == "" {
+		return errors.New("cannot mount a function without a name")
+	}
+	if f.Routes != nil {
+		f.Routes(mux)
+	}
+	if lone {
+		opts.Name = f.Name
+		for path, h := range f.Events {
+			mux.Handle(path, Events(h, opts))
+		}
+	}
+	return nil
+}
