@@ -1,0 +1,137 @@
+package catalog
+
+import (
+	"strings"
+
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Scope says what a dimension describes or a metric counts.
+type Scope string
+
+// The scopes. A session dimension has one value for a whole session, an item
+// dimension groups the items of events and not the events.
+const (
+	ScopeTime    Scope = "time"
+	ScopeEvent   Scope = "event"
+	ScopeSession Scope = "session"
+	ScopeUser    Scope = "user"
+	ScopeItem    Scope = "item"
+)
+
+// NotSet stands in answers where a dimension has no value.
+const NotSet = "(not set)"
+
+// Dimension is one way to break numbers down.
+type Dimension struct {
+	Name        string            // the Data API's name
+	Aliases     []string          // what a person may type in /v1/reports
+	Dim         summary.Dimension // what summary groups by
+	Scope       Scope
+	Fill        string // what stands for "no value"
+	Category    string // for lists
+	Description string
+}
+
+// Show is the value as it stands in answers, and as filters see it.
+func (d *Dimension) Show(value string) string {
+	if value == "" {
+		return d.Fill
+	}
+	if d.Dim == summary.DimSessionSourceMedium {
+		// Group joins the two halves, each of which may be absent.
+		source, medium, ok := strings.Cut(value, " / ")
+		if ok && (source == "" || medium == "") {
+			if source == "" {
+				source = "(direct)"
+			}
+			if medium == "" {
+				medium = "(none)"
+			}
+			return source + " / " + medium
+		}
+	}
+	return value
+}
+
+// Time reports whether the value comes from the instant of the event.
+func (d *Dimension) Time() bool { return d.Scope == ScopeTime }
+
+func dimensionList() []Dimension {
+	type D = Dimension
+	list := []D{
+		{Name: "year", Dim: summary.DimYear, Scope: ScopeTime, Category: "Time", Description: "Year of the merchant's calendar, as 2026."},
+		{Name: "month", Dim: summary.DimMonth, Scope: ScopeTime, Category: "Time", Description: "Month of the year, 01 to 12."},
+		{Name: "yearMonth", Dim: summary.DimYearMonth, Scope: ScopeTime, Category: "Time", Description: "Year and month, as 202611."},
+		{Name: "isoWeek", Aliases: []string{"week"}, Dim: summary.DimISOWeek, Scope: ScopeTime, Category: "Time", Description: "ISO 8601 week of the year, 01 to 53; weeks begin on Monday."},
+		{Name: "date", Aliases: []string{"day"}, Dim: summary.DimDate, Scope: ScopeTime, Category: "Time", Description: "Day of the merchant's calendar, as 20261123."},
+		{Name: "dateHour", Dim: summary.DimDateHour, Scope: ScopeTime, Category: "Time", Description: "Day and hour of the merchant's clock, as 2026112318."},
+		{Name: "hour", Dim: summary.DimHour, Scope: ScopeTime, Category: "Time", Description: "Hour of the day on the merchant's clock, 00 to 23."},
+		{Name: "dayOfWeek", Aliases: []string{"weekday"}, Dim: summary.DimDayOfWeek, Scope: ScopeTime, Category: "Time", Description: "Day of the week, 0 (Sunday) to 6."},
+
+		{Name: "eventName", Aliases: []string{"event"}, Dim: summary.DimEventName, Scope: ScopeEvent, Category: "Event", Description: "Name of the event, such as page_view."},
+		{Name: "streamId", Aliases: []string{"stream"}, Dim: summary.DimStream, Scope: ScopeEvent, Category: "Event", Description: "Measurement id of the stream that the event came from, G-…"},
+
+		{Name: "hostName", Aliases: []string{"host", "hostname"}, Dim: summary.DimHostname, Scope: ScopeEvent, Category: "Page", Description: "Host name of the page."},
+		{Name: "pagePath", Aliases: []string{"page", "path"}, Dim: summary.DimPagePath, Scope: ScopeEvent, Category: "Page", Description: "Path of the page, without query."},
+		{Name: "pagePathPlusQueryString", Aliases: []string{"page_query"}, Dim: summary.DimPagePathQuery, Scope: ScopeEvent, Category: "Page", Description: "Path of the page with its query, tracking parameters removed."},
+		{Name: "pageTitle", Aliases: []string{"title"}, Dim: summary.DimPageTitle, Scope: ScopeEvent, Category: "Page", Description: "Title of the page."},
+		{Name: "pageReferrer", Aliases: []string{"referrer"}, Dim: summary.DimPageReferrer, Scope: ScopeEvent, Category: "Page", Description: "Where the visitor came to the page from, as the browser says."},
+		{Name: "landingPage", Aliases: []string{"landing"}, Dim: summary.DimLandingPage, Scope: ScopeSession, Category: "Page", Description: "Path of the first page of the session."},
+
+		{Name: "sessionSource", Aliases: []string{"source"}, Dim: summary.DimSessionSource, Scope: ScopeSession, Fill: "(direct)", Category: "Traffic source", Description: "Where the session came from: utm_source, or the referring site; (direct) where neither is known."},
+		{Name: "sessionMedium", Aliases: []string{"medium"}, Dim: summary.DimSessionMedium, Scope: ScopeSession, Fill: "(none)", Category: "Traffic source", Description: "How the session came: utm_medium, organic, social, referral; (none) for direct sessions."},
+		{Name: "sessionCampaignName", Aliases: []string{"campaign", "session_campaign"}, Dim: summary.DimSessionCampaign, Scope: ScopeSession, Category: "Traffic source", Description: "The session's campaign: utm_campaign."},
+		{Name: "sessionSourceMedium", Aliases: []string{"source_medium"}, Dim: summary.DimSessionSourceMedium, Scope: ScopeSession, Fill: "(direct) / (none)", Category: "Traffic source", Description: "Source and medium of the session, as google / organic."},
+		{Name: "source", Aliases: []string{"event_source"}, Dim: summary.DimSource, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own source, on the events that name one."},
+		{Name: "medium", Aliases: []string{"event_medium"}, Dim: summary.DimMedium, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own medium, on the events that name one."},
+		{Name: "campaignName", Aliases: []string{"event_campaign"}, Dim: summary.DimCampaign, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own campaign, on the events that name one."},
+
+		{Name: "country", Aliases: []string{"country_code"}, Dim: summary.DimCountry, Scope: ScopeEvent, Category: "Place", Description: "Country of the visitor, ISO 3166-1 alpha-2."},
+		{Name: "countryId", Dim: summary.DimCountry, Scope: ScopeEvent, Category: "Place", Description: "Country of the visitor, ISO 3166-1 alpha-2."},
+		{Name: "region", Dim: summary.DimRegion, Scope: ScopeEvent, Category: "Place", Description: "Region of the visitor, where a place database is installed."},
+		{Name: "city", Dim: summary.DimCity, Scope: ScopeEvent, Category: "Place", Description: "City of the visitor, where a place database is installed."},
+		{Name: "language", Dim: summary.DimLanguage, Scope: ScopeEvent, Category: "Visitor", Description: "First language of the visitor's browser, a BCP 47 tag."},
+		{Name: "languageCode", Dim: summary.DimLanguage, Scope: ScopeEvent, Category: "Visitor", Description: "First language of the visitor's browser, a BCP 47 tag."},
+		{Name: "newVsReturning", Aliases: []string{"new_or_returning", "visitor"}, Dim: summary.DimNewVsReturning, Scope: ScopeUser, Category: "Visitor", Description: "new on the first event ever of a user, returning on all others."},
+
+		{Name: "deviceCategory", Aliases: []string{"device"}, Dim: summary.DimDeviceCategory, Scope: ScopeEvent, Category: "Device", Description: "desktop, mobile, tablet, smart tv, …"},
+		{Name: "browser", Dim: summary.DimBrowser, Scope: ScopeEvent, Category: "Device", Description: "Name of the browser."},
+		{Name: "browserVersion", Dim: summary.DimBrowserVersion, Scope: ScopeEvent, Category: "Device", Description: "Version of the browser."},
+		{Name: "operatingSystem", Aliases: []string{"os"}, Dim: summary.DimOS, Scope: ScopeEvent, Category: "Device", Description: "Name of the operating system."},
+		{Name: "operatingSystemVersion", Aliases: []string{"os_version"}, Dim: summary.DimOSVersion, Scope: ScopeEvent, Category: "Device", Description: "Version of the operating system."},
+		{Name: "screenResolution", Aliases: []string{"screen"}, Dim: summary.DimScreen, Scope: ScopeEvent, Category: "Device", Description: "Size of the screen in pixels, as 1920x1080."},
+
+		{Name: "currencyCode", Aliases: []string{"currency"}, Dim: summary.DimCurrency, Scope: ScopeEvent, Category: "E-commerce", Description: "Currency that the event itself names, ISO 4217."},
+		{Name: "transactionId", Aliases: []string{"transaction"}, Dim: summary.DimTransactionID, Scope: ScopeEvent, Category: "E-commerce", Description: "Id of the transaction."},
+		{Name: "itemId", Dim: summary.DimItemID, Scope: ScopeItem, Category: "E-commerce", Description: "Id of the item."},
+		{Name: "itemName", Aliases: []string{"item"}, Dim: summary.DimItemName, Scope: ScopeItem, Category: "E-commerce", Description: "Name of the item."},
+		{Name: "itemBrand", Aliases: []string{"brand"}, Dim: summary.DimItemBrand, Scope: ScopeItem, Category: "E-commerce", Description: "Brand of the item."},
+		{Name: "itemVariant", Dim: summary.DimItemVariant, Scope: ScopeItem, Category: "E-commerce", Description: "Variant of the item."},
+		{Name: "itemCategory", Aliases: []string{"category"}, Dim: summary.DimItemCategory, Scope: ScopeItem, Category: "E-commerce", Description: "First category of the item."},
+	}
+	for i := range list {
+		if list[i].Fill == "" {
+			list[i].Fill = NotSet
+		}
+		list[i].Aliases = withSnake(list[i].Name, list[i].Aliases)
+	}
+	return list
+}
+
+// withSnake adds the snake_case form of a name, which is what the rest of
+// Footfall's own API looks like.
+func withSnake(name string, aliases []string) []string {
+	var b strings.Builder
+	for _, r := range name {
+		if r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	if s := b.String(); s != name {
+		return append(aliases, s)
+	}
+	return aliases
+}

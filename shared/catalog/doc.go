@@ -1,0 +1,6 @@
+// Package catalog is the list of every dimension and metric that a report can
+// ask for: its name in Google Analytics' Data API, the short names that a
+// person types, what it means, how it is worked out and how exact it is.
+//
+// A number that is not described here is in no answer.
+package catalog

@@ -1,0 +1,164 @@
+package catalog
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Type is a metric's type in the Data API's words.
+type Type string
+
+// The types. A rate is a fraction between 0 and 1.
+const (
+	Integer  Type = "TYPE_INTEGER"
+	Float    Type = "TYPE_FLOAT"
+	Seconds  Type = "TYPE_SECONDS"
+	Currency Type = "TYPE_CURRENCY"
+)
+
+// Term is one quantity of a formula: a counter, or the number of users.
+type Term uint8
+
+// Users is the number of distinct users; None is left out of the formula.
+const (
+	Users Term = Term(summary.NumCounters) + iota
+	None
+)
+
+// Metric is one number of a report: (Num − Less) / (Den × Per).
+type Metric struct {
+	Name        string   // the Data API's name
+	Aliases     []string // what a person may type in /v1/reports
+	Type        Type
+	Unit        string // "users", "seconds", "fraction", "currency", …
+	Scope       Scope
+	Num         Term
+	Less        Term  // None: nothing is taken away
+	Den         Term  // None: 1. Where it is 0 the metric is 0
+	Per         int64 // 1000 for ms, 1,000,000 for micro-units
+	Formula     string
+	Category    string
+	Description string
+}
+
+// UsesUsers reports whether the metric needs the set of users, and is thus a
+// sketch above summary's bound.
+func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Den == Users }
+
+// Value is a metric's value, the fraction N/D with D > 0. It stays a fraction
+// so that two ways to one answer agree to the last digit.
+type Value struct{ N, D int64 }
+
+// Float is the value as a number.
+func (v Value) Float() float64 {
+	if v.D == 1 {
+		return float64(v.N)
+	}
+	return float64(v.N) / float64(v.D)
+}
+
+// Append writes the value as a JSON number: whole numbers and decimals as they
+// are, other fractions as the shortest float that names them.
+func (v Value) Append(b []byte) []byte {
+	if v.D == 1 {
+		return strconv.AppendInt(b, v.N, 10)
+	}
+	if v.N%v.D == 0 {
+		return strconv.AppendInt(b, v.N/v.D, 10)
+	}
+	return strconv.AppendFloat(b, v.Float(), 'f', -1, 64)
+}
+
+// String is what Append writes.
+func (v Value) String() string { return string(v.Append(nil)) }
+
+// Of works the metric out from counters and a number of users.
+func (m *Metric) Of(c *summary.Counters, users int64) Value {
+	n := m.Num.of(c, users)
+	if m.Less != None {
+		n -= m.Less.of(c, users)
+	}
+	d := m.Per
+	if m.Den != None {
+		den := m.Den.of(c, users)
+		if den <= 0 {
+			return Value{0, 1}
+		}
+		if d > math.MaxInt64/den {
+			return Value{n / d, den} // beyond the range of the fraction: whole units are left
+		}
+		d *= den
+	}
+	if n == 0 {
+		return Value{0, 1}
+	}
+	return Value{n, d}
+}
+
+func (t Term) of(c *summary.Counters, users int64) int64 {
+	if t == Users {
+		return users
+	}
+	return c[t]
+}
+
+func metricList() []Metric {
+	const (
+		ms    = 1000
+		micro = 1_000_000
+	)
+	events, views, sessions := Term(summary.Events), Term(summary.Views), Term(summary.Sessions)
+	engaged, length, focus := Term(summary.EngagedSessions), Term(summary.SessionMillis), Term(summary.EngagementMillis)
+	newUsers, keyEvents := Term(summary.NewUsers), Term(summary.KeyEvents)
+	transactions, revenue, value := Term(summary.Transactions), Term(summary.RevenueMicros), Term(summary.ValueMicros)
+	type M = Metric
+	list := []M{
+		{Name: "activeUsers", Aliases: []string{"users"}, Type: Integer, Unit: "users", Scope: ScopeUser, Num: Users, Category: "User", Description: "Distinct users with at least one counted event. A user is a user id, else a client id, else a visitor's daily hash. Equal to totalUsers: no event is asked for beyond being counted."},
+		{Name: "totalUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: Users, Category: "User", Description: "Distinct users with at least one counted event."},
+		{Name: "newUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: newUsers, Category: "User", Description: "Users whose first event ever of this merchant is in the group."},
+		{Name: "sessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: sessions, Category: "Session", Description: "Sessions that began in the group. A session counts once, at its first event; it ends after 30 minutes without an event, a session named by the client after 24 hours."},
+		{Name: "engagedSessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: engaged, Category: "Session", Description: "Sessions of at least 10 seconds in focus, or two views, or a key event."},
+		{Name: "engagementRate", Type: Float, Unit: "fraction", Scope: ScopeSession, Num: engaged, Den: sessions, Category: "Session", Description: "Share of sessions that are engaged."},
+		{Name: "bounceRate", Type: Float, Unit: "fraction", Scope: ScopeSession, Num: sessions, Less: engaged, Den: sessions, Category: "Session", Description: "Share of sessions that are not engaged."},
+		{Name: "averageSessionDuration", Aliases: []string{"session_duration"}, Type: Seconds, Unit: "seconds", Scope: ScopeSession, Num: length, Den: sessions, Per: ms, Category: "Session", Description: "Mean time from first to last event of a session."},
+		{Name: "sessionsPerUser", Type: Float, Unit: "sessions per user", Scope: ScopeSession, Num: sessions, Den: Users, Category: "Session", Description: "Sessions per user."},
+		{Name: "userEngagementDuration", Aliases: []string{"engagement"}, Type: Seconds, Unit: "seconds", Scope: ScopeEvent, Num: focus, Per: ms, Category: "User", Description: "Time that pages were in focus."},
+		{Name: "screenPageViews", Aliases: []string{"views", "page_views", "pageviews"}, Type: Integer, Unit: "views", Scope: ScopeEvent, Num: views, Category: "Page", Description: "Events named page_view or screen_view."},
+		{Name: "screenPageViewsPerSession", Aliases: []string{"views_per_session"}, Type: Float, Unit: "views per session", Scope: ScopeSession, Num: views, Den: sessions, Category: "Page", Description: "Views per session."},
+		{Name: "screenPageViewsPerUser", Aliases: []string{"views_per_user"}, Type: Float, Unit: "views per user", Scope: ScopeUser, Num: views, Den: Users, Category: "Page", Description: "Views per user."},
+		{Name: "eventCount", Aliases: []string{"events"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: events, Category: "Event", Description: "Counted events."},
+		{Name: "eventsPerSession", Type: Float, Unit: "events per session", Scope: ScopeSession, Num: events, Den: sessions, Category: "Event", Description: "Events per session."},
+		{Name: "eventCountPerUser", Aliases: []string{"events_per_user"}, Type: Float, Unit: "events per user", Scope: ScopeUser, Num: events, Den: Users, Category: "Event", Description: "Events per user."},
+		{Name: "eventValue", Aliases: []string{"value"}, Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: value, Per: micro, Category: "Event", Description: "Sum of the value of all events in the merchant's currency."},
+		{Name: "keyEvents", Aliases: []string{"conversions"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: keyEvents, Category: "Event", Description: "Events that the merchant has named key events."},
+		{Name: "unconvertedEvents", Aliases: []string{"unconverted"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: Term(summary.Unconverted), Category: "E-commerce", Description: "Events whose money is in another currency than the merchant's; it is in no sum."},
+		{Name: "transactions", Type: Integer, Unit: "transactions", Scope: ScopeEvent, Num: transactions, Category: "E-commerce", Description: "Purchases; a transaction id counts once in 24 hours."},
+		{Name: "ecommercePurchases", Aliases: []string{"purchases"}, Type: Integer, Unit: "transactions", Scope: ScopeEvent, Num: transactions, Category: "E-commerce", Description: "The same as transactions."},
+		{Name: "purchaseRevenue", Aliases: []string{"revenue"}, Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: revenue, Per: micro, Category: "E-commerce", Description: "Value of purchases in the merchant's currency."},
+		{Name: "totalRevenue", Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: revenue, Per: micro, Category: "E-commerce", Description: "Revenue from all that Footfall collects revenue of, which is purchases."},
+		{Name: "averagePurchaseRevenue", Aliases: []string{"average_order_value"}, Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: revenue, Den: transactions, Per: micro, Category: "E-commerce", Description: "Revenue per transaction."},
+		{Name: "averageRevenuePerUser", Aliases: []string{"revenue_per_user"}, Type: Currency, Unit: "currency", Scope: ScopeUser, Num: revenue, Den: Users, Per: micro, Category: "E-commerce", Description: "Revenue per user."},
+		{Name: "itemRevenue", Type: Currency, Unit: "currency", Scope: ScopeItem, Num: Term(summary.ItemRevenue), Per: micro, Category: "E-commerce", Description: "Price times quantity of purchased items."},
+		{Name: "itemsPurchased", Aliases: []string{"items"}, Type: Integer, Unit: "items", Scope: ScopeItem, Num: Term(summary.ItemQuantity), Category: "E-commerce", Description: "Quantity of purchased items."},
+		{Name: "itemsViewed", Aliases: []string{"item_views"}, Type: Integer, Unit: "items", Scope: ScopeItem, Num: Term(summary.ItemViews), Category: "E-commerce", Description: "Items in view_item events."},
+		{Name: "itemsAddedToCart", Aliases: []string{"add_to_carts"}, Type: Integer, Unit: "items", Scope: ScopeItem, Num: Term(summary.ItemAddToCarts), Category: "E-commerce", Description: "Items in add_to_cart events."},
+	}
+	for i := range list {
+		m := &list[i]
+		// The zero Term is a counter: only what the list leaves out is None.
+		if m.Less == 0 {
+			m.Less = None
+		}
+		if m.Den == 0 {
+			m.Den = None
+		}
+		if m.Per == 0 {
+			m.Per = 1
+		}
+		m.Aliases = withSnake(m.Name, m.Aliases)
+		m.Formula = formula(m)
+	}
+	return list
+}
