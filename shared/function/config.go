@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -118,7 +120,7 @@ func Load(environ []string, known []string, into ...any) error {
 		}
 		names = append(names, own...)
 		if err := env.ParseWithOptions(cfg, env.Options{Prefix: Prefix, Environment: vars}); err != nil {
-			errs = append(errs, parseFaults(err)...)
+			errs = append(errs, parseFaults(cfg, err)...)
 			continue // its Validate would report the same fields once more
 		}
 		if v, ok := cfg.(interface{ Validate() error }); ok {
@@ -147,13 +149,40 @@ func Names(cfg any) ([]string, error) {
 	return names, nil
 }
 
-// parseFaults takes the library's list apart: one line for each.
-func parseFaults(err error) []error {
+// parseFaults takes the library's list apart, one line for each fault, and
+// names variables where the library names fields.
+func parseFaults(cfg any, err error) []error {
 	var all env.AggregateError
-	if errors.As(err, &all) {
-		return all.Errors
+	if !errors.As(err, &all) {
+		return []error{err}
 	}
-	return []error{err}
+	names := fieldNames(reflect.TypeOf(cfg), Prefix)
+	errs := make([]error, len(all.Errors))
+	for i, err := range all.Errors {
+		errs[i] = err
+		var parse env.ParseError
+		if errors.As(err, &parse) && names[parse.Name] != "" {
+			errs[i] = fmt.Errorf("%s: expected a value of type %s: %w", names[parse.Name], parse.Type, parse.Err)
+		}
+	}
+	return errs
+}
+
+// fieldNames maps the fields of a configuration struct to their variables.
+func fieldNames(t reflect.Type, prefix string) map[string]string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	names := map[string]string{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if tag, _, _ := strings.Cut(f.Tag.Get("env"), ","); tag != "" {
+			names[f.Name] = prefix + tag
+		} else if f.Type.Kind() == reflect.Struct {
+			maps.Copy(names, fieldNames(f.Type, prefix+f.Tag.Get("envPrefix")))
+		}
+	}
+	return names
 }
 
 func unknownNames(vars map[string]string, known []string) []error {

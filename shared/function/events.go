@@ -28,6 +28,7 @@ type EventOptions struct {
 	MaxInFlight int           // deliveries handled at once, more get 503: 256
 	Timeout     time.Duration // of one delivery, below the Trigger's own: 25 s
 	Log         *slog.Logger  // slog.Default() where nil
+	Telemetry   *Telemetry    // measures every delivery where not nil
 }
 
 func (o EventOptions) withDefaults() EventOptions {
@@ -61,6 +62,9 @@ func (o EventOptions) withDefaults() EventOptions {
 // "message"}}, which a dead letter keeps as knativeerrordata.
 func Events(h EventHandler, opts EventOptions) http.Handler {
 	opts = opts.withDefaults()
+	if opts.Telemetry != nil {
+		h = opts.Telemetry.Instrument(opts.Name, h)
+	}
 	return &receiver{handle: h, opts: opts, slots: make(chan struct{}, opts.MaxInFlight)}
 }
 
