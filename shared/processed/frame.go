@@ -125,6 +125,8 @@ type Columns struct {
 	Text     uint64 // bit 1<<c for StringColumn c
 	Params   []string
 	Items    bool
+
+	AllParams bool // every custom parameter, whatever Params names
 }
 
 // AllText selects every text column.

@@ -1,0 +1,287 @@
+package processed
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/footfall/footfall/shared/event"
+)
+
+const hourMillis = 3600_000
+
+// Merge joins frames into one: rows in order of batch, then of Seq.
+//
+// A batch's rows of one UTC hour are the same wherever they stand, so of a
+// batch and hour that several frames hold, the first frame's rows count and
+// the others are dropped. Frames of several hours may be merged where Millis
+// was decoded; without it all frames must be of one hour.
+//
+// All frames must have been decoded with Identity and with the same other
+// columns: a numeric column that one of them lacks is missing in the result.
+// The frames are left as they are; the result may share memory with them.
+func Merge(frames ...*Frame) *Frame {
+	var holding []*Frame
+	for _, f := range frames {
+		if f != nil && f.Len > 0 {
+			holding = append(holding, f)
+		}
+	}
+	if len(holding) == 0 {
+		return &Frame{}
+	}
+	m := merger{frames: holding}
+	m.plan()
+	if len(holding) == 1 && m.whole() {
+		return holding[0]
+	}
+	return m.merge()
+}
+
+// run is a stretch of consecutive rows of one frame, batch and hour, and
+// where it goes.
+type run struct {
+	batch      event.BatchID
+	frame      int
+	start, end int
+	to         int
+}
+
+type merger struct {
+	frames []*Frame
+	runs   []run
+	rows   int
+}
+
+// batchHour is the unit that counts once.
+type batchHour struct {
+	batch event.BatchID
+	hour  int64
+}
+
+// plan cuts the frames into runs, drops those that an earlier frame holds, and
+// puts the others in order.
+func (m *merger) plan() {
+	holder := map[batchHour]int{}
+	for k, f := range m.frames {
+		for start := 0; start < f.Len; {
+			end, hour := f.runFrom(start)
+			key := batchHour{f.Batches[f.Batch[start]], hour}
+			first, held := holder[key]
+			if !held {
+				holder[key], first = k, k
+			}
+			if first == k {
+				m.runs = append(m.runs, run{batch: key.batch, frame: k, start: start, end: end})
+			}
+			start = end
+		}
+	}
+	m.sort()
+	if split := m.untangle(); split {
+		m.sort()
+	}
+	for i := range m.runs {
+		m.runs[i].to = m.rows
+		m.rows += m.runs[i].end - m.runs[i].start
+	}
+}
+
+// runFrom is the end of the run that begins at a row, and its hour.
+func (f *Frame) runFrom(start int) (end int, hour int64) {
+	batch := f.Batch[start]
+	if f.Millis == nil {
+		for end = start + 1; end < f.Len && f.Batch[end] == batch; end++ {
+		}
+		return end, 0
+	}
+	hour = f.Millis[start] / hourMillis
+	if f.Millis[start]%hourMillis < 0 {
+		hour--
+	}
+	from := hour * hourMillis
+	for end = start + 1; end < f.Len && f.Batch[end] == batch; end++ {
+		if uint64(f.Millis[end]-from) >= hourMillis {
+			break
+		}
+	}
+	return end, hour
+}
+
+func (m *merger) seq(r run, row int) uint32 { return at(m.frames[r.frame].Seq, row) }
+
+func (m *merger) sort() {
+	slices.SortStableFunc(m.runs, func(a, b run) int {
+		if c := bytes.Compare(a.batch[:], b.batch[:]); c != 0 {
+			return c
+		}
+		return cmp.Compare(m.seq(a, a.start), m.seq(b, b.start))
+	})
+}
+
+// untangle cuts runs of one batch whose rows interleave, as those of a batch
+// that spans two hours may, into single rows.
+func (m *merger) untangle() bool {
+	tangled := false
+	var cut []run
+	for i := 0; i < len(m.runs); {
+		j := i + 1
+		overlap := false
+		for ; j < len(m.runs) && m.runs[j].batch == m.runs[i].batch; j++ {
+			before := m.runs[j-1]
+			overlap = overlap || m.seq(before, before.end-1) > m.seq(m.runs[j], m.runs[j].start)
+		}
+		for _, r := range m.runs[i:j] {
+			if !overlap {
+				cut = append(cut, r)
+				continue
+			}
+			for row := r.start; row < r.end; row++ {
+				cut = append(cut, run{batch: r.batch, frame: r.frame, start: row, end: row + 1})
+			}
+		}
+		tangled = tangled || overlap
+		i = j
+	}
+	if tangled {
+		m.runs = cut
+	}
+	return tangled
+}
+
+// whole reports whether the one frame stays exactly as it is.
+func (m *merger) whole() bool {
+	next := 0
+	for _, r := range m.runs {
+		if r.start != next {
+			return false
+		}
+		next = r.end
+	}
+	return next == m.frames[0].Len
+}
+
+func (m *merger) merge() *Frame {
+	out := &Frame{Len: m.rows, Batch: make([]uint32, m.rows)}
+	for _, r := range m.runs {
+		if n := len(out.Batches); n == 0 || out.Batches[n-1] != r.batch {
+			out.Batches = append(out.Batches, r.batch)
+		}
+		fill(out.Batch[r.to:r.to+r.end-r.start], uint32(len(out.Batches)-1))
+	}
+	out.Seq = gather(m, func(f *Frame) []uint32 { return f.Seq })
+	out.EventID = gather(m, func(f *Frame) []ID { return f.EventID })
+	out.Millis = gather(m, func(f *Frame) []int64 { return f.Millis })
+	out.User = gather(m, func(f *Frame) []uint64 { return f.User })
+	out.Client = gather(m, func(f *Frame) []uint64 { return f.Client })
+	out.Session = gather(m, func(f *Frame) []uint64 { return f.Session })
+	out.Flags = gather(m, func(f *Frame) []uint8 { return f.Flags })
+	out.Engaged = gather(m, func(f *Frame) []int64 { return f.Engaged })
+	out.Value = gather(m, func(f *Frame) []int64 { return f.Value })
+	for c := range out.Text {
+		out.Text[c] = m.text(m.rows, m.runs, func(f *Frame) *Strings { return &f.Text[c] })
+	}
+	m.params(out)
+	m.items(out)
+	return out
+}
+
+// gather copies a column's runs to their places.
+func gather[T any](m *merger, column func(*Frame) []T) []T {
+	for _, f := range m.frames {
+		if column(f) == nil {
+			return nil
+		}
+	}
+	out := make([]T, m.rows)
+	for _, r := range m.runs {
+		copy(out[r.to:], column(m.frames[r.frame])[r.start:r.end])
+	}
+	return out
+}
+
+// text joins a text column of n rows. Its dictionary is in order of first
+// appearance, as a Builder's is, so that merging in any grouping gives equal
+// frames.
+func (m *merger) text(n int, runs []run, column func(*Frame) *Strings) Strings {
+	var out Strings
+	var dict dictionary
+	codes := make([][]uint32, len(m.frames)) // of each frame: old code to new, 0 = not met yet
+	for _, r := range runs {
+		s := column(m.frames[r.frame])
+		if s == nil || s.Code == nil {
+			continue
+		}
+		if out.Code == nil {
+			out.Code = make([]uint32, n)
+		}
+		if codes[r.frame] == nil {
+			codes[r.frame] = make([]uint32, len(s.Dict))
+		}
+		known, to := codes[r.frame], out.Code[r.to:]
+		for i, code := range s.Code[r.start:r.end] {
+			if code == 0 {
+				continue
+			}
+			if known[code] == 0 {
+				known[code] = dict.code(&out, s.Dict[code])
+			}
+			to[i] = known[code]
+		}
+	}
+	if out.Dict == nil {
+		return Strings{}
+	}
+	return out
+}
+
+func (m *merger) params(out *Frame) {
+	for _, f := range m.frames {
+		for key := range f.Params {
+			if out.Params[key] != nil {
+				continue
+			}
+			column := m.text(m.rows, m.runs, func(f *Frame) *Strings { return f.Params[key] })
+			if column.Code == nil {
+				continue
+			}
+			if out.Params == nil {
+				out.Params = map[string]*Strings{}
+			}
+			out.Params[key] = &column
+		}
+	}
+}
+
+// items joins the items of the rows that stay.
+func (m *merger) items(out *Frame) {
+	var runs []run
+	n := 0
+	for _, r := range m.runs {
+		rows := m.frames[r.frame].Items.Row
+		start, _ := slices.BinarySearch(rows, uint32(r.start))
+		end, _ := slices.BinarySearch(rows, uint32(r.end))
+		if start == end {
+			continue
+		}
+		runs = append(runs, run{frame: r.frame, start: start, end: end, to: n})
+		n += end - start
+		for _, row := range rows[start:end] {
+			out.Items.Row = append(out.Items.Row, row-uint32(r.start)+uint32(r.to))
+		}
+	}
+	if n == 0 {
+		return
+	}
+	items := &out.Items
+	items.Len = n
+	items.Price, items.Quantity = make([]int64, n), make([]int64, n)
+	for _, r := range runs {
+		from := &m.frames[r.frame].Items
+		copy(items.Price[r.to:], from.Price[r.start:r.end])
+		copy(items.Quantity[r.to:], from.Quantity[r.start:r.end])
+	}
+	for c := range items.Text {
+		items.Text[c] = m.text(n, runs, func(f *Frame) *Strings { return &f.Items.Text[c] })
+	}
+}
