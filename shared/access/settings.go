@@ -1,0 +1,109 @@
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	_ "time/tzdata" // a container from scratch has no zone files, and a merchant's zone must load everywhere
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// Limits of what a merchant may set.
+const (
+	MaxName      = 200 // letters of a merchant's or stream's name
+	MaxKeyEvents = 30  // Google Analytics 4's, support.google.com/analytics/answer/9267744
+	MaxEventName = 100 // bytes of a key event's name
+	MaxStreams   = 100 // of one merchant
+	MaxTokens    = 20  // API secrets of one stream, report tokens of one merchant
+)
+
+// DefaultSettings are those of a merchant that says nothing.
+func DefaultSettings() Settings {
+	return Settings{TimeZone: "UTC", Currency: "USD", BotFilter: true, KeyEvents: []string{"purchase"}}
+}
+
+// Normal returns settings with key events sorted and unique, as they are kept
+// and compared.
+func (s Settings) Normal() Settings {
+	s.KeyEvents = slices.Compact(slices.Sorted(slices.Values(s.KeyEvents)))
+	if s.KeyEvents == nil {
+		s.KeyEvents = []string{}
+	}
+	return s
+}
+
+// Validate returns the first fault as an Invalid error that names the field.
+func (s *Settings) Validate() error {
+	if _, err := s.Location(); err != nil {
+		return err
+	}
+	if !KnownCurrency(s.Currency) {
+		return fault.Field("currency", `an ISO 4217 code such as "EUR"`)
+	}
+	if len(s.KeyEvents) > MaxKeyEvents {
+		return fault.Field("key_events", fmt.Sprintf("at most %d names", MaxKeyEvents))
+	}
+	for i, name := range s.KeyEvents {
+		if name == "" || len(name) > MaxEventName || !printable(name) {
+			return fault.Field(fmt.Sprintf("key_events[%d]", i), fmt.Sprintf("an event's name of 1 to %d bytes", MaxEventName))
+		}
+	}
+	return nil
+}
+
+// Location is the merchant's time zone.
+func (s *Settings) Location() (*time.Location, error) {
+	// time.LoadLocation takes these two for the machine's ideas of a zone.
+	if s.TimeZone != "" && s.TimeZone != "Local" {
+		if loc, err := time.LoadLocation(s.TimeZone); err == nil {
+			return loc, nil
+		}
+	}
+	return nil, fault.Field("time_zone", `a name of the IANA time zone database such as "Europe/Berlin"`)
+}
+
+// ValidateName checks the name of a merchant or stream at a field.
+func ValidateName(field, name string) error {
+	n := utf8.RuneCountInString(name)
+	if n == 0 || n > MaxName || !printable(name) {
+		return fault.Field(field, fmt.Sprintf("a name of 1 to %d letters", MaxName))
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// AltersNumbers reports whether numbers under s differ from those under o:
+// what was summarised under the one must be summarised again under the other.
+// Keeping whole addresses shapes only what is collected from now on.
+func (s Settings) AltersNumbers(o Settings) bool {
+	return s.TimeZone != o.TimeZone || s.Currency != o.Currency || s.BotFilter != o.BotFilter ||
+		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents)
+}
+
+// WithSettings returns the merchant under valid new settings, in a new
+// generation where they alter numbers.
+func (m Merchant) WithSettings(s Settings) Merchant {
+	if m.Settings.AltersNumbers(s) {
+		m.Generation++
+	}
+	m.Settings = s.Normal()
+	return m
+}
+
+// Stream returns the merchant's stream of a measurement id, nil for none. It
+// points into m.
+func (m *Merchant) Stream(measurementID string) *Stream {
+	for i := range m.Streams {
+		if m.Streams[i].MeasurementID == measurementID {
+			return &m.Streams[i]
+		}
+	}
+	return nil
+}
