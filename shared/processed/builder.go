@@ -76,7 +76,24 @@ func (b *Builder) param(i int, p *Param) {
 
 // Frame is what was added. The builder is empty afterwards.
 func (b *Builder) Frame() *Frame {
+	b.finish()
 	f := b.f
+	*b = Builder{}
+	return &f
+}
+
+// Encode is the document of what was added: Encode(b.Frame()), but the
+// builder, empty afterwards, keeps its memory for the next frame.
+func (b *Builder) Encode() []byte {
+	b.finish()
+	data := Encode(&b.f)
+	b.reset()
+	return data
+}
+
+// finish makes every column as long as the frame.
+func (b *Builder) finish() {
+	f := &b.f
 	for c := range f.Text {
 		pad(&f.Text[c], f.Len)
 	}
@@ -90,18 +107,33 @@ func (b *Builder) Frame() *Frame {
 			f.Params[key] = &p.column
 		}
 	}
-	*b = Builder{}
-	return &f
+}
+
+// reset empties the builder and keeps no text alive: a text may be part of a
+// whole batch's memory.
+func (b *Builder) reset() {
+	f := &b.f
+	f.Len = 0
+	f.Batches, f.Batch, f.Seq, f.EventID = f.Batches[:0], f.Batch[:0], f.Seq[:0], f.EventID[:0]
+	f.Millis, f.User, f.Client, f.Session = f.Millis[:0], f.User[:0], f.Client[:0], f.Session[:0]
+	f.Flags, f.Engaged, f.Value = f.Flags[:0], f.Engaged[:0], f.Value[:0]
+	for c := range f.Text {
+		b.text[c].reset(&f.Text[c])
+	}
+	items := &f.Items
+	items.Len = 0
+	items.Row, items.Price, items.Quantity = items.Row[:0], items.Price[:0], items.Quantity[:0]
+	for c := range items.Text {
+		b.items[c].reset(&items.Text[c])
+	}
+	f.Params, b.params = nil, nil
 }
 
 // put sets row i of a column whose rows before i may not be written yet: a
 // column that stays empty costs nothing.
 func put(s *Strings, d *dictionary, i int, text string) {
 	if text == "" {
-		if s.Code != nil {
-			pad(s, i+1)
-		}
-		return
+		return // the next text or the end pads
 	}
 	code := d.code(s, text)
 	pad(s, i)
@@ -110,7 +142,7 @@ func put(s *Strings, d *dictionary, i int, text string) {
 
 // pad fills a column that is in use with "" up to n rows.
 func pad(s *Strings, n int) {
-	if s.Code == nil && s.Dict == nil {
+	if len(s.Dict) == 0 {
 		return
 	}
 	for len(s.Code) < n {
@@ -130,8 +162,8 @@ func (d *dictionary) code(s *Strings, text string) uint32 {
 	if text == "" {
 		return 0
 	}
-	if s.Dict == nil {
-		s.Dict = append(make([]string, 0, 4), "")
+	if len(s.Dict) == 0 {
+		s.Dict = append(s.Dict, "")
 	}
 	if d.codes == nil {
 		for k := len(s.Dict) - 1; k > 0; k-- {
@@ -153,4 +185,10 @@ func (d *dictionary) code(s *Strings, text string) uint32 {
 		}
 	}
 	return code
+}
+
+func (d *dictionary) reset(s *Strings) {
+	clear(s.Dict)
+	s.Dict, s.Code = s.Dict[:0], s.Code[:0]
+	d.codes = nil
 }

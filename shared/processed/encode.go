@@ -57,6 +57,7 @@ type encoder struct {
 	codes  []uint32
 	values []uint64
 	wide   []uint64
+	ints   []int64
 }
 
 type span struct {
@@ -122,8 +123,8 @@ func Encode(f *Frame) []byte {
 				add(encoding)
 			}
 		}
-		number(hasBatch, widen(f.Batch))
-		number(hasSeq, widen(f.Seq))
+		number(hasBatch, widen(e, f.Batch))
+		number(hasSeq, widen(e, f.Seq))
 		number(hasMillis, f.Millis)
 		hash(hasUser, f.User, nil)
 		if zero(f.User) {
@@ -132,7 +133,7 @@ func Encode(f *Frame) []byte {
 			hash(hasClient, f.Client, f.User)
 		}
 		hash(hasSession, f.Session, nil)
-		number(hasFlags, widen(f.Flags))
+		number(hasFlags, widen(e, f.Flags))
 		number(hasEngaged, f.Engaged)
 		number(hasValue, f.Value)
 	}
@@ -181,7 +182,7 @@ func (e *encoder) items(f *ItemFrame, add func(byte)) {
 	e.buf = binary.AppendUvarint(e.buf, uint64(f.Len))
 	e.buf = binary.AppendUvarint(e.buf, present)
 	add(0)
-	for _, values := range [][]int64{widen(f.Row), f.Price, f.Quantity} {
+	for _, values := range [][]int64{widen(e, f.Row), f.Price, f.Quantity} {
 		var encoding byte
 		e.buf, encoding = e.appendInts(e.buf, values)
 		add(encoding)
@@ -272,8 +273,12 @@ func zero[T comparable](values []T) bool {
 	return true
 }
 
-func widen[T uint8 | uint32](values []T) []int64 {
-	wide := make([]int64, len(values))
+// widen copies small numbers into scratch room that holds until the next call.
+func widen[T uint8 | uint32](e *encoder, values []T) []int64 {
+	if cap(e.ints) < len(values) {
+		e.ints = make([]int64, len(values))
+	}
+	wide := e.ints[:len(values)]
 	for i, v := range values {
 		wide[i] = int64(v)
 	}
