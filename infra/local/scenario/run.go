@@ -60,6 +60,7 @@ func Run(ctx context.Context, sys System, steps []Step) error {
 type merchant struct {
 	id, stream, secret, token string
 	zone                      *time.Location
+	first, last               time.Time // of the events sent
 }
 
 type player struct {
@@ -69,7 +70,6 @@ type player struct {
 	now       time.Time
 	sent      map[string][]byte // event id → CloudEvent
 	events    int
-	aliases   map[string]string
 }
 
 func (p *player) play(ctx context.Context, s Step) error {
@@ -183,7 +183,10 @@ func (p *player) createMerchant(ctx context.Context, s Step) error {
 	if len(created.Streams) == 0 {
 		return fmt.Errorf("the new merchant has no stream")
 	}
-	p.current = &merchant{created.MerchantID, created.Streams[0].MeasurementID, created.Streams[0].APISecret, created.ReportToken, zone}
+	p.current = &merchant{
+		id: created.MerchantID, stream: created.Streams[0].MeasurementID, secret: created.Streams[0].APISecret,
+		token: created.ReportToken, zone: zone,
+	}
 	p.merchants[name] = p.current
 	return nil
 }
@@ -326,9 +329,24 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 			return nil, "", err
 		}
 		ce["time"] = t.UTC().Format(time.RFC3339Nano)
+		if s.Get("reject") == "" {
+			p.current.spans(t)
+		}
+	} else {
+		p.current.spans(p.now)
 	}
 	e, err = json.Marshal(ce)
 	return e, id, err
+}
+
+// spans remembers the first and last instant of a merchant's events.
+func (m *merchant) spans(t time.Time) {
+	if m.first.IsZero() || t.Before(m.first) {
+		m.first = t
+	}
+	if t.After(m.last) {
+		m.last = t
+	}
 }
 
 // number is the JSON number that s spells, or s itself as text.
@@ -355,7 +373,7 @@ func (p *player) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return p.summarised(ctx)
 }
 
 // eventually asks until check is content or patience ends.

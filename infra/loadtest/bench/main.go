@@ -1,0 +1,392 @@
+// Command bench measures the real binary against the budgets and prints one
+// table. It starts Footfall on this machine, sends seeded traffic over HTTP,
+// and reads the process's own CPU time, so the load generator beside it does
+// not count.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/footfall/footfall/infra/loadtest"
+)
+
+type plan struct {
+	batched, single int // events
+	freshness       time.Duration
+	rate            int // events/s while freshness and reports are measured
+	reports         int // reports/s
+}
+
+func main() {
+	binary := flag.String("binary", "bin/footfall", "the Footfall binary")
+	quick := flag.Bool("quick", false, "smaller runs, half a minute in all")
+	flag.Parse()
+	p := plan{batched: 1_000_000, single: 60_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
+	if *quick {
+		p = plan{batched: 200_000, single: 10_000, freshness: 5 * time.Second, rate: 5_000, reports: 100}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := run(ctx, *binary, p); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, binary string, p plan) error {
+	dir, err := os.MkdirTemp("", "footfall-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	t := &table{}
+	started := time.Now()
+	sys, err := loadtest.Start(ctx, binary, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sys.Kill() }()
+	t.add("local runner: start to ready, empty", "1 s", "0.3 s", time.Since(started).Round(time.Millisecond).String())
+	memory, err := sys.Memory()
+	if err != nil {
+		return err
+	}
+	t.add("local runner: resident memory, idle, empty", "", "", mb(memory))
+
+	b, err := newBench(ctx, sys)
+	if err != nil {
+		return err
+	}
+	if err := b.pipeline(ctx, t, p.batched, 100); err != nil {
+		return err
+	}
+	if err := b.archived(t); err != nil {
+		return err
+	}
+	if err := b.pipeline(ctx, t, p.single, 1); err != nil {
+		return err
+	}
+	if err := b.underLoad(ctx, t, p); err != nil {
+		return err
+	}
+	if memory, err = sys.Memory(); err != nil {
+		return err
+	}
+	t.add(fmt.Sprintf("resident memory after %d events", b.sent), "250 MB", "120 MB", mb(memory))
+	if err := sys.Stop(); err != nil {
+		return fmt.Errorf("footfall did not stop cleanly: %w", err)
+	}
+	started = time.Now()
+	if sys, err = loadtest.Start(ctx, binary, dir); err != nil {
+		return err
+	}
+	t.add("local runner: start to ready, with that data", "1 s", "0.3 s", time.Since(started).Round(time.Millisecond).String())
+	if memory, err = sys.Memory(); err != nil {
+		return err
+	}
+	t.add("local runner: resident memory after that start", "250 MB", "120 MB", mb(memory))
+	t.print()
+	return nil
+}
+
+// bench holds the merchants under test.
+type bench struct {
+	sys       *loadtest.Process
+	merchants []loadtest.Merchant
+	streams   []string
+	truth     []loadtest.Truth
+	from, to  time.Time // the span of event times
+	seed      uint64
+	sent      int
+}
+
+func newBench(ctx context.Context, sys *loadtest.Process) (*bench, error) {
+	b := &bench{sys: sys, to: time.Now().UTC().Truncate(time.Hour), seed: 1}
+	b.from = b.to.Add(-27 * 24 * time.Hour)
+	for i := range 20 {
+		m, err := sys.CreateMerchant(ctx, fmt.Sprintf("bench %d", i))
+		if err != nil {
+			return nil, err
+		}
+		b.merchants = append(b.merchants, m)
+		b.streams = append(b.streams, m.Streams[0].MeasurementID)
+	}
+	b.truth = make([]loadtest.Truth, len(b.merchants))
+	return b, nil
+}
+
+// traffic of closed hours: half of it of the last hours, where live traffic
+// lies, and a fiftieth spread over the last four weeks, as late events are.
+func (b *bench) traffic(from time.Time) *loadtest.Traffic {
+	b.seed++
+	return loadtest.NewTraffic(loadtest.TrafficOptions{
+		Seed: b.seed, Streams: b.streams, From: from, Span: b.to.Sub(from), Duplicates: 0.03,
+	})
+}
+
+// pipeline sends events and measures the CPU time of everything until they
+// are archived, processed and summarised.
+func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) error {
+	before, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	contentType, connections := loadtest.ContentTypeBatch, 8
+	if perRequest == 1 {
+		contentType, connections = loadtest.ContentTypeSingle, 64
+	}
+	bodies := make(chan []byte, 64)
+	live, late := b.traffic(b.to.Add(-2*time.Hour)), b.traffic(b.from)
+	go func() {
+		defer close(bodies)
+		for i := 0; i*perRequest < events; i++ {
+			source := live
+			if i%50 == 0 {
+				source = late
+			}
+			var body []byte
+			if perRequest == 1 {
+				body = source.AppendEvent(nil, b.truth)
+			} else {
+				body = source.AppendBatch(make([]byte, 0, 80<<10), perRequest, b.truth)
+			}
+			select {
+			case bodies <- body:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	started := time.Now()
+	if err := loadtest.NewSender(b.sys.URL, connections).PostAll(ctx, contentType, bodies); err != nil {
+		return err
+	}
+	accepted := time.Since(started)
+	if err := b.counted(ctx); err != nil {
+		return err
+	}
+	counted := time.Since(started)
+	if err := b.sys.Tick(ctx); err != nil {
+		return err
+	}
+	if err := b.quiet(ctx); err != nil {
+		return err
+	}
+	after, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	b.sent += events
+	perEvent := (after - before) / time.Duration(events)
+	what := fmt.Sprintf("batches of %d", perRequest)
+	first, goal := "20 µs", "8 µs"
+	if perRequest == 1 {
+		what, first, goal = "one event per request", "60 µs", "42 µs"
+	}
+	t.add("whole pipeline, CPU per event, "+what, first, goal, fmt.Sprintf("%.1f µs", float64(perEvent)/1e3))
+	rate := float64(events) / counted.Seconds()
+	first, goal = "30,000", "100,000"
+	if perRequest == 1 {
+		first, goal = "", ""
+	}
+	t.add("events/s sustained, nothing pending at the end, "+what, first, goal, fmt.Sprintf("%.0f (accepted at %.0f)", rate, float64(events)/accepted.Seconds()))
+	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
+}
+
+func (b *bench) counted(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return b.sys.WaitCounted(ctx, b.merchants, b.truth, b.from.Truncate(time.Hour), b.to.Add(time.Hour))
+}
+
+// quiet waits until the process has used next to no CPU for half a second.
+func (b *bench) quiet(ctx context.Context) error {
+	pause := time.NewTicker(500 * time.Millisecond)
+	defer pause.Stop()
+	last, err := b.sys.CPU()
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+		}
+		var now time.Duration
+		if now, err = b.sys.CPU(); now-last <= 20*time.Millisecond {
+			return err
+		}
+		last = now
+	}
+	return err
+}
+
+// archived measures the bytes that the archive spends on an event.
+func (b *bench) archived(t *table) error {
+	var bytes int64
+	err := filepath.WalkDir(filepath.Join(b.sys.Data, "archive"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t.add("archive bytes per event (of about 700 B JSON)", "60", "40", fmt.Sprintf("%.0f", float64(bytes)/float64(b.sent)))
+	return nil
+}
+
+// underLoad measures freshness and reports while events come in at a rate.
+func (b *bench) underLoad(ctx context.Context, t *table, p plan) error {
+	probe, err := b.sys.CreateMerchant(ctx, "bench probe")
+	if err != nil {
+		return err
+	}
+	loadCtx, stopLoad := context.WithTimeout(ctx, p.freshness)
+	defer stopLoad()
+	loaded := make(chan error, 1)
+	go func() { loaded <- b.steady(loadCtx, p.rate) }()
+	reports := make(chan []time.Duration, 1)
+	go func() { reports <- b.report(loadCtx, p.reports) }()
+
+	var fresh []time.Duration
+	sender := loadtest.NewSender(b.sys.URL, 1)
+	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 99, Streams: []string{probe.Streams[0].MeasurementID}})
+	truth := make([]loadtest.Truth, 1)
+	for loadCtx.Err() == nil {
+		if err := sender.Post(ctx, loadtest.ContentTypeSingle, traffic.AppendEvent(nil, truth)); err != nil {
+			return err
+		}
+		accepted := time.Now()
+		for seen := false; !seen; {
+			day := time.Now().UTC()
+			row, err := b.sys.Totals(ctx, probe, "eventCount", day.AddDate(0, 0, -1), day)
+			if err != nil {
+				return err
+			}
+			seen = row[0] >= float64(truth[0].Events)
+		}
+		fresh = append(fresh, time.Since(accepted))
+	}
+	latencies := <-reports
+	if err := <-loaded; err != nil {
+		return err
+	}
+	t.add(fmt.Sprintf("accepted → visible in a report, p50 / p99, at %d events/s", p.rate), "5 s", "2 s", quantiles(fresh))
+	t.add(fmt.Sprintf("report of 28 days by day, p50 / p99, at %d/s while %d events/s come in", p.reports, p.rate), "10 ms at 1,400/s", "2 ms", quantiles(latencies))
+	return b.counted(ctx)
+}
+
+// steady sends batches of 100 at a rate until ctx ends.
+func (b *bench) steady(ctx context.Context, rate int) error {
+	source := b.traffic(b.to.Add(-2 * time.Hour))
+	sender := loadtest.NewSender(b.sys.URL, 8)
+	bodies := make(chan []byte, 256)
+	done := make(chan error, 1)
+	go func() { done <- sender.PostAll(context.WithoutCancel(ctx), loadtest.ContentTypeBatch, bodies) }()
+	pace := time.NewTicker(time.Second * 100 / time.Duration(rate))
+	defer pace.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			close(bodies)
+			return <-done
+		case <-pace.C:
+			body := source.AppendBatch(make([]byte, 0, 80<<10), 100, b.truth)
+			b.sent += 100
+			bodies <- body
+		}
+	}
+}
+
+// report asks for 28 days by day at a rate, open loop: a latency counts from
+// the moment at which the request was due.
+func (b *bench) report(ctx context.Context, rate int) []time.Duration {
+	q := url.Values{
+		"metrics":    {"activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount,purchaseRevenue"},
+		"dimensions": {"date"}, "from": {b.from.Format(time.DateOnly)}, "to": {b.to.Format(time.DateOnly)},
+	}
+	pace := time.NewTicker(time.Second / time.Duration(rate))
+	defer pace.Stop()
+	type due struct {
+		at time.Time
+		m  loadtest.Merchant
+	}
+	queue, out := make(chan due, 10_000), make(chan time.Duration, 10_000)
+	var all []time.Duration
+	const clients = 8
+	ended := make(chan struct{}, clients)
+	for range clients {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			for d := range queue {
+				err := b.sys.Do(context.WithoutCancel(ctx), http.MethodGet, "/v1/reports/"+d.m.MerchantID+"?"+q.Encode(), d.m.ReportToken, "", nil, http.StatusOK, nil)
+				if err == nil {
+					out <- time.Since(d.at)
+				}
+			}
+		}()
+	}
+	collected := make(chan struct{})
+	go func() {
+		for d := range out {
+			all = append(all, d)
+		}
+		close(collected)
+	}()
+	for i := 0; ctx.Err() == nil; i++ {
+		select {
+		case <-ctx.Done():
+		case at := <-pace.C:
+			queue <- due{at, b.merchants[i%len(b.merchants)]}
+		}
+	}
+	close(queue)
+	for range clients {
+		<-ended
+	}
+	close(out)
+	<-collected
+	return all
+}
+
+func quantiles(all []time.Duration) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	slices.Sort(all)
+	at := func(q float64) time.Duration { return all[int(q*float64(len(all)-1))].Round(100 * time.Microsecond) }
+	return fmt.Sprintf("%v / %v", at(0.5), at(0.99))
+}
+
+func mb(bytes int64) string { return fmt.Sprintf("%d MB", bytes>>20) }
+
+// table is what is printed at the end.
+type table struct{ rows [][4]string }
+
+func (t *table) add(what, first, goal, here string) {
+	fmt.Fprintf(os.Stderr, "%s: %s\n", what, here)
+	t.rows = append(t.rows, [4]string{what, first, goal, here})
+}
+
+func (t *table) print() {
+	fmt.Println("| what | first target | goal | here |\n|---|---|---|---|")
+	for _, r := range t.rows {
+		fmt.Printf("| %s | %s | %s | %s |\n", r[0], r[1], r[2], r[3])
+	}
+}
