@@ -1,0 +1,149 @@
+package merchant
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// Config is the function's configuration from the environment.
+type Config struct {
+	// AdminToken is the operator's. With an empty one nobody is.
+	AdminToken function.Secret `env:"ADMIN_TOKEN"`
+}
+
+// Recounts is what the function needs of processed data: a change of settings
+// that alters numbers marks all of a merchant's hours. store.Processed is one.
+type Recounts interface {
+	Extent(ctx context.Context, merchant string, rev store.Revision) (first, last event.Hour, ok bool, err error)
+	MarkDirty(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) error
+}
+
+// Limits of a request.
+const (
+	maxBody      = 64 << 10
+	timeout      = 10 * time.Second // for all that a request asks of the stores
+	maxConflicts = 5                // tries of a change that others overtake
+	maxPage      = 1000
+	defaultPage  = 100
+)
+
+// Service answers requests about merchants.
+type Service struct {
+	registry  store.Registry
+	recounts  Recounts
+	authorize *access.Authorizer
+	clock     function.Clock
+}
+
+// New makes the service. The authorizer is the process's one.
+func New(registry store.Registry, recounts Recounts, authorize *access.Authorizer, clock function.Clock) *Service {
+	return &Service{registry: registry, recounts: recounts, authorize: authorize, clock: clock}
+}
+
+// Function is the service as its runner serves it.
+func (s *Service) Function() function.Function {
+	return function.Function{Name: "merchant", Routes: s.routes, Ready: s.ready}
+}
+
+func (s *Service) ready(ctx context.Context) error {
+	_, _, err := s.registry.Changes(ctx, "", 1)
+	return err
+}
+
+func (s *Service) routes(mux *http.ServeMux) {
+	mux.Handle("POST /v1/merchants", s.handle(access.CreateMerchant, s.create))
+	mux.Handle("GET /v1/merchants", s.handle(access.ListMerchants, s.list))
+	mux.Handle("GET /v1/merchants/{id}", s.handle(access.ReadMerchant, s.get))
+	mux.Handle("PATCH /v1/merchants/{id}", s.handle(access.ChangeMerchant, s.patch))
+	mux.Handle("POST /v1/merchants/{id}/streams", s.handle(access.ChangeMerchant, s.addStream))
+	mux.Handle("PATCH /v1/merchants/{id}/streams/{stream}", s.handle(access.ChangeMerchant, s.patchStream))
+	mux.Handle("POST /v1/merchants/{id}/streams/{stream}/secrets", s.handle(access.ChangeMerchant, s.addSecret))
+	mux.Handle("DELETE /v1/merchants/{id}/streams/{stream}/secrets/{secret}", s.handle(access.ChangeMerchant, s.removeSecret))
+	mux.Handle("POST /v1/merchants/{id}/report-tokens", s.handle(access.ChangeMerchant, s.addReportToken))
+	mux.Handle("DELETE /v1/merchants/{id}/report-tokens/{token}", s.handle(access.ChangeMerchant, s.removeReportToken))
+}
+
+// answer is what a handler made of a request.
+type answer struct {
+	status   int
+	body     any // nil: none
+	version  uint64
+	location string
+}
+
+// handle authorises a request, bounds it, and writes what h answers.
+func (s *Service) handle(action access.Action, h func(ctx context.Context, r *http.Request) (answer, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		// Answers hold credentials or are about one asker: nobody keeps them.
+		w.Header().Set("Cache-Control", "no-store")
+		if _, err := s.authorize.Authorize(ctx, r, action, r.PathValue("id")); err != nil {
+			function.WriteError(w, err)
+			return
+		}
+		a, err := h(ctx, r)
+		if a.location != "" {
+			w.Header().Set("Location", a.location)
+		}
+		if err != nil {
+			function.WriteError(w, err)
+			return
+		}
+		if a.version > 0 {
+			w.Header().Set("ETag", etag(a.version))
+		}
+		if a.body == nil {
+			w.WriteHeader(a.status)
+			return
+		}
+		function.WriteJSON(w, a.status, a.body)
+	})
+}
+
+// change reads a merchant, lets f change it and writes it back, again where
+// somebody else came between. f reports whether anything changed. A request
+// with If-Match is tried once and meets Conflict instead.
+func (s *Service) change(ctx context.Context, r *http.Request, f func(m *access.Merchant) (bool, error)) (access.Merchant, error) {
+	id, match := r.PathValue("id"), r.Header.Get("If-Match")
+	for try := 1; ; try++ {
+		m, err := s.registry.Merchant(ctx, id)
+		if err != nil {
+			return m, err
+		}
+		if match != "" && match != "*" && match != etag(m.Version) {
+			return m, fault.New(fault.Conflict, "cannot change merchant %q: its version is %s now", id, etag(m.Version))
+		}
+		changed, err := f(&m)
+		if err != nil || !changed {
+			return m, err
+		}
+		err = s.registry.UpdateMerchant(ctx, m)
+		if err == nil {
+			m.Version++
+			return m, nil
+		}
+		if !fault.Is(err, fault.Conflict) || match != "" || try == maxConflicts {
+			return m, err
+		}
+	}
+}
+
+// recount marks all hours of a merchant: their summaries are of an older
+// generation and are made anew from processed data. Until then reports compute
+// from processed data themselves.
+func (s *Service) recount(ctx context.Context, merchant string) error {
+	first, last, ok, err := s.recounts.Extent(ctx, merchant, store.LiveRevision)
+	if err != nil || !ok {
+		return err
+	}
+	return s.recounts.MarkDirty(ctx, merchant, store.LiveRevision, first, last+1)
+}

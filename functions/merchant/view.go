@@ -1,0 +1,83 @@
+package merchant
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/footfall/footfall/shared/access"
+)
+
+// merchantView is a merchant as it is answered. Secrets and tokens stand in it
+// only in the answer to their creation; afterwards their ids do, by which
+// they are removed.
+type merchantView struct {
+	MerchantID   string       `json:"merchant_id"`
+	Version      uint64       `json:"version"`
+	Name         string       `json:"name"`
+	CreatedAt    time.Time    `json:"created_at"`
+	TimeZone     string       `json:"time_zone"`
+	Currency     string       `json:"currency"`
+	BotFilter    bool         `json:"bot_filter"`
+	KeyEvents    []string     `json:"key_events"`
+	KeepIP       bool         `json:"keep_ip"`
+	Streams      []streamView `json:"streams"`
+	ReportTokens []string     `json:"report_tokens"`          // ids
+	ReportToken  string       `json:"report_token,omitempty"` // shown once
+}
+
+type streamView struct {
+	MeasurementID string   `json:"measurement_id"`
+	Name          string   `json:"name"`
+	Disabled      bool     `json:"disabled"`
+	APISecrets    []string `json:"api_secrets"`          // ids
+	APISecret     string   `json:"api_secret,omitempty"` // shown once
+}
+
+// tokenView answers the creation of a secret or token.
+type tokenView struct {
+	ID          string `json:"id"`
+	APISecret   string `json:"api_secret,omitempty"`
+	ReportToken string `json:"report_token,omitempty"`
+}
+
+// pageView is a page of the list.
+type pageView struct {
+	Merchants []merchantView `json:"merchants"`
+	Next      string         `json:"next,omitempty"` // cursor of the next page
+}
+
+func viewOf(m access.Merchant) merchantView {
+	v := merchantView{
+		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
+		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
+		KeyEvents: m.Settings.KeyEvents, KeepIP: m.Settings.KeepIP,
+		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
+	}
+	if v.KeyEvents == nil {
+		v.KeyEvents = []string{}
+	}
+	for i, s := range m.Streams {
+		v.Streams[i] = viewOfStream(s)
+	}
+	return v
+}
+
+func viewOfStream(s access.Stream) streamView {
+	return streamView{MeasurementID: s.MeasurementID, Name: s.Name, Disabled: s.Disabled, APISecrets: ids(s.APISecrets)}
+}
+
+// idLetters of a hash name a secret or token: enough to be unique among the
+// few of one stream, and too few to be of use to anyone.
+const idLetters = 12
+
+func idOf(h access.Hash) string { return string(h[:min(idLetters, len(h))]) }
+
+func ids(hashes []access.Hash) []string {
+	out := make([]string, len(hashes))
+	for i, h := range hashes {
+		out[i] = idOf(h)
+	}
+	return out
+}
+
+func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
