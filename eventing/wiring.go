@@ -6,6 +6,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/footfall/footfall/eventing/filter"
+	"github.com/footfall/footfall/shared/event"
 	"github.com/robfig/cron/v3"
 )
 
@@ -135,15 +136,13 @@ type PingSource struct {
 	source string
 }
 
-// PingType is the type of every PingSource's event.
-const PingType = "dev.knative.sources.ping"
-
-// Event is what the source sends at a time: a new id each time is the caller's.
+// Event is what the source sends at a time. The id is the caller's: a new one
+// each time, the same one when it sends again.
 func (s PingSource) Event(id string, at time.Time) (cloudevents.Event, error) {
 	e := cloudevents.New()
 	e.SetID(id)
 	e.SetTime(at)
-	e.SetType(PingType)
+	e.SetType(event.TypePing)
 	e.SetSource(s.source)
 	for name, value := range s.Extensions {
 		e.SetExtension(name, value)

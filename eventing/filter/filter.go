@@ -32,8 +32,11 @@ type Expr struct {
 	CESQL  string            // an expression of the CloudEvents SQL language
 }
 
-// MaxDepth bounds how deep all, any and not may nest.
-const MaxDepth = 16
+// Bounds of what Compile takes.
+const (
+	MaxDepth = 16   // how deep all, any and not may nest
+	MaxCESQL = 1024 // bytes of an expression: its parser takes time quadratic in broken input
+)
 
 var attributeName = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
@@ -146,6 +149,9 @@ func compileCESQL(text, at string) (m Matcher, err error) {
 			m, err = nil, fault.Field(at, fmt.Sprintf("an expression of the CloudEvents SQL language; the parser broke on it: %v", r))
 		}
 	}()
+	if len(text) > MaxCESQL {
+		return nil, fault.Field(at, fmt.Sprintf("an expression of at most %d bytes", MaxCESQL))
+	}
 	expr, err := parser.Parse(text)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Invalid, Field: at, Expected: "an expression of the CloudEvents SQL language", Err: err}
@@ -161,18 +167,13 @@ type anyValue []pair
 
 func (m anyValue) Match(e *cloudevents.Event) bool {
 	for _, p := range m {
-		given, ok := attribute(e, p.name)
-		if !ok {
-			return false
-		}
-		text, isText := given.(string)
+		text, isText, ok := attribute(e, p.name)
 		if p.value == "" {
-			if isText && text == "" {
-				return false
-			}
-			continue
+			ok = ok && text != ""
+		} else {
+			ok = ok && isText && text == p.value
 		}
-		if !isText || text != p.value {
+		if !ok {
 			return false
 		}
 	}
@@ -187,15 +188,8 @@ type compare struct {
 
 func (m compare) Match(e *cloudevents.Event) bool {
 	for _, p := range m.pairs {
-		given, ok := attribute(e, p.name)
-		if !ok {
-			return false
-		}
-		text, isText := given.(string)
-		if !isText {
-			text = fmt.Sprint(given)
-		}
-		if !m.match(text, p.value) {
+		text, _, ok := attribute(e, p.name)
+		if !ok || !m.match(text, p.value) {
 			return false
 		}
 	}
@@ -249,32 +243,44 @@ func (m sql) Match(e *cloudevents.Event) (pass bool) {
 }
 
 // attribute is the value of an attribute by name, as Knative's filters see it:
-// an optional attribute that is absent is present and empty.
-func attribute(e *cloudevents.Event, name string) (any, bool) {
+// an optional attribute that is absent is there and empty, and an extension
+// that is no string has a text all the same.
+func attribute(e *cloudevents.Event, name string) (text string, isText, ok bool) {
 	switch name {
 	case "specversion":
-		return e.SpecVersion(), true
+		return e.SpecVersion(), true, true
 	case "type":
-		return e.Type(), true
+		return e.Type(), true, true
 	case "source":
-		return e.Source(), true
+		return e.Source(), true, true
 	case "subject":
-		return e.Subject(), true
+		return e.Subject(), true, true
 	case "id":
-		return e.ID(), true
+		return e.ID(), true, true
 	case "time":
 		text, err := e.Time().MarshalText()
-		return string(text), err == nil
+		return string(text), true, err == nil
 	case "dataschema", "schemaurl":
-		return e.DataSchema(), true
+		return e.DataSchema(), true, true
 	case "datacontenttype":
-		return e.DataContentType(), true
+		return e.DataContentType(), true, true
 	case "datamediatype":
-		return e.DataMediaType(), true
+		return e.DataMediaType(), true, true
 	case "datacontentencoding":
-		return e.DeprecatedDataContentEncoding(), true
+		return e.DeprecatedDataContentEncoding(), true, true
 	}
-	// Event.Extensions copies the map; a look-up needs no copy.
+	value, ok := extension(e, name)
+	if !ok {
+		return "", false, false
+	}
+	if text, isText = value.(string); !isText {
+		text = fmt.Sprint(value)
+	}
+	return text, isText, true
+}
+
+// extension looks one up without the copy that Event.Extensions makes.
+func extension(e *cloudevents.Event, name string) (any, bool) {
 	if v1, ok := e.Context.(*cloudevents.EventContextV1); ok {
 		value, ok := v1.Extensions[name]
 		return value, ok
