@@ -1,0 +1,211 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/store"
+)
+
+func isNotExist(err error) bool { return errors.Is(err, os.ErrNotExist) }
+
+// List implements store.Archive.
+func (a *archive) List(ctx context.Context, from, to event.Hour) (files []store.ArchiveFile, err error) {
+	const what = "list the archive"
+	if err := ctx.Err(); err != nil {
+		return nil, failed(what, err)
+	}
+	if err := a.use.begin(); err != nil {
+		return nil, failed(what, err)
+	}
+	defer a.use.end()
+	err = a.walk(ctx, from, to, func(h event.Hour, dir, name string) error {
+		isComplete := strings.HasSuffix(name, complete)
+		if !isComplete && !strings.HasSuffix(name, beingOpen) {
+			return nil
+		}
+		info, err := a.fs.Stat(a.fs.PathJoin(dir, name))
+		if !isComplete && isNotExist(err) { // completed while we looked
+			name, isComplete = strings.TrimSuffix(name, ".open"), true
+			info, err = a.fs.Stat(a.fs.PathJoin(dir, name))
+		}
+		if err != nil {
+			return err
+		}
+		files = append(files, store.ArchiveFile{Path: hourDir(h) + "/" + name, Hour: h, Bytes: info.Size(), Complete: isComplete})
+		return nil
+	})
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	slices.SortFunc(files, func(a, b store.ArchiveFile) int { return strings.Compare(a.Path, b.Path) })
+	return slices.CompactFunc(files, func(a, b store.ArchiveFile) bool { return a.Path == b.Path }), nil
+}
+
+// walk calls fn with the files of hours in [from, to). It reads only folders
+// that can hold such hours, and passes over what is no folder of ours.
+func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event.Hour, dir, name string) error) error {
+	if from >= to {
+		return nil
+	}
+	// The span of a folder is that of its first instant and the next one's.
+	span := func(v []int) (start, end time.Time) {
+		y, m, d, h := v[0], 1, 1, 0
+		switch len(v) {
+		case 1:
+			return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
+		case 2:
+			m = v[1]
+			return time.Date(y, time.Month(m), 1, 0, 0, 0, 0, time.UTC), time.Date(y, time.Month(m)+1, 1, 0, 0, 0, 0, time.UTC)
+		case 3:
+			m, d = v[1], v[2]
+			start = time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC)
+			return start, start.AddDate(0, 0, 1)
+		default:
+			m, d, h = v[1], v[2], v[3]
+			start = time.Date(y, time.Month(m), d, h, 0, 0, 0, time.UTC)
+			return start, start.Add(time.Hour)
+		}
+	}
+	var visit func(dir string, at []int) error
+	visit = func(dir string, at []int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		names, err := a.fs.List(dir)
+		if isNotExist(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if len(at) == 4 {
+				start, _ := span(at)
+				if err := fn(event.HourOf(start), dir, name); err != nil {
+					return err
+				}
+				continue
+			}
+			n, err := strconv.Atoi(name)
+			if err != nil {
+				continue
+			}
+			next := append(at[:len(at):len(at)], n)
+			if start, end := span(next); end.After(from.Start()) && start.Before(to.Start()) {
+				if err := visit(a.fs.PathJoin(dir, name), next); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return visit(a.dir, nil)
+}
+
+// recoverOnce completes what dead processes left open, at the first call that
+// succeeds. Nobody else writes to those files, so appends go on meanwhile.
+func (a *archive) recoverOnce() (found []event.BatchID, err error) {
+	a.scan.Lock()
+	defer a.scan.Unlock()
+	if a.scanned {
+		return nil, nil
+	}
+	const first, last = event.Hour(-1 << 31), event.Hour(1<<31 - 1)
+	var errs error
+	err = a.walk(context.Background(), first, last, func(_ event.Hour, dir, name string) error {
+		path := a.fs.PathJoin(dir, name)
+		switch {
+		case strings.HasPrefix(name, a.instance+"-"):
+			return nil
+		case strings.HasSuffix(name, ".part"):
+			errs = errors.Join(errs, a.fs.Remove(path))
+			return nil
+		case !strings.HasSuffix(name, beingOpen):
+			return nil
+		}
+		ids, err := a.recoverFile(path)
+		found = append(found, ids...)
+		errs = errors.Join(errs, err)
+		return nil
+	})
+	err = errors.Join(err, errs)
+	a.scanned = err == nil
+	return found, err
+}
+
+// recoverFile completes an open file that ends anyhow: it is cut after its
+// last whole block. It returns the batches that it holds.
+func (a *archive) recoverFile(path string) ([]event.BatchID, error) {
+	f, err := a.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	end, ids, scanErr := event.ScanBlocks(f)
+	info, err := f.Stat()
+	if err == nil {
+		// Bytes that were read may be in the system's memory only.
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	final := strings.TrimSuffix(path, ".open")
+	switch {
+	case len(ids) > 0 && end == info.Size():
+		return ids, a.rename(path)
+	case len(ids) > 0:
+		if err := a.copyHead(path, final, end); err != nil {
+			return nil, err
+		}
+	}
+	if scanErr != nil {
+		// Whole blocks behind a broken one are not thrown away. Their batches
+		// are not told as archived, so the journal brings them here again.
+		a.log.Error("an archive file is damaged; what could be read of it is complete, the file is kept as it was",
+			"file", path+".damaged", "whole_bytes", end, "bytes", info.Size(), "error", scanErr)
+		err = a.fs.Rename(path, final+".damaged")
+	} else {
+		a.log.Warn("cut an archive file that was not closed", "file", final, "whole_bytes", end, "bytes", info.Size())
+		err = a.fs.Remove(path)
+	}
+	if err = errors.Join(err, syncDir(a.fs, a.fs.PathDir(path))); err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// copyHead copies the first n bytes of a file to a new one that has its name
+// only once it is whole and durable.
+func (a *archive) copyHead(from, to string, n int64) (err error) {
+	src, err := a.fs.Open(from, vfs.SequentialReadsOption)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	dst, err := a.fs.Create(to+".part", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(dst, src, n)
+	if err == nil {
+		err = dst.Sync()
+	}
+	if err = errors.Join(err, dst.Close()); err != nil {
+		return err
+	}
+	if err := a.fs.Rename(to+".part", to); err != nil {
+		return err
+	}
+	return syncDir(a.fs, a.fs.PathDir(to))
+}

@@ -1,0 +1,503 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// stageFinished is the index of rows that lack nothing, by arrival: what a
+// sweep looks at.
+const stageFinished store.Stage = 0
+
+var stages = [...]store.Stage{store.StagePublished, store.StageArchived, store.StageProcessed}
+
+// journal keeps a row per batch, the payload apart from it, an index of rows
+// per missing stage, and running sums. All of a call is one write.
+type journal struct {
+	e     *engine
+	locks stripes // by batch: a row is read, changed and written by one at a time
+	floor floor
+}
+
+// row is the stored form of a store.JournalRow.
+type row struct {
+	stages   store.Stage
+	payload  int   // bytes of the payload that is stored; 0 = none
+	received int64 // µs since the Unix epoch
+	key      string
+	counts   []event.StreamHour
+}
+
+func rowKey(id event.BatchID) []byte     { return append([]byte{tableRow}, id[:]...) }
+func payloadKey(id event.BatchID) []byte { return append([]byte{tablePayload}, id[:]...) }
+
+func stageKey(missing store.Stage, p position) []byte {
+	return append([]byte{tableStage, byte(missing)}, p[:]...)
+}
+
+func sumsKey(b []byte, stream string, h event.Hour) []byte {
+	return appendHour(appendName(append(b, tableSums), stream), h)
+}
+
+func (r *row) append(b []byte) []byte {
+	b = append(b, byte(r.stages))
+	b = binary.AppendUvarint(b, uint64(r.payload))
+	b = binary.AppendVarint(b, r.received)
+	b = appendName(b, r.key)
+	b = binary.AppendUvarint(b, uint64(len(r.counts)))
+	for _, c := range r.counts {
+		b = appendName(b, c.Stream)
+		b = binary.AppendVarint(b, int64(c.Hour))
+		b = binary.AppendVarint(b, c.Events)
+	}
+	return b
+}
+
+func decodeRow(b []byte) (*row, error) {
+	d := decoder{b: b}
+	r := &row{stages: store.Stage(d.byte()), payload: int(d.uvarint()), received: d.varint(), key: d.name()}
+	n := d.uvarint()
+	if n > uint64(len(d.b)) {
+		return nil, errKey
+	}
+	r.counts = make([]event.StreamHour, n)
+	for i := range r.counts {
+		r.counts[i] = event.StreamHour{Stream: d.name(), Hour: event.Hour(d.varint()), Events: d.varint()}
+	}
+	return r, d.err
+}
+
+// row reads a row, or nil where there is none.
+func (j *journal) row(id event.BatchID) (r *row, err error) {
+	_, err = j.e.get(rowKey(id), func(v []byte) error {
+		r, err = decodeRow(v)
+		return err
+	})
+	return r, err
+}
+
+// change is one write to the journal as it is put together.
+type change struct {
+	*pebble.Batch
+	scratch []byte
+	low     position // the lowest new row that is not processed
+}
+
+// put writes a row, and keeps index and sums in step with what it was before
+// (nil where there was none).
+func (c *change) put(id event.BatchID, old, r *row) error {
+	c.scratch = r.append(c.scratch[:0])
+	if err := c.Set(rowKey(id), c.scratch, nil); err != nil {
+		return err
+	}
+	p := positionOf(r.received, id)
+	for _, s := range stages {
+		lacks, lacked := r.stages&s == 0, old != nil && old.stages&s == 0
+		var err error
+		switch {
+		case lacks && !lacked:
+			err = c.Set(stageKey(s, p), nil, nil)
+		case lacked && !lacks:
+			err = c.Delete(stageKey(s, p), nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.stages == store.AllStages && (old == nil || old.stages != store.AllStages) {
+		if err := c.Set(stageKey(stageFinished, p), nil, nil); err != nil {
+			return err
+		}
+	}
+	pending := r.stages&store.StageProcessed == 0
+	if pending && p.before(c.low) {
+		c.low = p
+	}
+	wasPending := old != nil && old.stages&store.StageProcessed == 0
+	if old == nil || len(old.counts) == 0 { // counted now for the first time
+		return c.sum(r.counts, 1, b2i(pending))
+	}
+	return c.sum(r.counts, 0, b2i(pending)-b2i(wasPending))
+}
+
+func (c *change) sum(counts []event.StreamHour, accepted, pending int64) error {
+	if accepted == 0 && pending == 0 {
+		return nil
+	}
+	for _, n := range counts {
+		key := sumsKey(c.scratch[:0], n.Stream, n.Hour)
+		val := appendSums(key, accepted*n.Events, pending*n.Events)[len(key):]
+		if err := c.Merge(key, val, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func b2i(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// apply enters the change's new rows with the floor until they are visible.
+func (j *journal) apply(c *change, unlock func(), commit func(*pebble.Batch, func()) error) error {
+	if c.low == endOfTime {
+		return commit(c.Batch, unlock)
+	}
+	entered := j.floor.enter(c.low)
+	return commit(c.Batch, func() {
+		j.floor.leave(entered)
+		unlock()
+	})
+}
+
+func newRow(in *store.JournalRow) *row {
+	return &row{stages: in.Stages & store.AllStages, received: in.ReceivedAt.UnixMicro(), key: in.PartitionKey, counts: in.Counts}
+}
+
+func lockRows(rows []store.JournalRow) stripeSet {
+	var set stripeSet
+	for i := range rows {
+		set.add(rows[i].Batch[:])
+	}
+	return set
+}
+
+// first yields the index of the first row of each batch: a write does not see
+// its own changes, so a batch may stand in it once.
+func first(rows []store.JournalRow) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		if len(rows) == 1 {
+			yield(0)
+			return
+		}
+		seen := make(map[event.BatchID]struct{}, len(rows))
+		for i := range rows {
+			if _, again := seen[rows[i].Batch]; again {
+				continue
+			}
+			seen[rows[i].Batch] = struct{}{}
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// adopt takes over what an earlier mark of the batch did not know.
+func (r *row) adopt(in *store.JournalRow) (adopted bool) {
+	if len(r.counts) == 0 && len(in.Counts) > 0 {
+		r.counts, adopted = in.Counts, true
+	}
+	if r.key == "" && in.PartitionKey != "" {
+		r.key, adopted = in.PartitionKey, true
+	}
+	return adopted
+}
+
+// Append implements store.Journal.
+func (j *journal) Append(ctx context.Context, rows []store.JournalRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return j.e.write(ctx, "append to the journal", func() error { return j.append(rows) })
+}
+
+func (j *journal) append(rows []store.JournalRow) error {
+	size := 0
+	for i := range rows {
+		size += len(rows[i].Payload) + 256 + 64*len(rows[i].Counts)
+	}
+	unlock := j.locks.lock(lockRows(rows))
+	c := &change{Batch: j.e.db.NewBatchWithSize(size), low: endOfTime}
+	for i := range first(rows) {
+		if err := j.appendRow(c, &rows[i]); err != nil {
+			unlock()
+			return errors.Join(err, c.Close())
+		}
+	}
+	if c.Empty() {
+		unlock()
+		return errors.Join(c.Close(), j.e.settle())
+	}
+	return j.apply(c, unlock, j.e.commit)
+}
+
+func (j *journal) appendRow(c *change, in *store.JournalRow) error {
+	old, err := j.row(in.Batch)
+	if err != nil {
+		return err
+	}
+	r, changed := newRow(in), true
+	if old != nil {
+		// A mark was faster than this append, or this append comes twice.
+		*r = *old
+		changed = r.adopt(in)
+	}
+	const gone = store.StageArchived | store.StageProcessed
+	keep := r.payload == 0 && len(in.Payload) > 0 && r.stages&gone != gone
+	if !changed && !keep {
+		return nil
+	}
+	if keep {
+		r.payload = len(in.Payload)
+		if err := c.Set(payloadKey(in.Batch), in.Payload, nil); err != nil {
+			return err
+		}
+	}
+	return c.put(in.Batch, old, r)
+}
+
+// Mark implements store.Journal.
+func (j *journal) Mark(ctx context.Context, stage store.Stage, rows []store.JournalRow) error {
+	if stage == 0 || stage&^store.AllStages != 0 {
+		return fault.Field("stage", "published, archived, processed or a set of them")
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return j.e.write(ctx, "mark batches in the journal", func() error { return j.mark(stage, rows) })
+}
+
+func (j *journal) mark(stage store.Stage, rows []store.JournalRow) error {
+	unlock := j.locks.lock(lockRows(rows))
+	c := &change{Batch: j.e.db.NewBatch(), low: endOfTime}
+	commit := j.e.commitLater
+	for i := range first(rows) {
+		isNew, err := j.markRow(c, stage, &rows[i])
+		if err != nil {
+			unlock()
+			return errors.Join(err, c.Close())
+		}
+		if isNew {
+			// No other mark will tell of this batch again: its sums would be lost.
+			commit = j.e.commit
+		}
+	}
+	if c.Empty() {
+		unlock()
+		return c.Close()
+	}
+	return j.apply(c, unlock, commit)
+}
+
+func (j *journal) markRow(c *change, stage store.Stage, in *store.JournalRow) (isNew bool, err error) {
+	old, err := j.row(in.Batch)
+	if err != nil {
+		return false, err
+	}
+	if old == nil {
+		r := newRow(in)
+		r.stages |= stage
+		return true, c.put(in.Batch, nil, r)
+	}
+	r := *old
+	r.stages |= stage
+	isNew = r.adopt(in)
+	if !isNew && r.stages == old.stages {
+		return false, nil
+	}
+	const gone = store.StageArchived | store.StageProcessed
+	if r.stages&gone == gone && r.payload > 0 {
+		if err := c.DeleteSized(payloadKey(in.Batch), uint32(r.payload), nil); err != nil {
+			return false, err
+		}
+		r.payload = 0
+	}
+	return isNew, c.put(in.Batch, old, &r)
+}
+
+// Payload implements store.Journal.
+func (j *journal) Payload(ctx context.Context, id event.BatchID) (payload []byte, err error) {
+	err = j.e.read(ctx, "read the payload of batch "+id.String(), func() error {
+		found, err := j.e.get(payloadKey(id), func(v []byte) error {
+			payload = bytes.Clone(v)
+			return nil
+		})
+		if err == nil && !found {
+			return fault.New(fault.NotFound, "the journal holds no payload of it")
+		}
+		return err
+	})
+	return payload, err
+}
+
+// Unfinished implements store.Journal.
+func (j *journal) Unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, err error) {
+	err = j.e.read(ctx, "list unfinished batches", func() error {
+		rows, err = j.unfinished(ctx, lacks, before, limit)
+		return err
+	})
+	return rows, err
+}
+
+func (j *journal) unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, err error) {
+	var its []*pebble.Iterator
+	defer func() {
+		for _, it := range its {
+			err = finish(it, err)
+		}
+	}()
+	for _, s := range stages {
+		if lacks&s == 0 {
+			continue
+		}
+		prefix := []byte{tableStage, byte(s)}
+		it, err := j.e.span(ctx, prefix, appendInt64(bytes.Clone(prefix), before.UnixMicro()))
+		if err != nil {
+			return nil, err
+		}
+		its = append(its, it)
+		it.First()
+	}
+	for len(rows) < limit {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		// The oldest of the indexes' heads; each index holds a row once.
+		var low []byte
+		for _, it := range its {
+			if it.Valid() && (low == nil || bytes.Compare(it.Key()[2:], low) < 0) {
+				low = it.Key()[2:]
+			}
+		}
+		if low == nil {
+			break
+		}
+		p := position(low)
+		for _, it := range its {
+			if it.Valid() && bytes.Equal(it.Key()[2:], p[:]) {
+				it.Next()
+			}
+		}
+		id := event.BatchID(p[8:])
+		r, err := j.row(id)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil || r.stages&lacks == lacks {
+			continue // finished while we looked
+		}
+		rows = append(rows, store.JournalRow{
+			Batch: id, ReceivedAt: time.UnixMicro(r.received).UTC(), PartitionKey: r.key, Counts: r.counts, Stages: r.stages,
+		})
+	}
+	return rows, nil
+}
+
+// Watermark implements store.Journal.
+func (j *journal) Watermark(ctx context.Context, now time.Time) (t time.Time, err error) {
+	t = now
+	err = j.e.read(ctx, "read the watermark", func() error {
+		from, mayRaise := j.floor.look()
+		found := from
+		if mayRaise {
+			defer func() { j.floor.raise(found) }()
+		}
+		it, err := j.e.span(ctx, stageKey(store.StageProcessed, from), []byte{tableStage, byte(store.StageProcessed) + 1})
+		if err != nil {
+			return err
+		}
+		if it.First() {
+			found = position(it.Key()[2:])
+			d := decoder{b: found[:]}
+			t = time.UnixMicro(d.int64()).UTC()
+		} else if it.Error() == nil {
+			found = endOfTime
+		}
+		return finish(it, nil)
+	})
+	return t, err
+}
+
+// Counts implements store.Journal.
+func (j *journal) Counts(ctx context.Context, streams []string, from, to event.Hour) (counts []store.LedgerCount, err error) {
+	err = j.e.read(ctx, "count the batches of the journal", func() error {
+		streams = slices.Compact(slices.Sorted(slices.Values(streams)))
+		for _, s := range streams {
+			if counts, err = j.countStream(ctx, counts, s, from, to); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return counts, err
+}
+
+func (j *journal) countStream(ctx context.Context, counts []store.LedgerCount, stream string, from, to event.Hour) ([]store.LedgerCount, error) {
+	if from >= to {
+		return counts, nil
+	}
+	lower := sumsKey(nil, stream, from)
+	it, err := j.e.span(ctx, lower, sumsKey(nil, stream, to))
+	if err != nil {
+		return nil, err
+	}
+	// NextPrefix goes to the next key by seeking: a busy hour has thousands
+	// of operands in memory that Next would step over.
+	for ok := it.First(); ok; ok = it.NextPrefix() {
+		if err := ctx.Err(); err != nil {
+			return nil, finish(it, err)
+		}
+		h := decoder{b: it.Key()[len(lower)-4:]}
+		v := decoder{b: it.Value()}
+		c := store.LedgerCount{Stream: strings.Clone(stream), Hour: h.hour(), Accepted: v.varint(), Pending: v.varint()}
+		if err := errors.Join(h.err, v.err); err != nil {
+			return nil, finish(it, err)
+		}
+		if c.Accepted != 0 || c.Pending != 0 {
+			counts = append(counts, c)
+		}
+	}
+	return counts, finish(it, nil)
+}
+
+// sweepChunk rows go in one write.
+const sweepChunk = 1000
+
+// Sweep implements store.Journal.
+func (j *journal) Sweep(ctx context.Context, before time.Time) (swept int, err error) {
+	prefix := []byte{tableStage, byte(stageFinished)}
+	upper := appendInt64(bytes.Clone(prefix), before.UnixMicro())
+	for {
+		n := 0
+		// Lost in a crash it is done again by the next sweep.
+		err := j.e.write(ctx, "sweep the journal", func() error {
+			it, err := j.e.span(ctx, prefix, upper)
+			if err != nil {
+				return err
+			}
+			b := j.e.db.NewBatch()
+			for ok := it.First(); ok && n < sweepChunk && err == nil; ok = it.Next() {
+				p := position(it.Key()[2:])
+				err = errors.Join(b.Delete(rowKey(event.BatchID(p[8:])), nil), b.Delete(it.Key(), nil))
+				n++
+			}
+			if err = finish(it, err); err != nil || n == 0 {
+				return errors.Join(err, b.Close())
+			}
+			return j.e.commitLater(b, func() {})
+		})
+		if err != nil {
+			return swept, err
+		}
+		swept += n
+		if n < sweepChunk {
+			return swept, nil
+		}
+	}
+}

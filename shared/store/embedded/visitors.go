@@ -1,0 +1,139 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// visitors keeps one small value per user. See tells its caller what stood
+// there before, so it reads, compares and writes with the merchant's stripe
+// held; a plain Set is then right, and cheaper to read than merged operands.
+type visitors struct {
+	e         *engine
+	merchants stripes
+}
+
+func visitorPrefix(merchant string, generation uint32) []byte {
+	b := make([]byte, 0, 32+len(merchant))
+	return appendUint32(appendName(append(b, tableVisitor), merchant), generation)
+}
+
+// FirstSeen implements store.Visitors.
+func (v *visitors) FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) (millis []int64, err error) {
+	err = v.e.read(ctx, "look up visitors", func() error {
+		millis, err = v.firstSeen(ctx, merchant, generation, users)
+		return err
+	})
+	return millis, err
+}
+
+func (v *visitors) firstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) ([]int64, error) {
+	millis := make([]int64, len(users))
+	if len(users) == 0 {
+		return millis, nil
+	}
+	// In the order of keys each look-up starts where the last one ended. The
+	// filters of the tables answer for most users that are not there.
+	order := make([]int, len(users))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(users[a], users[b]) })
+	prefix := visitorPrefix(merchant, generation)
+	it, err := v.e.span(ctx, prefix, successor(prefix))
+	if err != nil {
+		return nil, err
+	}
+	n := len(prefix)
+	for at, i := range order {
+		if at%1024 == 0 && ctx.Err() != nil {
+			return nil, finish(it, ctx.Err())
+		}
+		millis[i] = math.MaxInt64
+		prefix = appendUint64(prefix[:n], users[i])
+		if it.SeekPrefixGE(prefix) {
+			d := decoder{b: it.Value()}
+			millis[i] = d.int64()
+			if d.err != nil {
+				return nil, finish(it, d.err)
+			}
+		}
+	}
+	if err := finish(it, nil); err != nil {
+		return nil, err
+	}
+	return millis, nil
+}
+
+// See implements store.Visitors.
+func (v *visitors) See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error) {
+	if len(users) != len(millis) {
+		return nil, fault.Field("millis", "as many as users")
+	}
+	var before []int64
+	err := v.e.write(ctx, "remember visitors", func() error {
+		seen, err := v.see(ctx, merchant, generation, users, millis)
+		if err == nil {
+			before = seen
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return before, nil
+}
+
+func (v *visitors) see(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error) {
+	var set stripeSet
+	set.addName(merchant)
+	unlock := v.merchants.lock(set)
+	before, err := v.firstSeen(ctx, merchant, generation, users)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	b := v.e.db.NewBatchWithSize(len(users) * (len(merchant) + 32))
+	if err := setEarlier(b, visitorPrefix(merchant, generation), users, millis, before); err != nil {
+		unlock()
+		return nil, errors.Join(err, b.Close())
+	}
+	if b.Empty() {
+		unlock()
+		return before, b.Close()
+	}
+	return before, v.e.commit(b, unlock)
+}
+
+// setEarlier writes the earlier instants. A user that occurs twice in one
+// call ends with the earlier of both, and before tells what the call found.
+func setEarlier(b *pebble.Batch, prefix []byte, users []uint64, millis, before []int64) error {
+	lowest := make(map[uint64]int64, len(users))
+	n := len(prefix)
+	for i, u := range users {
+		now, again := lowest[u]
+		if !again {
+			now = before[i]
+		}
+		if millis[i] >= now {
+			lowest[u] = now
+			continue
+		}
+		lowest[u] = millis[i]
+		var value [8]byte
+		binary.BigEndian.PutUint64(value[:], uint64(millis[i])^1<<63)
+		prefix = appendUint64(prefix[:n], u)
+		if err := b.Set(prefix, value[:], nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
