@@ -1,0 +1,407 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// The request of the Data API's runReport, v1beta, as its discovery document
+// (revision 2025) lists it. What Footfall does not do is listed too, so that it
+// is refused by name and not overlooked.
+type (
+	googleRequest struct {
+		Property           string            `json:"property"`
+		Dimensions         []googleDimension `json:"dimensions"`
+		Metrics            []googleMetric    `json:"metrics"`
+		DateRanges         []googleDateRange `json:"dateRanges"`
+		DimensionFilter    *googleFilterExpr `json:"dimensionFilter"`
+		MetricFilter       *googleFilterExpr `json:"metricFilter"`
+		Offset             int64Text         `json:"offset"`
+		Limit              int64Text         `json:"limit"`
+		MetricAggregations []string          `json:"metricAggregations"`
+		OrderBys           []googleOrderBy   `json:"orderBys"`
+		CurrencyCode       string            `json:"currencyCode"`
+		CohortSpec         json.RawMessage   `json:"cohortSpec"`
+		KeepEmptyRows      bool              `json:"keepEmptyRows"`
+		ReturnQuota        bool              `json:"returnPropertyQuota"`
+		Comparisons        []json.RawMessage `json:"comparisons"`
+		ConversionSpec     json.RawMessage   `json:"conversionSpec"`
+	}
+	googleDimension struct {
+		Name       string          `json:"name"`
+		Expression json.RawMessage `json:"dimensionExpression"`
+	}
+	googleMetric struct {
+		Name       string `json:"name"`
+		Expression string `json:"expression"`
+		Invisible  bool   `json:"invisible"`
+	}
+	googleDateRange struct {
+		Start string `json:"startDate"`
+		End   string `json:"endDate"`
+		Name  string `json:"name"`
+	}
+	googleFilterExpr struct {
+		And    *googleFilterList `json:"andGroup"`
+		Or     *googleFilterList `json:"orGroup"`
+		Not    *googleFilterExpr `json:"notExpression"`
+		Filter *googleFilter     `json:"filter"`
+	}
+	googleFilterList struct {
+		Expressions []*googleFilterExpr `json:"expressions"`
+	}
+	googleFilter struct {
+		FieldName string `json:"fieldName"`
+		String    *struct {
+			MatchType     string `json:"matchType"`
+			Value         string `json:"value"`
+			CaseSensitive bool   `json:"caseSensitive"`
+		} `json:"stringFilter"`
+		InList *struct {
+			Values        []string `json:"values"`
+			CaseSensitive bool     `json:"caseSensitive"`
+		} `json:"inListFilter"`
+		Numeric *struct {
+			Operation string        `json:"operation"`
+			Value     googleNumeric `json:"value"`
+		} `json:"numericFilter"`
+		Between *struct {
+			From googleNumeric `json:"fromValue"`
+			To   googleNumeric `json:"toValue"`
+		} `json:"betweenFilter"`
+		Empty *struct{} `json:"emptyFilter"`
+	}
+	googleNumeric struct {
+		Int64  *int64Text `json:"int64Value"`
+		Double *float64   `json:"doubleValue"`
+	}
+	googleOrderBy struct {
+		Metric *struct {
+			Name string `json:"metricName"`
+		} `json:"metric"`
+		Dimension *struct {
+			Name string `json:"dimensionName"`
+			Type string `json:"orderType"`
+		} `json:"dimension"`
+		Pivot json.RawMessage `json:"pivot"`
+		Desc  bool            `json:"desc"`
+	}
+)
+
+// int64Text is an int64 as Google's JSON writes it, in quotes, or a number.
+type int64Text int64
+
+// UnmarshalJSON reads "12" or 12.
+func (v *int64Text) UnmarshalJSON(b []byte) error {
+	s := strings.Trim(string(b), `"`)
+	if s == "null" || s == "" {
+		return nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return fmt.Errorf("expected a 64-bit integer, got %q", printable(s))
+	}
+	*v = int64Text(n)
+	return nil
+}
+
+// googleLimit is runReport's default number of rows.
+const googleLimit = 10_000
+
+// ParseGoogle reads the body of runReport. currency is the merchant's, today
+// the day on the merchant's clock. Errors name the field at fault.
+func ParseGoogle(c *catalog.Catalog, merchant, currency string, body []byte, today Day) (*Query, error) {
+	var r googleRequest
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, jsonFault(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fault.Field("body", "one JSON object and nothing after it")
+	}
+	if err := r.refuse(currency); err != nil {
+		return nil, err
+	}
+	q := &Query{Merchant: merchant, Limit: int64(r.Limit), Offset: int64(r.Offset), KeepEmpty: r.KeepEmptyRows, Quota: r.ReturnQuota}
+	if q.Limit == 0 {
+		q.Limit = googleLimit
+	}
+	for i, d := range r.Dimensions {
+		if len(d.Expression) > 0 {
+			return nil, fault.Field(fmt.Sprintf("dimensions[%d].dimensionExpression", i), "no expression: Footfall takes dimensions by name")
+		}
+		if d.Name == rangeDimension && len(r.DateRanges) > 1 {
+			continue // Google adds the column by itself, asked for or not
+		}
+		dim, err := c.Dimension(fmt.Sprintf("dimensions[%d].name", i), d.Name)
+		if err != nil {
+			return nil, err
+		}
+		q.Dimensions = append(q.Dimensions, Column[*catalog.Dimension]{d.Name, dim})
+	}
+	for i, m := range r.Metrics {
+		if m.Expression != "" {
+			return nil, fault.Field(fmt.Sprintf("metrics[%d].expression", i), "no expression: Footfall takes metrics by name")
+		}
+		if m.Invisible {
+			return nil, fault.Field(fmt.Sprintf("metrics[%d].invisible", i), "false: every metric asked for is in the answer")
+		}
+		met, err := c.Metric(fmt.Sprintf("metrics[%d].name", i), m.Name)
+		if err != nil {
+			return nil, err
+		}
+		q.Metrics = append(q.Metrics, Column[*catalog.Metric]{m.Name, met})
+	}
+	if err := q.googleRanges(r.DateRanges, today); err != nil {
+		return nil, err
+	}
+	var err error
+	if q.DimensionFilter, err = googleExpr(c, "dimensionFilter", r.DimensionFilter, false, 0); err != nil {
+		return nil, err
+	}
+	if q.MetricFilter, err = googleExpr(c, "metricFilter", r.MetricFilter, true, 0); err != nil {
+		return nil, err
+	}
+	q.MetricFilter.each(func(f *Filter) {
+		if q.metric(f.Metric.Name) < 0 && err == nil {
+			err = fault.Field("metricFilter", fmt.Sprintf("metrics that this report asks for, not %q", f.Metric.Name))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if q.DimensionFilter.size() > maxFilterSize || q.MetricFilter.size() > maxFilterSize {
+		return nil, fault.Field("dimensionFilter", fmt.Sprintf("at most %d conditions", maxFilterSize))
+	}
+	if err := q.googleOrder(r.OrderBys); err != nil {
+		return nil, err
+	}
+	for i, a := range r.MetricAggregations {
+		switch a {
+		case "TOTAL":
+			q.Aggregations = append(q.Aggregations, Total)
+		case "MINIMUM":
+			q.Aggregations = append(q.Aggregations, Minimum)
+		case "MAXIMUM":
+			q.Aggregations = append(q.Aggregations, Maximum)
+		case "COUNT":
+			q.Aggregations = append(q.Aggregations, Count)
+		default:
+			return nil, fault.Field(fmt.Sprintf("metricAggregations[%d]", i), "TOTAL, MINIMUM, MAXIMUM or COUNT")
+		}
+	}
+	return q, q.Validate()
+}
+
+func (r *googleRequest) refuse(currency string) error {
+	present := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+	switch {
+	case present(r.CohortSpec):
+		return fault.Field("cohortSpec", "no cohorts: Footfall does not report by cohort")
+	case len(r.Comparisons) > 0:
+		return fault.Field("comparisons", "no comparisons: ask once for each")
+	case present(r.ConversionSpec):
+		return fault.Field("conversionSpec", "no conversion settings: Footfall has no attribution models")
+	case r.CurrencyCode != "" && r.CurrencyCode != currency:
+		return fault.Field("currencyCode", currency+", the merchant's currency: Footfall converts no money")
+	}
+	return nil
+}
+
+// rangeDimension tells the date ranges of a report apart.
+const rangeDimension = "dateRange"
+
+func (q *Query) googleRanges(ranges []googleDateRange, today Day) error {
+	if len(ranges) == 0 || len(ranges) > MaxDateRanges {
+		return fault.Field("dateRanges", fmt.Sprintf("1 to %d date ranges", MaxDateRanges))
+	}
+	seen := map[string]bool{}
+	for i, g := range ranges {
+		field := fmt.Sprintf("dateRanges[%d]", i)
+		r := DateRange{Name: g.Name}
+		var err error
+		if r.From, err = ParseDay(field+".startDate", g.Start, today); err != nil {
+			return err
+		}
+		if r.To, err = ParseDay(field+".endDate", g.End, today); err != nil {
+			return err
+		}
+		if err := r.check(field+".startDate", field+".endDate"); err != nil {
+			return err
+		}
+		if strings.HasPrefix(g.Name, "date_range_") || strings.HasPrefix(g.Name, "RESERVED_") {
+			return fault.Field(field+".name", "a name that begins neither with date_range_ nor with RESERVED_")
+		}
+		if g.Name == "" {
+			r.Name = fmt.Sprintf("date_range_%d", i)
+		}
+		if seen[r.Name] {
+			return fault.Field(field+".name", "a different name for each date range")
+		}
+		seen[r.Name] = true
+		q.DateRanges = append(q.DateRanges, r)
+	}
+	return nil
+}
+
+const maxDepth = 20
+
+func googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr, metric bool, depth int) (*Filter, error) {
+	if g == nil {
+		return nil, nil
+	}
+	set := 0
+	for _, is := range []bool{g.And != nil, g.Or != nil, g.Not != nil, g.Filter != nil} {
+		if is {
+			set++
+		}
+	}
+	if set == 0 && depth == 0 {
+		return nil, nil // an empty message is an absent one
+	}
+	if set != 1 {
+		return nil, fault.Field(field, "exactly one of andGroup, orGroup, notExpression, filter")
+	}
+	if depth > maxDepth {
+		return nil, fault.Field(field, fmt.Sprintf("at most %d levels", maxDepth))
+	}
+	group := func(op FilterOp, name string, list *googleFilterList) (*Filter, error) {
+		f := &Filter{Op: op}
+		if len(list.Expressions) == 0 {
+			return nil, fault.Field(field+"."+name+".expressions", "at least one expression")
+		}
+		for i, e := range list.Expressions {
+			kidField := fmt.Sprintf("%s.%s.expressions[%d]", field, name, i)
+			kid, err := googleExpr(c, kidField, e, metric, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			if kid == nil {
+				return nil, fault.Field(kidField, "an expression")
+			}
+			f.Kids = append(f.Kids, kid)
+		}
+		return f, nil
+	}
+	switch {
+	case g.And != nil:
+		return group(And, "andGroup", g.And)
+	case g.Or != nil:
+		return group(Or, "orGroup", g.Or)
+	case g.Not != nil:
+		kid, err := googleExpr(c, field+".notExpression", g.Not, metric, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		return &Filter{Op: Not, Kids: []*Filter{kid}}, nil
+	default:
+		return g.Filter.leaf(c, field+".filter", metric)
+	}
+}
+
+func (g *googleFilter) leaf(c *catalog.Catalog, field string, metric bool) (*Filter, error) {
+	f := &Filter{}
+	var err error
+	if metric {
+		f.Metric, err = c.Metric(field+".fieldName", g.FieldName)
+	} else {
+		f.Dimension, err = c.Dimension(field+".fieldName", g.FieldName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case g.Numeric != nil:
+		kinds := map[string]TestKind{"EQUAL": Equal, "LESS_THAN": Less, "LESS_THAN_OR_EQUAL": LessOrEqual, "GREATER_THAN": Greater, "GREATER_THAN_OR_EQUAL": GreaterOrEqual}
+		kind, ok := kinds[g.Numeric.Operation]
+		if !ok {
+			return nil, fault.Field(field+".numericFilter.operation", "EQUAL, LESS_THAN, LESS_THAN_OR_EQUAL, GREATER_THAN or GREATER_THAN_OR_EQUAL")
+		}
+		f.Test = NumberTest(kind, g.Numeric.Value.float(), 0)
+	case g.Between != nil:
+		f.Test = NumberTest(Between, g.Between.From.float(), g.Between.To.float())
+	case metric:
+		return nil, fault.Field(field, "numericFilter or betweenFilter for a metric")
+	case g.String != nil:
+		kinds := map[string]TestKind{"": Exact, "MATCH_TYPE_UNSPECIFIED": Exact, "EXACT": Exact, "BEGINS_WITH": BeginsWith, "ENDS_WITH": EndsWith, "CONTAINS": Contains, "FULL_REGEXP": FullRegexp, "PARTIAL_REGEXP": PartialRegexp}
+		kind, ok := kinds[g.String.MatchType]
+		if !ok {
+			return nil, fault.Field(field+".stringFilter.matchType", "EXACT, BEGINS_WITH, ENDS_WITH, CONTAINS, FULL_REGEXP or PARTIAL_REGEXP")
+		}
+		f.Test, err = TextTest(field+".stringFilter.value", kind, g.String.Value, !g.String.CaseSensitive)
+	case g.InList != nil:
+		if len(g.InList.Values) == 0 {
+			return nil, fault.Field(field+".inListFilter.values", "at least one value")
+		}
+		f.Test = ListTest(g.InList.Values, !g.InList.CaseSensitive)
+	case g.Empty != nil:
+		f.Test = Test{Kind: Empty}
+	default:
+		return nil, fault.Field(field, "one of stringFilter, inListFilter, numericFilter, betweenFilter, emptyFilter")
+	}
+	return f, err
+}
+
+func (n googleNumeric) float() float64 {
+	switch {
+	case n.Int64 != nil:
+		return float64(*n.Int64)
+	case n.Double != nil:
+		return *n.Double
+	default:
+		return 0
+	}
+}
+
+func (q *Query) googleOrder(list []googleOrderBy) error {
+	for i, g := range list {
+		field := fmt.Sprintf("orderBys[%d]", i)
+		o := OrderBy{Dimension: -1, Metric: -1, Desc: g.Desc}
+		switch {
+		case g.Metric != nil:
+			if o.Metric = q.metric(g.Metric.Name); o.Metric < 0 {
+				return fault.Field(field+".metric.metricName", "a metric that this report asks for")
+			}
+		case g.Dimension != nil:
+			if o.Dimension = q.dimension(g.Dimension.Name); o.Dimension < 0 {
+				return fault.Field(field+".dimension.dimensionName", "a dimension that this report asks for")
+			}
+			switch g.Dimension.Type {
+			case "", "ORDER_TYPE_UNSPECIFIED", "ALPHANUMERIC":
+			case "CASE_INSENSITIVE_ALPHANUMERIC":
+				o.Order = IgnoreCase
+			case "NUMERIC":
+				o.Order = Numeric
+			default:
+				return fault.Field(field+".dimension.orderType", "ALPHANUMERIC, CASE_INSENSITIVE_ALPHANUMERIC or NUMERIC")
+			}
+		case len(g.Pivot) > 0:
+			return fault.Field(field+".pivot", "no pivot in a report without pivots")
+		default:
+			return fault.Field(field, "one of metric, dimension")
+		}
+		q.OrderBys = append(q.OrderBys, o)
+	}
+	return nil
+}
+
+// jsonFault says in Google's words what is wrong with a body.
+func jsonFault(err error) error {
+	var typed *json.UnmarshalTypeError
+	if errors.As(err, &typed) {
+		return &fault.Error{Kind: fault.Invalid, Field: typed.Field, Expected: "a " + typed.Type.String(), Err: errors.New("Invalid JSON payload received")}
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return fault.New(fault.Invalid, "Invalid JSON payload received. Unknown name %s: Cannot find field.", name)
+	}
+	return fault.New(fault.Invalid, "Invalid JSON payload received. %w", err)
+}

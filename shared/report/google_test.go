@@ -1,0 +1,223 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/fault"
+)
+
+const googleExample = `{
+  "dateRanges": [{"startDate": "2026-11-01", "endDate": "yesterday"}, {"startDate": "7daysAgo", "endDate": "today", "name": "week"}],
+  "dimensions": [{"name": "country"}, {"name": "date"}],
+  "metrics": [{"name": "activeUsers"}, {"name": "engagementRate"}],
+  "dimensionFilter": {"andGroup": {"expressions": [
+    {"filter": {"fieldName": "eventName", "stringFilter": {"value": "PAGE_VIEW"}}},
+    {"notExpression": {"filter": {"fieldName": "country", "inListFilter": {"values": ["US", "GB"], "caseSensitive": true}}}},
+    {"orGroup": {"expressions": [
+      {"filter": {"fieldName": "hour", "numericFilter": {"operation": "GREATER_THAN", "value": {"int64Value": "9"}}}},
+      {"filter": {"fieldName": "pagePath", "stringFilter": {"matchType": "FULL_REGEXP", "value": "/a.*", "caseSensitive": true}}}
+    ]}}
+  ]}},
+  "metricFilter": {"filter": {"fieldName": "activeUsers", "betweenFilter": {"fromValue": {"int64Value": "1"}, "toValue": {"doubleValue": 9.5}}}},
+  "orderBys": [{"metric": {"metricName": "activeUsers"}, "desc": true}, {"dimension": {"dimensionName": "date", "orderType": "NUMERIC"}}],
+  "limit": "100", "offset": 5, "metricAggregations": ["TOTAL", "MAXIMUM"], "keepEmptyRows": true, "currencyCode": "EUR", "returnPropertyQuota": true
+}`
+
+func TestParseGoogle(t *testing.T) {
+	q, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(googleExample), today)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []DateRange{{"date_range_0", today - 22, today - 1}, {"week", today - 7, today}}
+	if diff := cmp.Diff(want, q.DateRanges); diff != "" {
+		t.Error(diff)
+	}
+	if q.Limit != 100 || q.Offset != 5 || !q.KeepEmpty || !q.Quota || len(q.Aggregations) != 2 {
+		t.Errorf("options: %+v", q)
+	}
+	if diff := cmp.Diff([]OrderBy{{Dimension: -1, Metric: 0, Desc: true}, {Dimension: 1, Metric: -1, Order: Numeric}}, q.OrderBys); diff != "" {
+		t.Error(diff)
+	}
+	for _, tc := range []struct {
+		event, country, hour, page string
+		want                       bool
+	}{
+		{"page_view", "DE", "10", "/b", true}, {"page_view", "US", "10", "/b", false}, {"page_view", "us", "10", "/b", true},
+		{"page_view", "DE", "09", "/b", false}, {"page_view", "DE", "09", "/a1", true}, {"page_view", "DE", "09", "/A1", false},
+		{"scroll", "DE", "10", "/a1", false},
+	} {
+		got := verdict(q.DimensionFilter, map[string]string{"eventName": tc.event, "country": tc.country, "hour": tc.hour, "pagePath": tc.page}, nil)
+		if got != tc.want {
+			t.Errorf("%+v: got %t", tc, got)
+		}
+	}
+	for users, want := range map[float64]bool{0: false, 1: true, 9: true, 9.5: true, 10: false} {
+		if got := verdict(q.MetricFilter, nil, map[string]float64{"activeUsers": users}); got != want {
+			t.Errorf("%v users: got %t", users, got)
+		}
+	}
+}
+
+func TestParseGoogleFaults(t *testing.T) {
+	const ranges = `"dateRanges":[{"startDate":"today","endDate":"today"}]`
+	leaf := func(s string) string {
+		return `{` + ranges + `,"metrics":[{"name":"sessions"}],"dimensionFilter":{"filter":` + s + `}}`
+	}
+	for body, want := range map[string]string{
+		`{`: "Invalid JSON payload", `[]`: "Invalid JSON payload", `{"metrics":[{"name":"sessions"}]} x`: "body",
+		`{"metric":[]}`:                                 `Unknown name "metric"`,
+		`{"metrics":[{"name":"sessions"}]}`:             "dateRanges: expected 1 to 4",
+		`{` + ranges + `}`:                              "metrics: expected at least one",
+		`{` + ranges + `,"metrics":[{"name":"views"}]}`: "metrics[0].name",
+		`{` + ranges + `,"metrics":[{"name":"sessions","expression":"a/b"}]}`:                                                                                  "metrics[0].expression",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"dimensions":[{"name":"cuontry"}]}`:                                                                   "such as country",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"currencyCode":"USD"}`:                                                                                "currencyCode: expected EUR",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"cohortSpec":{"cohorts":[]}}`:                                                                         "cohortSpec",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"limit":"many"}`:                                                                                      "64-bit integer",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"limit":"-1"}`:                                                                                        "limit",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"orderBys":[{}]}`:                                                                                     "orderBys[0]",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"metricAggregations":["SUM"]}`:                                                                        "metricAggregations[0]",
+		`{"dateRanges":[{"startDate":"2026-01-02","endDate":"2026-01-01"}],"metrics":[]}`:                                                                      "dateRanges[0].startDate",
+		`{"dateRanges":[{"startDate":"today","endDate":"today","name":"RESERVED_x"}],"metrics":[]}`:                                                            "dateRanges[0].name",
+		leaf(`{"fieldName":"country"}`):                                                                                                                        "dimensionFilter.filter: expected one of stringFilter",
+		leaf(`{"fieldName":"cuntry"}`):                                                                                                                         "dimensionFilter.filter.fieldName",
+		leaf(`{"fieldName":"country","stringFilter":{"matchType":"LIKE"}}`):                                                                                    "matchType",
+		leaf(`{"fieldName":"country","stringFilter":{"matchType":"FULL_REGEXP","value":"("}}`):                                                                 "stringFilter.value",
+		leaf(`{"fieldName":"country","inListFilter":{}}`):                                                                                                      "inListFilter.values",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"dimensionFilter":{"andGroup":{"expressions":[{}]}}}`:                                                 "dimensionFilter.andGroup.expressions[0]",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"metricFilter":{"filter":{"fieldName":"newUsers","numericFilter":{"operation":"EQUAL","value":{}}}}}`: "metricFilter",
+		`{` + ranges + `,"metrics":[{"name":"sessions"}],"dimensionFilter":` + strings.Repeat(`{"notExpression":`, 30) + `{}` + strings.Repeat(`}`, 31):        "at most 20 levels",
+	} {
+		_, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(body), today)
+		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: expected %q, got %v", body, want, err)
+		}
+	}
+}
+
+func FuzzParseGoogle(f *testing.F) {
+	f.Add([]byte(googleExample))
+	f.Add([]byte(`{"limit":null,"metrics":[{}]}`))
+	c := catalog.New()
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if _, err := ParseGoogle(c, "m1", "EUR", body, today); err != nil && fault.KindOf(err) != fault.Invalid {
+			t.Fatalf("expected a fault of the input, got %v", err)
+		}
+	})
+}
+
+func sample(t testing.TB, query string) *Result {
+	t.Helper()
+	q, err := ParseURL(catalog.New(), "m1", values(t, query), today)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Result{
+		Query: q,
+		Rows: []Row{
+			{Dimensions: []string{`a "b" ` + "\x01<é>"}, Metrics: []catalog.Value{{N: 3, D: 1}, {N: 59_970_000, D: 1_000_000}, {N: 1, D: 3}}},
+			{Dimensions: []string{"=cmd"}, Metrics: []catalog.Value{{N: 0, D: 1}, {N: 0, D: 1}, {N: 1, D: 1}}},
+		},
+		RowCount: 7,
+		Totals:   []Row{{Metrics: []catalog.Value{{N: 3, D: 1}, {N: 59_970_000, D: 1_000_000}, {N: 1, D: 2}}}},
+		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Pending: 2, Sketched: true, Error: 0.0081, Sources: Sources{1, 2, 3, 4}},
+	}
+}
+
+func TestWriteJSON(t *testing.T) {
+	var got map[string]any
+	b := sample(t, "metrics=users,revenue,engagementRate&dimensions=page&from=today&to=today").AppendJSON(nil)
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatalf("%v in %s", err, b)
+	}
+	want := map[string]any{
+		"merchant_id": "m1", "from": "2026-11-23", "to": "2026-11-23", "time_zone": "Europe/Berlin", "currency": "EUR",
+		"dimensions": []any{"page"}, "metrics": []any{"users", "revenue", "engagementRate"},
+		"rows": []any{
+			map[string]any{"page": `a "b" ` + "\x01<é>", "users": 3.0, "revenue": 59.97, "engagementRate": 1.0 / 3},
+			map[string]any{"page": "=cmd", "users": 0.0, "revenue": 0.0, "engagementRate": 1.0},
+		},
+		"row_count": 7.0, "totals": map[string]any{"users": 3.0, "revenue": 59.97, "engagementRate": 0.5},
+		"metadata": map[string]any{
+			"watermark": "2026-11-23T18:00:00.000005Z", "pending": 2.0,
+			"methods":        map[string]any{"users": map[string]any{"method": "sketch", "error": 0.0081}, "revenue": map[string]any{"method": "exact"}, "engagementRate": map[string]any{"method": "exact"}},
+			"generated_from": map[string]any{"day_records": 1.0, "hour_records": 2.0, "hours_from_documents": 3.0, "documents_events": 4.0},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWriteCSVAndText(t *testing.T) {
+	r := sample(t, "metrics=users,revenue,engagementRate&dimensions=page&from=today&to=today")
+	r.Rows[0].Dimensions[0] = `a "b",` + "\x1b[2J"
+	var csv, text strings.Builder
+	if err := errors.Join(r.WriteCSV(&csv), r.WriteText(&text)); err != nil {
+		t.Fatal(err)
+	}
+	wantCSV := "page,users,revenue,engagementRate\r\n\"a \"\"b\"\",\x1b[2J\",3,59.97,0.3333333333333333\r\n'=cmd,0,0,1\r\n"
+	if csv.String() != wantCSV {
+		t.Errorf("expected %q, got %q", wantCSV, csv.String())
+	}
+	wantText := `
+page        users  revenue  engagementRate
+a "b",?[2J      3    59.97          33.3 %
+=cmd            0     0.00         100.0 %
+total           3    59.97          50.0 %
+
+2 of 7 rows, 2026-11-23 to 2026-11-23 (Europe/Berlin). Complete up to 2026-11-23T18:00:00Z, 2 events pending.
+`
+	if got := "\n" + text.String(); got != wantText {
+		t.Errorf("expected:%s\ngot:%s", wantText, got)
+	}
+}
+
+func TestWriteGoogle(t *testing.T) {
+	q, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(`{"dateRanges":[{"startDate":"today","endDate":"today"},{"startDate":"yesterday","endDate":"yesterday","name":"before"}],
+	  "dimensions":[{"name":"country"},{"name":"dateRange"}],"metrics":[{"name":"activeUsers"},{"name":"totalRevenue"}],"metricAggregations":["TOTAL"]}`), today)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Result{
+		Query: q, RowCount: 1,
+		Rows:   []Row{{Range: 1, Dimensions: []string{"DE"}, Metrics: []catalog.Value{{N: 3, D: 1}, {N: 1_500_000, D: 1_000_000}}}},
+		Totals: []Row{{Range: 0, Metrics: []catalog.Value{{N: 0, D: 1}, {N: 0, D: 1}}}, {Range: 1, Metrics: []catalog.Value{{N: 3, D: 1}, {N: 1_500_000, D: 1_000_000}}}},
+		Meta:   Meta{TimeZone: "UTC", Currency: "EUR"},
+	}
+	want := `{"dimensionHeaders":[{"name":"country"},{"name":"dateRange"}],` +
+		`"metricHeaders":[{"name":"activeUsers","type":"TYPE_INTEGER"},{"name":"totalRevenue","type":"TYPE_CURRENCY"}],` +
+		`"rows":[{"dimensionValues":[{"value":"DE"},{"value":"before"}],"metricValues":[{"value":"3"},{"value":"1.5"}]}],` +
+		`"totals":[{"dimensionValues":[{"value":"RESERVED_TOTAL"},{"value":"date_range_0"}],"metricValues":[{"value":"0"},{"value":"0"}]},` +
+		`{"dimensionValues":[{"value":"RESERVED_TOTAL"},{"value":"before"}],"metricValues":[{"value":"3"},{"value":"1.5"}]}],` +
+		`"rowCount":1,"metadata":{"currencyCode":"EUR","timeZone":"UTC"},"kind":"analyticsData#runReport"}` + "\n"
+	if diff := cmp.Diff(want, string(r.AppendGoogle(nil))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestGoogleErrors(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		code int
+		want string
+	}{
+		{fault.Field("metrics", "one"), 400, `{"error":{"code":400,"message":"metrics: expected one","status":"INVALID_ARGUMENT"}}`},
+		{errors.New("mongo at 10.0.0.1 is away"), 503, `{"error":{"code":503,"message":"The service is currently unavailable.","status":"UNAVAILABLE"}}`},
+		{fault.New(fault.Forbidden, "no"), 403, `{"error":{"code":403,"message":"no","status":"PERMISSION_DENIED"}}`},
+		{fault.New(fault.Overloaded, "busy"), 429, `{"error":{"code":429,"message":"busy","status":"RESOURCE_EXHAUSTED"}}`},
+	} {
+		code, body := GoogleError(tc.err)
+		if code != tc.code || strings.TrimSpace(string(body)) != tc.want {
+			t.Errorf("%v: got %d %s", tc.err, code, body)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package report
+
+import (
+	"time"
+
+	"github.com/footfall/footfall/shared/catalog"
+)
+
+// Row is one line of an answer.
+type Row struct {
+	Range      int             // which of the query's date ranges
+	Dimensions []string        // in the order of the query's
+	Metrics    []catalog.Value // in the order of the query's
+}
+
+// Result is the answer to a query.
+type Result struct {
+	Query    *Query
+	Rows     []Row // the page that limit and offset cut
+	RowCount int   // of all rows
+	// Totals, Minimums and Maximums hold one row for each date range, where
+	// the query asks for them. Totals are worked out from the merged counters
+	// and sets of users of all rows, not by adding metrics up.
+	Totals, Minimums, Maximums []Row
+	Meta                       Meta
+}
+
+// Meta says what an answer is made of.
+type Meta struct {
+	TimeZone  string
+	Currency  string
+	Watermark time.Time // every event accepted before it is in the answer
+	Pending   int64     // accepted events of the asked days that are not in it yet
+	Sketched  bool      // a number of users is an estimate
+	Error     float64   // its relative standard error
+	Sources   Sources
+}
+
+// Sources counts what an answer was worked out from.
+type Sources struct {
+	DayRecords  int   // days answered from their record
+	HourRecords int   // hours answered from their record
+	Hours       int   // UTC hours worked out from documents
+	Events      int64 // rows of documents that were looked at
+}
+
+// Add adds o to s.
+func (s *Sources) Add(o Sources) {
+	s.DayRecords += o.DayRecords
+	s.HourRecords += o.HourRecords
+	s.Hours += o.Hours
+	s.Events += o.Events
+}
+
+// method is "sketch" where a metric of this answer is an estimate.
+func (m *Meta) method(c *catalog.Metric) string {
+	if m.Sketched && c.UsesUsers() {
+		return "sketch"
+	}
+	return "exact"
+}

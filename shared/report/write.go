@@ -1,0 +1,259 @@
+package report
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/footfall/footfall/shared/catalog"
+)
+
+// AppendJSON writes the answer of /v1/reports: rows are objects under the
+// names that were asked for (shared/docs/reports.md).
+func (r *Result) AppendJSON(b []byte) []byte {
+	q, m := r.Query, &r.Meta
+	b = append(b, `{"merchant_id":`...)
+	b = appendText(b, q.Merchant)
+	b = append(b, `,"from":"`...)
+	b = append(b, q.DateRanges[0].From.String()...)
+	b = append(b, `","to":"`...)
+	b = append(b, q.DateRanges[0].To.String()...)
+	b = append(b, `","time_zone":`...)
+	b = appendText(b, m.TimeZone)
+	b = append(b, `,"currency":`...)
+	b = appendText(b, m.Currency)
+	b = append(b, `,"dimensions":[`...)
+	for i, d := range q.Dimensions {
+		b = comma(b, i)
+		b = appendText(b, d.Name)
+	}
+	b = append(b, `],"metrics":[`...)
+	for i, c := range q.Metrics {
+		b = comma(b, i)
+		b = appendText(b, c.Name)
+	}
+	b = append(b, `],"rows":[`...)
+	for i := range r.Rows {
+		b = comma(b, i)
+		b = append(b, '{')
+		for j, d := range q.Dimensions {
+			b = comma(b, j)
+			b = appendText(b, d.Name)
+			b = append(b, ':')
+			b = appendText(b, r.Rows[i].Dimensions[j])
+		}
+		if len(q.Dimensions) > 0 {
+			b = append(b, ',')
+		}
+		b = appendMetrics(b, q, r.Rows[i].Metrics)
+		b = append(b, '}')
+	}
+	b = append(b, `],"row_count":`...)
+	b = strconv.AppendInt(b, int64(r.RowCount), 10)
+	if len(r.Totals) > 0 {
+		b = append(b, `,"totals":{`...)
+		b = appendMetrics(b, q, r.Totals[0].Metrics)
+		b = append(b, '}')
+	}
+	b = append(b, `,"metadata":`...)
+	b = r.appendMeta(b)
+	return append(b, "}\n"...)
+}
+
+func appendMetrics(b []byte, q *Query, values []catalog.Value) []byte {
+	for i, c := range q.Metrics {
+		b = comma(b, i)
+		b = appendText(b, c.Name)
+		b = append(b, ':')
+		b = values[i].Append(b)
+	}
+	return b
+}
+
+func (r *Result) appendMeta(b []byte) []byte {
+	m := &r.Meta
+	b = append(b, `{"watermark":"`...)
+	b = m.Watermark.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","pending":`...)
+	b = strconv.AppendInt(b, m.Pending, 10)
+	b = append(b, `,"methods":{`...)
+	for i, c := range r.Query.Metrics {
+		b = comma(b, i)
+		b = appendText(b, c.Name)
+		method := m.method(c.Of)
+		b = append(b, `:{"method":"`...)
+		b = append(b, method...)
+		b = append(b, '"')
+		if method == "sketch" {
+			b = append(b, `,"error":`...)
+			b = strconv.AppendFloat(b, m.Error, 'f', 4, 64)
+		}
+		b = append(b, '}')
+	}
+	b = append(b, `},"generated_from":{"day_records":`...)
+	b = strconv.AppendInt(b, int64(m.Sources.DayRecords), 10)
+	b = append(b, `,"hour_records":`...)
+	b = strconv.AppendInt(b, int64(m.Sources.HourRecords), 10)
+	b = append(b, `,"hours_from_documents":`...)
+	b = strconv.AppendInt(b, int64(m.Sources.Hours), 10)
+	b = append(b, `,"documents_events":`...)
+	b = strconv.AppendInt(b, m.Sources.Events, 10)
+	return append(b, "}}"...)
+}
+
+func comma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
+
+// appendText writes a JSON string. Almost all text needs no escape, and is
+// copied as it is.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				return append(b, `""`...) // unreachable: every string has a JSON form
+			}
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// WriteCSV writes the rows as CSV (RFC 4180) below a header line.
+func (r *Result) WriteCSV(w io.Writer) error {
+	out := csv.NewWriter(w)
+	out.UseCRLF = true
+	line := r.header()
+	if err := out.Write(line); err != nil {
+		return fmt.Errorf("cannot write the CSV header: %w", err)
+	}
+	for _, row := range r.Rows {
+		line = line[:0]
+		for _, d := range row.Dimensions {
+			line = append(line, harmless(d))
+		}
+		for _, v := range row.Metrics {
+			line = append(line, v.String())
+		}
+		if err := out.Write(line); err != nil {
+			return fmt.Errorf("cannot write a CSV row: %w", err)
+		}
+	}
+	out.Flush()
+	if err := out.Error(); err != nil {
+		return fmt.Errorf("cannot write the CSV: %w", err)
+	}
+	return nil
+}
+
+// harmless keeps a spreadsheet from running a visitor's text as a formula
+// (OWASP, "CSV Injection").
+func harmless(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+func (r *Result) header() []string {
+	var names []string
+	for _, d := range r.Query.Dimensions {
+		names = append(names, d.Name)
+	}
+	for _, m := range r.Query.Metrics {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// WriteText writes the rows as a table for a person to read, with the totals
+// and the state of the numbers below.
+func (r *Result) WriteText(w io.Writer) error {
+	q := r.Query
+	names := len(q.Dimensions)
+	lines := make([][]string, 0, len(r.Rows)+2)
+	lines = append(lines, r.header())
+	add := func(dims []string, values []catalog.Value) {
+		line := make([]string, names, names+len(values))
+		for i, d := range dims {
+			line[i] = plain(d)
+		}
+		lines = append(lines, r.cells(line, values))
+	}
+	for _, row := range r.Rows {
+		add(row.Dimensions, row.Metrics)
+	}
+	if len(r.Totals) > 0 && names > 0 {
+		add([]string{"total"}, r.Totals[0].Metrics)
+	}
+	widths := make([]int, names+len(q.Metrics))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		for i, cell := range line {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			fill := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i < names { // names stand left, numbers right
+				b.WriteString(cell + fill)
+			} else {
+				b.WriteString(fill + cell)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "\n%d of %d rows, %s to %s (%s). Complete up to %s, %d events pending.\n",
+		len(r.Rows), r.RowCount, q.DateRanges[0].From, q.DateRanges[0].To, r.Meta.TimeZone,
+		r.Meta.Watermark.UTC().Format(time.RFC3339), r.Meta.Pending)
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("cannot write the table: %w", err)
+	}
+	return nil
+}
+
+// plain takes out of a stranger's text what would break a table or a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// cells appends values in the form that a person reads.
+func (r *Result) cells(line []string, values []catalog.Value) []string {
+	for i, v := range values {
+		var cell string
+		switch m := r.Query.Metrics[i].Of; {
+		case m.Type == catalog.Currency:
+			cell = strconv.FormatFloat(v.Float(), 'f', 2, 64)
+		case m.Unit == "fraction":
+			cell = strconv.FormatFloat(100*v.Float(), 'f', 1, 64) + " %"
+		case m.Type == catalog.Seconds:
+			cell = time.Duration(v.Float() * float64(time.Second)).Round(time.Second).String()
+		case v.D == 1:
+			cell = strconv.FormatInt(v.N, 10)
+		default:
+			cell = strconv.FormatFloat(v.Float(), 'f', 2, 64)
+		}
+		line = append(line, cell)
+	}
+	return line
+}
