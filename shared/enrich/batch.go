@@ -1,0 +1,398 @@
+package enrich
+
+import (
+	"cmp"
+	"crypto/subtle"
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// Reasons why an accepted event is not counted.
+const (
+	ReasonUnknownStream  = "unknown_stream"
+	ReasonDisabledStream = "disabled_stream"
+)
+
+// UserPropertyPrefix stands before the key of a user property among a row's
+// parameters.
+const UserPropertyPrefix = "user:"
+
+// Owner is what must be known of a stream.
+type Owner struct {
+	Merchant string
+	Disabled bool
+	Secrets  []string // SHA-256 of its API secrets, hex
+}
+
+// Doc is the document of a merchant's events of one UTC hour in a batch.
+type Doc struct {
+	Merchant string
+	Hour     event.Hour
+	Events   int
+	Data     []byte // processed.Encode
+}
+
+// Reject is an event that is not counted. Its fields mean what those of
+// store.Reject do.
+type Reject struct {
+	Merchant string
+	Stream   string
+	Index    int
+	EventID  string
+	Hour     event.Hour
+	Refused  bool
+	Reason   string
+	Field    string
+	Detail   string
+	Data     []byte
+}
+
+// Result is all that a batch becomes.
+type Result struct {
+	Docs    []Doc    // by merchant, then hour
+	Rejects []Reject // by index
+}
+
+// Options are an Enricher's. Zero values mean what is said with them.
+type Options struct {
+	Geo    *Geo // nil: only what a trusted ingress says of the country
+	Agents int  // how many user agents are remembered: 16,384
+}
+
+// Enricher turns batches into documents. It may be used by many goroutines.
+type Enricher struct {
+	agents    *Agents
+	geo       *Geo
+	referrers *Referrers
+	builders  sync.Pool
+}
+
+// New compiles the lists.
+func New(o Options) (*Enricher, error) {
+	bots, err := NewBots()
+	if err != nil {
+		return nil, err
+	}
+	referrers, err := NewReferrers()
+	if err != nil {
+		return nil, err
+	}
+	if o.Agents <= 0 {
+		o.Agents = 16 << 10
+	}
+	return &Enricher{
+		agents: NewAgents(bots, o.Agents), geo: o.Geo, referrers: referrers,
+		builders: sync.Pool{New: func() any { return new(work) }},
+	}, nil
+}
+
+// work is the memory that one batch needs.
+type work struct {
+	builder processed.Builder
+	row     processed.Row
+	places  []place
+	agent   string // the last one, and what it says
+	said    Agent
+}
+
+// place says where an event belongs.
+type place struct {
+	owner int32
+	hour  event.Hour
+	index int32
+}
+
+// Batch is the whole way of a batch from accepted events to documents. owner
+// says whose a stream is; false means nobody's, so it must not be asked before
+// the registry is known. Equal batches and owners give equal bytes, whatever
+// was enriched before.
+func (e *Enricher) Batch(b *event.Batch, owner func(stream string) (Owner, bool)) Result {
+	w := e.builders.Get().(*work)
+	defer e.builders.Put(w)
+	var r Result
+	owners := resolver{find: owner, known: map[string]int32{}}
+	w.places = w.places[:0]
+	for i := range b.Events {
+		ev := &b.Events[i]
+		who := owners.of(ev.Stream)
+		switch {
+		case who < 0:
+			r.Rejects = append(r.Rejects, rejected(b, i, "", ReasonUnknownStream, "the measurement id of an existing stream"))
+		case owners.list[who].Disabled:
+			r.Rejects = append(r.Rejects, rejected(b, i, owners.list[who].Merchant, ReasonDisabledStream, "a stream that is not disabled"))
+		default:
+			w.places = append(w.places, place{who, ev.Hour(), int32(i)})
+		}
+	}
+	for i := range b.Refused {
+		r.Rejects = append(r.Rejects, refused(b, i, &owners))
+	}
+	slices.SortFunc(w.places, func(a, b place) int {
+		if a.owner != b.owner {
+			if c := strings.Compare(owners.list[a.owner].Merchant, owners.list[b.owner].Merchant); c != 0 {
+				return c
+			}
+		}
+		if c := cmp.Compare(a.hour, b.hour); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.index, b.index)
+	})
+	for i := 0; i < len(w.places); {
+		first := w.places[i]
+		merchant := owners.list[first.owner].Merchant
+		events := 0
+		for ; i < len(w.places) && w.places[i].hour == first.hour && owners.list[w.places[i].owner].Merchant == merchant; i++ {
+			e.row(w, b, int(w.places[i].index), &owners.list[w.places[i].owner])
+			w.builder.Append(&w.row)
+			events++
+		}
+		r.Docs = append(r.Docs, Doc{Merchant: merchant, Hour: first.hour, Events: events, Data: w.builder.Encode()})
+	}
+	w.row = processed.Row{}
+	w.agent, w.said = "", Agent{}
+	return r
+}
+
+// resolver asks once per stream of a batch.
+type resolver struct {
+	find  func(string) (Owner, bool)
+	known map[string]int32
+	list  []Owner
+	last  string
+	index int32
+}
+
+func (o *resolver) of(stream string) int32 {
+	if stream == o.last && len(o.known) > 0 {
+		return o.index
+	}
+	index, ok := o.known[stream]
+	if !ok {
+		index = -1
+		if owner, found := o.find(stream); found {
+			index = int32(len(o.list))
+			o.list = append(o.list, owner)
+		}
+		o.known[stream] = index
+	}
+	o.last, o.index = stream, index
+	return index
+}
+
+func rejected(b *event.Batch, i int, merchant, reason, expected string) Reject {
+	ev := &b.Events[i]
+	return Reject{
+		Merchant: merchant, Stream: ev.Stream, Index: i, EventID: ev.ID, Hour: ev.Hour(),
+		Reason: reason, Field: "measurementid", Detail: expected, Data: event.EncodeEvent(ev),
+	}
+}
+
+func refused(b *event.Batch, i int, owners *resolver) Reject {
+	x := &b.Refused[i]
+	merchant := ""
+	if x.Stream != "" {
+		if who := owners.of(x.Stream); who >= 0 {
+			merchant = owners.list[who].Merchant
+		}
+	}
+	return Reject{
+		Merchant: merchant, Stream: x.Stream, Index: len(b.Events) + i, EventID: x.ID, Hour: event.HourOf(b.ReceivedAt),
+		Refused: true, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
+	}
+}
+
+// row works out the facts of one event.
+func (e *Enricher) row(w *work, b *event.Batch, i int, owner *Owner) {
+	ev, r := &b.Events[i], &w.row
+	*r = processed.Row{
+		Batch: b.ID, Seq: uint32(i), EventID: processed.HashID(ev.Stream, ev.ID),
+		Millis:  floorMillis(ev.TimeMicros),
+		Engaged: ev.EngagementMillis,
+		Params:  r.Params[:0], Items: r.Items[:0],
+	}
+	speaks := ev.Auth == event.AuthVerified || ev.Auth == event.AuthUnknown && owner.holds(ev.Credential)
+	visitor := ev.Visitor
+	if speaks && ev.ClaimedVisitor != 0 {
+		visitor = ev.ClaimedVisitor
+	}
+	r.User, r.Client = actors(ev, visitor)
+	if ev.SessionID != "" {
+		r.Session = processed.HashActor(processed.ActorSession, ev.SessionID)
+		r.Flags |= processed.FlagSessionGiven
+	}
+	if ev.TimeAssigned {
+		r.Flags |= processed.FlagTimeAssigned
+	}
+	if ev.HasValue {
+		r.Flags |= processed.FlagHasValue
+		r.Value = ev.ValueMicros
+	}
+	text := &r.Text
+	text[processed.ColName] = ev.Name
+	text[processed.ColStream] = ev.Stream
+	text[processed.ColLanguage] = ev.Language
+	text[processed.ColScreen] = ev.Screen
+	text[processed.ColCurrency] = ev.Currency
+	text[processed.ColPageTitle] = ev.PageTitle
+	text[processed.ColPageReferrer] = ev.PageReferrer
+	e.page(ev, text)
+	e.agent(w, ev, speaks, r)
+	e.place(ev, speaks, text)
+	params(ev, r)
+	items(ev, r)
+}
+
+// holds reports whether a hash is one of the stream's secrets'.
+func (o *Owner) holds(credential string) bool {
+	ok := 0
+	for _, secret := range o.Secrets {
+		ok |= subtle.ConstantTimeCompare([]byte(secret), []byte(credential))
+	}
+	return ok == 1 && credential != ""
+}
+
+// actors are the hashes of whose event and whose session it is.
+func actors(ev *event.Event, visitor uint64) (user, client uint64) {
+	var anyone uint64
+	if ev.UserID == "" || ev.ClientID == "" {
+		if ev.UserID == "" && ev.ClientID == "" {
+			if visitor == 0 {
+				// Nothing tells this visitor from another: an actor of its own.
+				anyone = processed.HashActor(processed.ActorVisitor, ev.Stream+"\x00"+ev.ID)
+			} else {
+				var raw [8]byte
+				binary.LittleEndian.PutUint64(raw[:], visitor)
+				anyone = processed.HashActor(processed.ActorVisitor, string(raw[:]))
+			}
+			return anyone, anyone
+		}
+	}
+	if ev.UserID != "" {
+		user = processed.HashActor(processed.ActorUser, ev.UserID)
+	}
+	if ev.ClientID != "" {
+		client = processed.HashActor(processed.ActorClient, ev.ClientID)
+	}
+	return cmp.Or(user, client), cmp.Or(client, user)
+}
+
+func (e *Enricher) page(ev *event.Event, text *[processed.NumStringColumns]string) {
+	var c campaign
+	page := pageOf(ev.PageLocation, &c)
+	text[processed.ColHostname] = page.Host
+	text[processed.ColPagePath] = page.Path
+	text[processed.ColPageQuery] = page.Query
+	s := e.referrers.sourceOf(&c, page.Host, ev.PageReferrer)
+	text[processed.ColSource] = s.Source
+	text[processed.ColMedium] = s.Medium
+	text[processed.ColCampaign] = s.Campaign
+	text[processed.ColTerm] = s.Term
+	text[processed.ColContent] = s.Content
+}
+
+// agent reads the user agent that counts: the claimed one of a server that
+// holds the secret, else the request's own. Such a server that claims none is
+// not a visitor's program: its own agent ("python-requests") makes its events
+// no bot's.
+func (e *Enricher) agent(w *work, ev *event.Event, speaks bool, r *processed.Row) {
+	agent, own := ev.UserAgent, true
+	if speaks && ev.ClaimedUserAgent != "" {
+		agent, own = ev.ClaimedUserAgent, false
+	}
+	if agent != w.agent || agent == "" {
+		w.agent, w.said = agent, e.agents.Of(agent)
+	}
+	a := &w.said
+	if a.Bot {
+		if speaks && own {
+			return
+		}
+		r.Flags |= processed.FlagBot
+	}
+	r.Text[processed.ColDeviceCategory] = a.Device
+	r.Text[processed.ColBrowser] = a.Browser
+	r.Text[processed.ColBrowserVersion] = a.BrowserVersion
+	r.Text[processed.ColOS] = a.OS
+	r.Text[processed.ColOSVersion] = a.OSVersion
+}
+
+// place takes the address that counts. What the ingress says of the request's
+// country is said of the server where a server speaks for its visitor.
+func (e *Enricher) place(ev *event.Event, speaks bool, text *[processed.NumStringColumns]string) {
+	var p Place
+	if speaks && ev.ClaimedIP != "" {
+		p = e.geo.Of(ev.ClaimedIP)
+	} else {
+		p = e.geo.placeOf(ev.IP, ev.Country)
+	}
+	text[processed.ColCountry] = p.Country
+	text[processed.ColRegion] = p.Region
+	text[processed.ColCity] = p.City
+}
+
+// transactionID is the parameter that has a column of its own.
+const transactionID = "transaction_id"
+
+func params(ev *event.Event, r *processed.Row) {
+	for i := range ev.Params {
+		p := &ev.Params[i]
+		if p.Key == transactionID {
+			r.Text[processed.ColTransactionID] = paramText(p)
+			continue
+		}
+		r.Params = append(r.Params, processed.Param{Key: p.Key, Text: paramText(p)})
+	}
+	for i := range ev.UserProperties {
+		p := &ev.UserProperties[i]
+		r.Params = append(r.Params, processed.Param{Key: UserPropertyPrefix + p.Key, Text: paramText(p)})
+	}
+}
+
+// paramText is a parameter's value as text: numbers in their shortest form.
+func paramText(p *event.Param) string {
+	switch p.Kind {
+	case event.ParamInt:
+		return strconv.FormatInt(p.Int, 10)
+	case event.ParamDouble:
+		return strconv.FormatFloat(p.Double, 'g', -1, 64)
+	case event.ParamBool:
+		return strconv.FormatBool(p.Bool)
+	default:
+		return p.Text
+	}
+}
+
+func items(ev *event.Event, r *processed.Row) {
+	for i := range ev.Items {
+		from := &ev.Items[i]
+		r.Items = append(r.Items, processed.Item{Price: from.PriceMicros, Quantity: from.Quantity})
+		text := &r.Items[i].Text
+		text[processed.ItemID] = from.ID
+		text[processed.ItemName] = from.Name
+		text[processed.ItemBrand] = from.Brand
+		text[processed.ItemVariant] = from.Variant
+		text[processed.ItemListID] = from.ListID
+		text[processed.ItemListName] = from.ListName
+		text[processed.ItemCoupon] = from.Coupon
+		for c, category := range from.Categories {
+			text[int(processed.ItemCategory1)+c] = category
+		}
+	}
+}
+
+func floorMillis(micros int64) int64 {
+	const perMilli = int64(time.Millisecond / time.Microsecond)
+	ms := micros / perMilli
+	if micros%perMilli < 0 {
+		ms--
+	}
+	return ms
+}

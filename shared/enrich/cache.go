@@ -1,0 +1,51 @@
+package enrich
+
+import "sync"
+
+// cache remembers the results of a pure function for at most limit keys. It
+// has two generations: when the young one is full it becomes the old one, and
+// what was in the old one and not asked for since is forgotten.
+type cache[V any] struct {
+	mu         sync.Mutex
+	half       int
+	young, old map[string]V
+}
+
+func newCache[V any](limit int) *cache[V] {
+	return &cache[V]{half: max(1, limit/2), young: map[string]V{}}
+}
+
+func (c *cache[V]) get(key string) (V, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.young[key]
+	if ok {
+		return v, true
+	}
+	if v, ok = c.old[key]; ok {
+		delete(c.old, key)
+		c.put(key, v)
+	}
+	return v, ok
+}
+
+// add remembers a value. The key must be memory of its own, not part of a
+// batch that the cache would keep alive.
+func (c *cache[V]) add(key string, v V) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put(key, v)
+}
+
+func (c *cache[V]) put(key string, v V) {
+	if len(c.young) >= c.half {
+		c.old, c.young = c.young, make(map[string]V, c.half)
+	}
+	c.young[key] = v
+}
+
+func (c *cache[V]) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.young) + len(c.old)
+}
