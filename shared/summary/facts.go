@@ -16,41 +16,56 @@ const (
 	Inactivity = 30 * time.Minute
 	// NamedInactivity is the same for a session id that the client gave.
 	NamedInactivity = 24 * time.Hour
-	// EngagedAfter makes a session an engaged one, as two views or a key
-	// event do.
+	// EngagedAfter makes a session that is longer an engaged one (or the time
+	// in focus within it), as two views or a key event do.
 	EngagedAfter = 10 * time.Second
 	// Reach is how many hours before and after an hour its events depend on:
 	// a session is followed, and a duplicate id remembered, this far.
 	Reach event.Hour = 24
 )
 
+// Settings are the merchant's, as far as they alter numbers. The time zone is
+// not among them: it decides what is asked (windows, time dimensions), not
+// what an event counts for.
+type Settings struct {
+	Currency  string   // ISO 4217; an event without a currency is in this one
+	BotFilter bool     // leave bots out
+	KeyEvents []string // names of events that are key events
+}
+
 // Window is a span of time, from its first instant to before its end, in ms
 // since the Unix epoch.
 type Window struct{ From, To int64 }
 
 // Facts are a merchant's events of a window with all that counting needs to
-// know of each. Slices have one element per row of Frame. Rows outside the
-// window (its Reach) are there for sessions only and are not in Rows.
+// know of each. Slices have one element per row of Frame; they are meaningful
+// for the rows in Rows and zero for others. Rows of the frame outside the
+// window (its Reach) are there for sessions and duplicates only.
 type Facts struct {
-	Frame *processed.Frame
-	Rows  []uint32 // rows that count: in the window, no duplicate, not filtered out; by time
+	Frame    *processed.Frame
+	Window   Window
+	Settings Settings
+	Rows     []uint32 // rows that count: in the window, no duplicate, not filtered out; by time, batch, seq
 
-	// Attribution is the row whose source, medium, campaign and landing page
-	// are those of the row's session: the session's first row that names a
-	// source, else its first.
+	// Attribution is the row whose source, medium and campaign are those of
+	// the row's session: the session's first row that names one of them, else
+	// its first. Landing is its first row with a page, else its first.
 	Attribution []uint32
-	Landing     []uint32 // the session's first row
+	Landing     []uint32
 	// Session facts stand on the row that begins a session, and are zero on
 	// all others: a session counts once, where it began.
 	Begins        []bool
 	EngagedBegin  []bool
 	SessionMillis []int64 // from first to last event
 	SessionViews  []int32
-	NewUser       []bool // on the first row ever of a user
+	NewUser       []bool // on the first row ever of a user; all false before SetFirstSeen
 	Purchase      []bool // a transaction's first row
 	KeyEvent      []bool
 	Duplicates    int64 // rows in the window dropped because their id was counted before
 	Filtered      int64 // rows in the window left out by the merchant's bot filter
+
+	classes []class // what the codes of the name column stand for
+	actors  actors  // distinct users of Rows, worked out when first asked for
 }
 
 // Counter names one number that adds up.
@@ -136,5 +151,29 @@ const (
 	DimDateHour  // "2026112318"
 	DimHour      // "18"
 	DimDayOfWeek // "0" is Sunday
+	DimParam     // a custom parameter; Key says which
 	NumDimensions
 )
+
+// Key is one thing to group by: a dimension, and for DimParam the parameter's
+// name.
+type Key struct {
+	Dim   Dimension
+	Param string
+}
+
+// IsItem reports whether a dimension describes items: a table with one groups
+// items and not events.
+func (d Dimension) IsItem() bool { return d >= DimItemID && d <= DimItemCategory }
+
+// IsTime reports whether a dimension comes from the instant of the event.
+func (d Dimension) IsTime() bool { return d >= DimYear && d <= DimDayOfWeek }
+
+// Keys makes keys of dimensions that need no name.
+func Keys(dims ...Dimension) []Key {
+	keys := make([]Key, len(dims))
+	for i, d := range dims {
+		keys[i].Dim = d
+	}
+	return keys
+}

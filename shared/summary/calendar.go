@@ -1,0 +1,252 @@
+package summary
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// Calendar cuts time into the hours and days of a merchant's clock. It does
+// not change and may be shared.
+//
+// Hours and days follow one another without gap or overlap, whatever the clock
+// does. An hour ends at the next full hour of the clock, or where the clock is
+// put forward or back: where that happens at a full hour, as nearly everywhere,
+// every hour is 3,600 seconds long and a day has 23, 24 or 25 of them. A day
+// begins at the first instant of its date and ends where a later date begins;
+// a date is never left and entered again.
+type Calendar struct {
+	loc *time.Location
+}
+
+// NewCalendar is the calendar of an IANA time zone. An unknown zone is a fault
+// of kind Invalid that names the field time_zone.
+func NewCalendar(zone string) (*Calendar, error) {
+	loc, err := time.LoadLocation(zone)
+	if err != nil || zone == "" || zone == "Local" {
+		return nil, &fault.Error{Kind: fault.Invalid, Field: "time_zone", Expected: "an IANA time zone, such as Europe/Berlin",
+			Err: fmt.Errorf("cannot find time zone %q", zone)}
+	}
+	return &Calendar{loc: loc}, nil
+}
+
+// Location is the zone.
+func (c *Calendar) Location() *time.Location { return c.loc }
+
+const (
+	hourMillis = int64(time.Hour / time.Millisecond)
+	dayMillis  = 24 * hourMillis
+	// farMillis bounds instants: what lies beyond is as good as for ever, and
+	// sums with it do not overflow.
+	farMillis = int64(1) << 56
+)
+
+// regime is a span of time in which the clock goes evenly: local = UTC + offset.
+type regime struct {
+	from, to int64 // ms since the Unix epoch
+	offset   int64 // ms
+	floor    int64 // the civil day before from: dates of the regime do not go back behind it
+}
+
+func (c *Calendar) regimeAt(ms int64) regime {
+	t := time.UnixMilli(ms).In(c.loc)
+	_, offset := t.Zone()
+	r := regime{from: -farMillis, to: farMillis, offset: int64(offset) * 1000, floor: -farMillis}
+	start, end := t.ZoneBounds()
+	if !end.IsZero() {
+		r.to = end.UnixMilli()
+	}
+	if !start.IsZero() {
+		r.from = start.UnixMilli()
+		_, before := time.UnixMilli(r.from - 1).In(c.loc).Zone()
+		r.floor = floorDiv(r.from-1+int64(before)*1000, dayMillis)
+	}
+	return r
+}
+
+// day is the civil day (days since 1970-01-01) of an instant in the regime.
+func (r regime) day(ms int64) int64 { return max(floorDiv(ms+r.offset, dayMillis), r.floor) }
+
+// hour is the hour of the clock that holds ms.
+func (r regime) hour(ms int64) Window {
+	start := floorDiv(ms+r.offset, hourMillis)*hourMillis - r.offset
+	return Window{max(start, r.from), min(start+hourMillis, r.to)}
+}
+
+// Hour is the hour of the clock that holds an instant (ms).
+func (c *Calendar) Hour(ms int64) Window { return c.regimeAt(ms).hour(ms) }
+
+// Day is the day of the calendar that holds an instant (ms).
+func (c *Calendar) Day(ms int64) Window {
+	r := c.regimeAt(ms)
+	day := r.day(ms)
+	return Window{c.dayEdge(ms, day, -1), c.dayEdge(ms, day, +1)}
+}
+
+// dayEdge follows a civil day from ms to its first instant (step -1) or to the
+// first after it (step +1).
+func (c *Calendar) dayEdge(ms, day, step int64) int64 {
+	for {
+		r := c.regimeAt(ms)
+		if r.day(ms) != day {
+			if step < 0 {
+				return ms + 1
+			}
+			return ms
+		}
+		midnight := day*dayMillis - r.offset
+		if step < 0 {
+			// Within a regime dates only grow, so the day reaches back to
+			// midnight or to the regime's start; look at what was before.
+			ms = max(midnight, r.from) - 1
+			if r.floor == day {
+				ms = r.from - 1
+			}
+		} else {
+			ms = min(midnight+dayMillis, r.to)
+		}
+	}
+}
+
+// Hours are the hours of the clock that overlap [from, to), in order.
+func (c *Calendar) Hours(from, to int64) []Window {
+	var out []Window
+	for from < to {
+		r := c.regimeAt(from)
+		for from < min(to, r.to) {
+			w := r.hour(from)
+			out = append(out, w)
+			from = w.To
+		}
+	}
+	return out
+}
+
+// Days are the days of the calendar that overlap [from, to), in order.
+func (c *Calendar) Days(from, to int64) []Window {
+	var out []Window
+	for from < to {
+		w := c.Day(from)
+		out = append(out, w)
+		from = w.To
+	}
+	return out
+}
+
+// DateStart is the first instant (ms) of a date, or of the next date that
+// there is where the calendar skipped it.
+func (c *Calendar) DateStart(year int, month time.Month, day int) int64 {
+	want := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).UnixMilli() / dayMillis
+	// Noon of the date before is on that date or, where it was skipped, on a
+	// neighbour: walk from there.
+	w := c.Day(time.Date(year, month, day, 0, 0, 0, 0, c.loc).UnixMilli())
+	for c.CivilDay(w.From) < want {
+		w = c.Day(w.To)
+	}
+	for {
+		before := c.Day(w.From - 1)
+		if c.CivilDay(before.From) < want {
+			return w.From
+		}
+		w = before
+	}
+}
+
+// CivilDay is the date of an instant (ms) as days since 1970-01-01.
+func (c *Calendar) CivilDay(ms int64) int64 { return c.regimeAt(ms).day(ms) }
+
+// Of is the window of whole UTC hours [from, to).
+func Of(from, to event.Hour) Window {
+	return Window{int64(from) * hourMillis, int64(to) * hourMillis}
+}
+
+// UTCHours are the UTC hours [from, to) that overlap the window.
+func (w Window) UTCHours() (from, to event.Hour) {
+	return hourOf(w.From), event.Hour(floorDiv(w.To-1, hourMillis)) + 1
+}
+
+// Needs are the UTC hours [from, to) whose documents Resolve needs for the
+// window: those that overlap it and Reach more on either side.
+func (w Window) Needs() (from, to event.Hour) {
+	from, to = w.UTCHours()
+	return from - Reach, to + Reach
+}
+
+func hourOf(ms int64) event.Hour { return event.Hour(floorDiv(ms, hourMillis)) }
+
+// floorDiv rounds towards the past, also before 1970.
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// timeDims names the values of time dimensions, hour by hour: rows come in
+// order of time, so that nearly all of them fall into the hour at hand.
+type timeDims struct {
+	cal    *Calendar
+	dim    Dimension
+	window Window
+	code   uint32
+	codes  map[string]uint32
+	dict   []string
+}
+
+func newTimeDims(cal *Calendar, dim Dimension) *timeDims {
+	return &timeDims{cal: cal, dim: dim, codes: map[string]uint32{}}
+}
+
+func (t *timeDims) at(ms int64) uint32 {
+	if ms >= t.window.From && ms < t.window.To {
+		return t.code
+	}
+	r := t.cal.regimeAt(ms)
+	t.window = r.hour(ms)
+	// The hour's label is its start on the clock; its date is the calendar's.
+	value := timeValue(t.dim, r.day(ms), floorDiv(ms+r.offset, hourMillis)-floorDiv(ms+r.offset, dayMillis)*24)
+	// Midnight may lie within a window only where the regime begins there, so
+	// one value holds for the whole window.
+	code, ok := t.codes[value]
+	if !ok {
+		code = uint32(len(t.dict))
+		t.dict = append(t.dict, value)
+		t.codes[value] = code
+	}
+	t.code = code
+	return code
+}
+
+// TimeValue is the value of a time dimension at an instant (ms).
+func (c *Calendar) TimeValue(d Dimension, ms int64) string {
+	t := newTimeDims(c, d)
+	return t.dict[t.at(ms)]
+}
+
+func timeValue(d Dimension, civilDay, hour int64) string {
+	date := time.Unix(civilDay*86400, 0).UTC()
+	switch d {
+	case DimYear:
+		return date.Format("2006")
+	case DimMonth:
+		return date.Format("01")
+	case DimYearMonth:
+		return date.Format("200601")
+	case DimISOWeek:
+		_, week := date.ISOWeek()
+		return fmt.Sprintf("%02d", week)
+	case DimDate:
+		return date.Format("20060102")
+	case DimDateHour:
+		return fmt.Sprintf("%s%02d", date.Format("20060102"), hour)
+	case DimHour:
+		return fmt.Sprintf("%02d", hour)
+	case DimDayOfWeek:
+		return fmt.Sprint(int(date.Weekday()))
+	default:
+		return ""
+	}
+}

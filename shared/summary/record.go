@@ -1,0 +1,229 @@
+package summary
+
+// TableID names one of the tables that a record holds.
+type TableID uint8
+
+// The tables of a record.
+const (
+	TableEvent    TableID = iota // event name
+	TablePage                    // page path
+	TableTitle                   // page title
+	TableLanding                 // landing page
+	TableSource                  // session source, medium, campaign
+	TableCountry                 // country
+	TableDevice                  // device category
+	TableBrowser                 // browser
+	TableOS                      // operating system
+	TableLanguage                // language
+	TableItem                    // item id and name
+	NumTables
+)
+
+// The bounds of a record's table. What is over them is left out whole and
+// answered from processed data: a record never lumps rows together.
+const (
+	// MaxTableRows is how many rows a table may have.
+	MaxTableRows = 2000
+	// MaxTableUsers is how many users the rows of a table may hold in sum (a
+	// sketch counts as UsersExact+1); beyond it the table keeps its counters
+	// only.
+	MaxTableUsers = 1 << 18
+)
+
+// TableKeys are what a table is grouped by.
+func (id TableID) Keys() []Key {
+	switch id {
+	case TableEvent:
+		return Keys(DimEventName)
+	case TablePage:
+		return Keys(DimPagePath)
+	case TableTitle:
+		return Keys(DimPageTitle)
+	case TableLanding:
+		return Keys(DimLandingPage)
+	case TableSource:
+		return Keys(DimSessionSource, DimSessionMedium, DimSessionCampaign)
+	case TableCountry:
+		return Keys(DimCountry)
+	case TableDevice:
+		return Keys(DimDeviceCategory)
+	case TableBrowser:
+		return Keys(DimBrowser)
+	case TableOS:
+		return Keys(DimOS)
+	case TableLanguage:
+		return Keys(DimLanguage)
+	default:
+		return Keys(DimItemID, DimItemName)
+	}
+}
+
+// TableFor is the table from which a grouping by the keys (none of them a time
+// dimension) can be taken, by Project. ok is false where no table has them all.
+func TableFor(keys []Key) (id TableID, ok bool) {
+	for id = range NumTables {
+		if len(keys) > 0 && covers(id.Keys(), keys) {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+func covers(have, want []Key) bool {
+	for _, k := range want {
+		if k.Dim == DimSessionSourceMedium {
+			if !covers(have, Keys(DimSessionSource, DimSessionMedium)) {
+				return false
+			}
+			continue
+		}
+		found := false
+		for _, h := range have {
+			found = found || h == k
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// RecordKeys are all dimensions that NewRecord groups by; Needs says what
+// columns they take.
+func RecordKeys() []Key {
+	var keys []Key
+	for id := range NumTables {
+		keys = append(keys, id.Keys()...)
+	}
+	return keys
+}
+
+// Record is what is kept of an hour or a day: its numbers, in all and by the
+// values of single dimensions. Records of one merchant's windows that do not
+// overlap merge in any order and grouping into the same record.
+type Record struct {
+	Total      Counters
+	Users      Users
+	Duplicates int64
+	Filtered   int64
+	// Hours says which hours of the day have a record with numbers of their
+	// own: bit n for the n-th hour of the merchant's day, from 0.
+	Hours uint32
+	// Tables are by TableID; nil where a table is absent, because it has too
+	// many rows. Users of a table are nil where there are too many of them.
+	Tables [NumTables]*Table
+}
+
+// NewRecord counts facts, whose users must have been told first (SetFirstSeen).
+// hour is the place of the window's hour in the merchant's day.
+func NewRecord(f *Facts, hour int) *Record {
+	total := Group(f, nil, GroupOptions{Users: true})
+	r := &Record{Total: total.Counters[0], Users: total.Users[0], Duplicates: f.Duplicates, Filtered: f.Filtered}
+	if len(f.Rows) > 0 && hour >= 0 && hour < 32 {
+		r.Hours = 1 << hour
+	}
+	for id := range NumTables {
+		r.Tables[id] = bounded(Group(f, id.Keys(), GroupOptions{Users: true}))
+	}
+	return r
+}
+
+// Empty reports whether the record holds nothing.
+func (r *Record) Empty() bool {
+	return r.Total == Counters{} && r.Users.size() == 0 && r.Duplicates == 0 && r.Filtered == 0
+}
+
+// bounded is a table within the bounds of a record, nil where it has too many
+// rows. Both sizes only grow when tables are merged, so that what is left out
+// does not depend on the order of merging.
+func bounded(t *Table) *Table {
+	if t == nil || t.Len() > MaxTableRows {
+		return nil
+	}
+	sum := 0
+	for i := range t.Users {
+		sum += t.Users[i].size()
+	}
+	if sum > MaxTableUsers {
+		t.Users = nil
+	}
+	return t
+}
+
+// MergeRecords adds records up. It changes none of them.
+func MergeRecords(records ...*Record) *Record {
+	out := &Record{}
+	users := make([]Users, 0, len(records))
+	for _, r := range records {
+		out.Total.Add(&r.Total)
+		out.Duplicates += r.Duplicates
+		out.Filtered += r.Filtered
+		out.Hours |= r.Hours
+		users = append(users, r.Users)
+	}
+	out.Users = UnionAll(users)
+	tables := make([]*Table, 0, len(records))
+	for id := range NumTables {
+		tables = tables[:0]
+		for _, r := range records {
+			if t := r.Tables[id]; t != nil {
+				tables = append(tables, t)
+			}
+		}
+		if len(tables) < len(records) {
+			continue // absent in one: absent in the sum
+		}
+		merged := *MergeTables(tables...)
+		if merged.Keys == nil {
+			merged.Keys, merged.Values, merged.Users = id.Keys(), make([][]string, len(id.Keys())), []Users{}
+		}
+		out.Tables[id] = bounded(&merged)
+	}
+	return out
+}
+
+// Project is the table grouped by some of its keys, in the order given;
+// DimSessionSourceMedium is made of its halves. The table must cover the keys,
+// as TableFor says. keep selects rows; nil keeps all.
+func (t *Table) Project(keys []Key, keep func(row int) bool) *Table {
+	out := &Table{Keys: keys, Values: make([][]string, len(keys))}
+	columns := make([]func(int) string, len(keys))
+	for i, k := range keys {
+		columns[i] = t.column(k)
+	}
+	if t.Users != nil {
+		out.Users = []Users{}
+	}
+	for row := range t.Len() {
+		if keep != nil && !keep(row) {
+			continue
+		}
+		for i := range keys {
+			out.Values[i] = append(out.Values[i], columns[i](row))
+		}
+		out.Counters = append(out.Counters, t.Counters[row])
+		if t.Users != nil {
+			out.Users = append(out.Users, t.Users[row])
+		}
+	}
+	if len(keys) == 0 {
+		return out.sum(out.Users != nil)
+	}
+	out.normalise()
+	return out
+}
+
+// column is the value of a key by row, "" where the table does not have it.
+func (t *Table) column(k Key) func(int) string {
+	if k.Dim == DimSessionSourceMedium {
+		source, medium := t.column(Key{Dim: DimSessionSource}), t.column(Key{Dim: DimSessionMedium})
+		return func(i int) string { return source(i) + " / " + medium(i) }
+	}
+	for i, have := range t.Keys {
+		if have == k {
+			values := t.Values[i]
+			return func(i int) string { return values[i] }
+		}
+	}
+	return func(int) string { return "" }
+}

@@ -1,0 +1,373 @@
+package summary
+
+import (
+	"bytes"
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// ResolveText are the text columns that Resolve reads (bits of
+// processed.Columns.Text); Identity and Actors must be decoded, too.
+const ResolveText uint64 = 1<<processed.ColName | 1<<processed.ColPagePath | 1<<processed.ColSource |
+	1<<processed.ColMedium | 1<<processed.ColCampaign | 1<<processed.ColTransactionID
+
+// class is what an event's name means for counting.
+type class uint8
+
+const (
+	isView class = 1 << iota
+	isPurchase
+	isItemView
+	isAddToCart
+	isKeyEvent
+)
+
+// noHour is before every hour.
+const noHour event.Hour = math.MinInt32
+
+// Resolve works out which events of a window count and what for: duplicates,
+// filters, sessions, transactions. The frame holds all documents of
+// Window.Needs, merged; more does no harm.
+//
+// What it says of a row is the same whatever window is resolved: it is worked
+// out from the rows of the Reach hours before and after the row's hour alone.
+// Of these a row is a duplicate where an earlier one (by time, batch, seq) has
+// its id. Only the row's own Reach is looked at, so that a copy of an event
+// whose original lies beyond it counts as an event there.
+func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
+	n := f.Len
+	flags := make([]bool, 5*n)
+	rows := make([]uint32, 2*n)
+	out := &Facts{
+		Frame: f, Window: w, Settings: s,
+		Attribution: rows[:n:n], Landing: rows[n:],
+		Begins: flags[:n:n], EngagedBegin: flags[n : 2*n : 2*n], NewUser: flags[2*n : 3*n : 3*n],
+		Purchase: flags[3*n : 4*n : 4*n], KeyEvent: flags[4*n:],
+		SessionMillis: make([]int64, n), SessionViews: make([]int32, n),
+		classes: classesOf(&f.Text[processed.ColName], s.KeyEvents),
+	}
+	if n == 0 {
+		return out
+	}
+	r := resolver{Facts: out, f: f, order: canonicalOrder(f)}
+	r.duplicates()
+	r.count()
+	r.sessions()
+	r.purchases()
+	return out
+}
+
+type resolver struct {
+	*Facts
+	f     *processed.Frame
+	order []uint32 // rows of one instant by batch and seq; nil where they stand so
+	// repeats holds for a row that repeats an earlier one's id the hour of the
+	// latest such; noHour for all others. nil where no id repeats.
+	repeats []event.Hour
+}
+
+// row is the i-th row in that order.
+func (r *resolver) row(i int) uint32 {
+	if r.order == nil {
+		return uint32(i)
+	}
+	return r.order[i]
+}
+
+// repeat is the hour of the latest earlier row with the row's id.
+func (r *resolver) repeat(row uint32) event.Hour {
+	if r.repeats == nil {
+		return noHour
+	}
+	return r.repeats[row]
+}
+
+// hidden reports whether a row (of an hour) is a duplicate as seen from hour
+// at: whether its original lies within Reach of both.
+func hidden(repeat, hour, at event.Hour) bool {
+	return repeat != noHour && repeat >= max(hour, at)-Reach
+}
+
+func (r *resolver) filtered(row uint32) bool {
+	return r.Settings.BotFilter && r.f.Flags[row]&processed.FlagBot != 0
+}
+
+func (r *resolver) class(row uint32) class {
+	code := r.f.Text[processed.ColName].Code
+	if code == nil {
+		return 0
+	}
+	return r.classes[code[row]]
+}
+
+func classesOf(names *processed.Strings, keyEvents []string) []class {
+	classes := make([]class, len(names.Dict))
+	for i, name := range names.Dict {
+		switch name {
+		case "page_view", "screen_view":
+			classes[i] = isView
+		case "purchase":
+			classes[i] = isPurchase
+		case "view_item":
+			classes[i] = isItemView
+		case "add_to_cart":
+			classes[i] = isAddToCart
+		}
+		if slices.Contains(keyEvents, name) {
+			classes[i] |= isKeyEvent
+		}
+	}
+	return classes
+}
+
+// canonicalOrder is an order of rows in which those of one instant stand by
+// batch and seq; nil where they stand so already, as in merged frames and in
+// frames of hours one after the other.
+func canonicalOrder(f *processed.Frame) []uint32 {
+	rank := batchRanks(f.Batches)
+	merged, hourly := true, true
+	for i := 1; i < f.Len && (merged || hourly); i++ {
+		before, row := rank[f.Batch[i-1]], rank[f.Batch[i]]
+		if before < row || before == row && f.Seq[i-1] <= f.Seq[i] {
+			if hourly && f.Millis[i] < f.Millis[i-1] {
+				hourly = floorDiv(f.Millis[i], hourMillis) == floorDiv(f.Millis[i-1], hourMillis)
+			}
+			continue
+		}
+		merged = false
+		hourly = hourly && floorDiv(f.Millis[i], hourMillis) > floorDiv(f.Millis[i-1], hourMillis)
+	}
+	if merged || hourly {
+		return nil
+	}
+	order := make([]uint32, f.Len)
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortStableFunc(order, func(a, b uint32) int {
+		return cmp.Or(cmp.Compare(f.Millis[a], f.Millis[b]),
+			cmp.Compare(rank[f.Batch[a]], rank[f.Batch[b]]), cmp.Compare(f.Seq[a], f.Seq[b]))
+	})
+	return order
+}
+
+// batchRanks gives each batch its place in the order of ids.
+func batchRanks(batches []event.BatchID) []uint32 {
+	order := make([]uint32, len(batches))
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return bytes.Compare(batches[a][:], batches[b][:]) })
+	rank := make([]uint32, len(batches))
+	for i, b := range order {
+		rank[b] = uint32(i)
+		if i > 0 && batches[b] == batches[order[i-1]] {
+			rank[b] = rank[order[i-1]]
+		}
+	}
+	return rank
+}
+
+// tableBits is the size of an open-addressing table for n entries, at most
+// half full.
+func tableBits(n int) uint { return uint(bits.Len(uint(max(n, 4)))) + 1 }
+
+func mix(x uint64) uint64 {
+	// The finalizer of SplitMix64: Steele, Lea, Flood, "Fast splittable
+	// pseudorandom number generators", 2014.
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// duplicates finds the rows whose id an earlier row has.
+func (r *resolver) duplicates() {
+	f := r.f
+	size := tableBits(f.Len)
+	// An entry is the upper half of the hash and the row plus one: the id
+	// itself is looked at only where the upper halves agree.
+	table := make([]uint64, 1<<size)
+	mask := uint64(len(table) - 1)
+	var twice []uint32
+	for i := range f.Len {
+		id := f.EventID[i]
+		h := mix(id.Hi ^ id.Lo)
+		slot := h >> (64 - size)
+		for {
+			entry := table[slot]
+			if entry == 0 {
+				table[slot] = h<<32 | uint64(i+1)
+				break
+			}
+			if entry>>32 == h&math.MaxUint32 {
+				if other := uint32(entry) - 1; f.EventID[other] == id {
+					twice = append(twice, other, uint32(i))
+					break
+				}
+			}
+			slot = (slot + 1) & mask
+		}
+	}
+	if len(twice) == 0 {
+		return
+	}
+	// place is a row's place in r.order.
+	var place []uint32
+	if r.order != nil {
+		place = make([]uint32, f.Len)
+		for i, row := range r.order {
+			place[row] = uint32(i)
+		}
+	}
+	slices.SortFunc(twice, func(a, b uint32) int {
+		x, y := f.EventID[a], f.EventID[b]
+		if c := cmp.Or(cmp.Compare(x.Hi, y.Hi), cmp.Compare(x.Lo, y.Lo), cmp.Compare(f.Millis[a], f.Millis[b])); c != 0 {
+			return c
+		}
+		if place != nil {
+			a, b = place[a], place[b]
+		}
+		return cmp.Compare(a, b)
+	})
+	twice = slices.Compact(twice)
+	r.repeats = make([]event.Hour, f.Len)
+	for i := range r.repeats {
+		r.repeats[i] = noHour
+	}
+	for i := 1; i < len(twice); i++ {
+		if before, row := twice[i-1], twice[i]; f.EventID[before] == f.EventID[row] {
+			r.repeats[row] = hourOf(f.Millis[before])
+		}
+	}
+}
+
+// count lists the rows of the window that count, in order.
+func (r *resolver) count() {
+	f, w := r.f, r.Window
+	keys := make([]uint64, 0, f.Len)
+	wide := w.To-w.From > math.MaxUint32
+	for i := range f.Len {
+		row := r.row(i)
+		ms := f.Millis[row]
+		if ms < w.From || ms >= w.To {
+			continue
+		}
+		if repeat := r.repeat(row); repeat != noHour {
+			if hour := hourOf(ms); hidden(repeat, hour, hour) {
+				r.Duplicates++
+				continue
+			}
+		}
+		if r.filtered(row) {
+			r.Filtered++
+			continue
+		}
+		r.KeyEvent[row] = r.class(row)&isKeyEvent != 0
+		if wide {
+			keys = append(keys, uint64(row))
+		} else {
+			keys = append(keys, uint64(ms-w.From)<<32|uint64(row))
+		}
+	}
+	if wide {
+		slices.SortStableFunc(keys, func(a, b uint64) int { return cmp.Compare(f.Millis[a], f.Millis[b]) })
+	} else {
+		sortUpper(keys)
+	}
+	r.Rows = make([]uint32, len(keys))
+	for i, k := range keys {
+		r.Rows[i] = uint32(k)
+	}
+}
+
+// sortUpper sorts by the upper 32 bits and keeps the order of equal ones.
+func sortUpper(keys []uint64) {
+	sorted := true
+	var seen uint64
+	for i, k := range keys {
+		seen |= k >> 32
+		if i > 0 && keys[i-1]>>32 > k>>32 {
+			sorted = false
+		}
+	}
+	if sorted {
+		return
+	}
+	if len(keys) < 256 {
+		slices.SortStableFunc(keys, func(a, b uint64) int { return cmp.Compare(a>>32, b>>32) })
+		return
+	}
+	const width = 11
+	from, to := keys, make([]uint64, len(keys))
+	swapped := false
+	for shift := uint(0); shift < 32 && seen>>shift != 0; shift += width {
+		var starts [1 << width]uint32
+		for _, k := range from {
+			starts[k>>(32+shift)&(1<<width-1)]++
+		}
+		sum := uint32(0)
+		for i, n := range starts {
+			starts[i] = sum
+			sum += n
+		}
+		for _, k := range from {
+			b := k >> (32 + shift) & (1<<width - 1)
+			to[starts[b]] = k
+			starts[b]++
+		}
+		from, to, swapped = to, from, !swapped
+	}
+	if swapped {
+		copy(keys, from)
+	}
+}
+
+// purchases finds the first row of each transaction. A transaction without an
+// id is one of its own.
+func (r *resolver) purchases() {
+	f := r.f
+	txn := f.Text[processed.ColTransactionID].Code
+	counted := false
+	for _, row := range r.Rows {
+		if r.class(row)&isPurchase != 0 {
+			if txn == nil || txn[row] == 0 {
+				r.Purchase[row] = true
+			} else {
+				counted = true
+			}
+		}
+	}
+	if !counted {
+		return
+	}
+	var rows []uint32
+	for i := range f.Len {
+		if row := r.row(i); txn[row] != 0 && r.class(row)&isPurchase != 0 && !r.filtered(row) {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b uint32) int {
+		return cmp.Or(cmp.Compare(txn[a], txn[b]), cmp.Compare(f.Millis[a], f.Millis[b]))
+	})
+	for i, row := range rows {
+		ms := f.Millis[row]
+		hour := hourOf(ms)
+		if ms < r.Window.From || ms >= r.Window.To || hidden(r.repeat(row), hour, hour) {
+			continue
+		}
+		first := true
+		for j := i - 1; first && j >= 0 && txn[rows[j]] == txn[row]; j-- {
+			before := hourOf(f.Millis[rows[j]])
+			if before < hour-Reach {
+				break
+			}
+			first = hidden(r.repeat(rows[j]), before, hour)
+		}
+		r.Purchase[row] = first
+	}
+}

@@ -1,0 +1,267 @@
+package summary
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// visit is an event on the way of one client through its sessions.
+type visit struct {
+	ms    int64
+	hour  event.Hour
+	place uint32 // in resolver.order
+}
+
+// sessions follows the clients that have rows in the window.
+//
+// A session belongs to a pair of client and session id (0: none was given).
+// The rows of a pair are brought together by a counting sort over a number
+// given to each pair, which costs no comparison of rows.
+func (r *resolver) sessions() {
+	f := r.f
+	if len(r.Rows) == 0 {
+		return
+	}
+	pairs := newPairs(len(r.Rows))
+	for _, row := range r.Rows {
+		pairs.add(f.Client[row], f.Session[row])
+	}
+	starts := make([]uint32, pairs.len()+1)
+	pair := make([]uint32, f.Len) // by place; 0 is none
+	for i := range f.Len {
+		row := r.row(i)
+		p := pairs.find(f.Client[row], f.Session[row])
+		if p == 0 || r.filtered(row) {
+			continue
+		}
+		if repeat := r.repeat(row); repeat != noHour && repeat == hourOf(f.Millis[row]) {
+			continue // seen from anywhere, its original is there too
+		}
+		pair[i] = p
+		starts[p]++
+	}
+	sum := uint32(0)
+	for p := range starts {
+		starts[p], sum = sum, sum+starts[p]
+	}
+	visits := make([]visit, sum)
+	hour := Window{1, 0}
+	h := event.Hour(0)
+	for i, p := range pair {
+		if p == 0 {
+			continue
+		}
+		ms := f.Millis[r.row(i)]
+		if ms < hour.From || ms >= hour.To {
+			h = hourOf(ms)
+			hour = Of(h, h+1)
+		}
+		visits[starts[p]] = visit{ms, h, uint32(i)}
+		starts[p]++
+	}
+	begin := uint32(0)
+	var walk walker
+	walk.resolver = r
+	for _, end := range starts[1:] {
+		r.client(&walk, visits[begin:end])
+		begin = end
+	}
+}
+
+// client works out the sessions of one pair's visits.
+func (r *resolver) client(walk *walker, visits []visit) {
+	byTime := func(a, b visit) int { return cmp.Or(cmp.Compare(a.ms, b.ms), cmp.Compare(a.place, b.place)) }
+	if !slices.IsSortedFunc(visits, byTime) {
+		slices.SortFunc(visits, byTime)
+	}
+	inactivity := Inactivity
+	if r.f.Session[r.row(int(visits[0].place))] != 0 {
+		inactivity = NamedInactivity
+	}
+	walk.inactivity = inactivity.Milliseconds()
+	repeats := false
+	if r.repeats != nil {
+		for _, v := range visits {
+			repeats = repeats || r.repeats[r.row(int(v.place))] != noHour
+		}
+	}
+	if !repeats {
+		walk.window = r.Window
+		walk.all(visits)
+		return
+	}
+	// An original that lies about Reach before its copy hides the copy from
+	// some hours and not from others: each hour has its own view.
+	view := walk.view[:0]
+	for i := 0; i < len(visits); {
+		at := visits[i].hour
+		next := i
+		for next < len(visits) && visits[next].hour == at {
+			next++
+		}
+		if hour := Of(at, at+1); hour.To > r.Window.From && hour.From < r.Window.To {
+			view = view[:0]
+			for _, v := range visits {
+				if v.hour >= at-Reach && v.hour <= at+Reach && !hidden(r.repeat(r.row(int(v.place))), v.hour, at) {
+					view = append(view, v)
+				}
+			}
+			walk.window = Window{max(hour.From, r.Window.From), min(hour.To, r.Window.To)}
+			walk.all(view)
+		}
+		i = next
+	}
+	walk.view = view
+}
+
+// walker cuts a list of visits into sessions and writes what they mean for the
+// rows of its window.
+type walker struct {
+	*resolver
+	window     Window
+	inactivity int64 // ms
+	view       []visit
+}
+
+func (w *walker) all(visits []visit) {
+	for begin := 0; begin < len(visits); {
+		end := begin + 1
+		for end < len(visits) && visits[end].ms-visits[end-1].ms < w.inactivity {
+			end++
+		}
+		if visits[end-1].ms >= w.window.From && visits[begin].ms < w.window.To {
+			w.session(visits[begin:end])
+		}
+		begin = end
+	}
+}
+
+func (w *walker) session(visits []visit) {
+	if v := visits[0]; v.ms >= w.window.From {
+		w.begin(visits)
+	}
+	f := w.f
+	source, medium, campaign := f.Text[processed.ColSource].Code, f.Text[processed.ColMedium].Code, f.Text[processed.ColCampaign].Code
+	path := f.Text[processed.ColPagePath].Code
+	// first, sourced and paged only move on: hours grow along the list.
+	first, sourced, paged := 0, 0, 0
+	for _, v := range visits {
+		if v.ms < w.window.From {
+			continue
+		}
+		if v.ms >= w.window.To {
+			return
+		}
+		for visits[first].hour < v.hour-Reach {
+			first++
+		}
+		until := visits[first].hour + Reach
+		sourced, paged = max(sourced, first), max(paged, first)
+		for sourced < len(visits) {
+			if row := w.row(int(visits[sourced].place)); has(source, row) || has(medium, row) || has(campaign, row) {
+				break
+			}
+			sourced++
+		}
+		for paged < len(visits) && !has(path, w.row(int(visits[paged].place))) {
+			paged++
+		}
+		row := w.row(int(v.place))
+		w.Attribution[row] = w.row(int(visits[within(visits, sourced, first, until)].place))
+		w.Landing[row] = w.row(int(visits[within(visits, paged, first, until)].place))
+	}
+}
+
+func has(codes []uint32, row uint32) bool { return codes != nil && codes[row] != 0 }
+
+// within is i where that visit is there and not after hour until, else first.
+func within(visits []visit, i, first int, until event.Hour) int {
+	if i < len(visits) && visits[i].hour <= until {
+		return i
+	}
+	return first
+}
+
+// begin writes the facts of a whole session on its first row.
+func (w *walker) begin(visits []visit) {
+	until := visits[0].hour + Reach
+	var views int32
+	var focus int64
+	key := false
+	last := visits[0].ms
+	for _, v := range visits {
+		if v.hour > until {
+			break
+		}
+		row := w.row(int(v.place))
+		last = v.ms
+		if w.f.Engaged != nil {
+			focus += w.f.Engaged[row]
+		}
+		c := w.class(row)
+		if c&isView != 0 {
+			views++
+		}
+		key = key || c&isKeyEvent != 0
+	}
+	row := w.row(int(visits[0].place))
+	w.Begins[row] = true
+	w.SessionMillis[row] = last - visits[0].ms
+	w.SessionViews[row] = views
+	after := EngagedAfter.Milliseconds()
+	w.EngagedBegin[row] = views >= 2 || key || last-visits[0].ms > after || focus > after
+}
+
+// pairs numbers pairs of client and session from 1.
+type pairs struct {
+	bits   uint
+	table  []uint32 // number, 0 = free
+	client []uint64
+	sess   []uint64
+}
+
+func newPairs(most int) *pairs {
+	p := &pairs{bits: tableBits(min(most, 1<<10)), client: make([]uint64, 1, min(most, 1<<10)+1), sess: make([]uint64, 1, min(most, 1<<10)+1)}
+	p.table = make([]uint32, 1<<p.bits)
+	return p
+}
+
+func (p *pairs) len() int { return len(p.client) }
+
+// slot is where a pair stands or would stand.
+func (p *pairs) slot(client, session uint64) uint64 {
+	mask := uint64(len(p.table) - 1)
+	slot := mix(client+session*0x9e3779b97f4a7c15) >> (64 - p.bits)
+	for {
+		n := p.table[slot]
+		if n == 0 || p.client[n] == client && p.sess[n] == session {
+			return slot
+		}
+		slot = (slot + 1) & mask
+	}
+}
+
+func (p *pairs) find(client, session uint64) uint32 { return p.table[p.slot(client, session)] }
+
+// add is the number of a pair, the next one where it is new.
+func (p *pairs) add(client, session uint64) uint32 {
+	slot := p.slot(client, session)
+	if n := p.table[slot]; n != 0 {
+		return n
+	}
+	number := uint32(len(p.client))
+	p.table[slot] = number
+	p.client = append(p.client, client)
+	p.sess = append(p.sess, session)
+	if 2*len(p.client) > len(p.table) {
+		p.bits++
+		p.table = make([]uint32, 1<<p.bits)
+		for n := 1; n < len(p.client); n++ {
+			p.table[p.slot(p.client[n], p.sess[n])] = uint32(n)
+		}
+	}
+	return number
+}

@@ -1,0 +1,494 @@
+package summary
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// Table holds the numbers of each tuple of values that occurs. Rows are in
+// order of their values, which are distinct.
+type Table struct {
+	Keys     []Key
+	Values   [][]string // by key, then by row
+	Counters []Counters // by row
+	Users    []Users    // by row; nil where users were not asked for
+}
+
+// Len is the number of rows.
+func (t *Table) Len() int { return len(t.Counters) }
+
+// Row is the tuple of row i.
+func (t *Table) Row(i int) []string {
+	row := make([]string, len(t.Keys))
+	for k := range row {
+		row[k] = t.Values[k][i]
+	}
+	return row
+}
+
+// GroupOptions say what Group takes in and gives out.
+type GroupOptions struct {
+	// Keep selects among Facts.Rows by place; nil keeps all.
+	Keep []bool
+	// KeepItems selects among the frame's items in a grouping by items.
+	KeepItems []bool
+	// Users asks for the set of users of each row.
+	Users bool
+	// Calendar is needed for time dimensions.
+	Calendar *Calendar
+	// Columns may hold columns that were worked out for filters already.
+	Columns map[Key]Column
+}
+
+// Group counts the facts by tuples of values. No keys give one row, also where
+// nothing was kept. A key of an item makes it a grouping of items: only the
+// item counters and users count, and the other keys are those of the item's
+// event.
+func Group(f *Facts, keys []Key, o GroupOptions) *Table {
+	columns := make([]Column, len(keys))
+	items := false
+	for i, k := range keys {
+		c, ok := o.Columns[k]
+		if !ok {
+			c = f.Column(k, o.Calendar)
+		}
+		columns[i] = c
+		items = items || k.Dim.IsItem()
+	}
+	g := grouping{facts: f, keys: keys, columns: columns, users: o.Users}
+	if items {
+		g.places(o.Keep, o.KeepItems)
+	} else if o.Keep == nil {
+		g.all()
+	} else {
+		g.some(o.Keep)
+	}
+	g.number()
+	if items {
+		g.countItems()
+	} else {
+		g.countRows()
+	}
+	return g.table()
+}
+
+// grouping is a Group at work: a list of units (rows or items), the group of
+// each, and what was counted.
+type grouping struct {
+	facts   *Facts
+	keys    []Key
+	columns []Column
+	users   bool
+
+	place  []uint32 // by unit: place in Facts.Rows
+	item   []uint32 // by unit: item; nil for rows
+	group  []uint32 // by unit; nil: all in group 0
+	first  []uint32 // by group: a unit in it
+	counts []Counters
+	sets   []Users
+}
+
+func (g *grouping) all() {
+	g.place = make([]uint32, len(g.facts.Rows))
+	for i := range g.place {
+		g.place[i] = uint32(i)
+	}
+}
+
+func (g *grouping) some(keep []bool) {
+	n := 0
+	for _, k := range keep {
+		if k {
+			n++
+		}
+	}
+	g.place = make([]uint32, 0, n)
+	for i, k := range keep {
+		if k {
+			g.place = append(g.place, uint32(i))
+		}
+	}
+}
+
+// places lists the items of rows that count.
+func (g *grouping) places(keep, keepItems []bool) {
+	f := g.facts
+	items := &f.Frame.Items
+	if items.Len == 0 {
+		return
+	}
+	const none = ^uint32(0)
+	placeOf := make([]uint32, f.Frame.Len)
+	for i := range placeOf {
+		placeOf[i] = none
+	}
+	for i, row := range f.Rows {
+		if keep == nil || keep[i] {
+			placeOf[row] = uint32(i)
+		}
+	}
+	for i := range items.Len {
+		if p := placeOf[items.Row[i]]; p != none && (keepItems == nil || keepItems[i]) {
+			g.place = append(g.place, p)
+			g.item = append(g.item, uint32(i))
+		}
+	}
+}
+
+// unitOf is where a column has the value of unit u.
+func (g *grouping) unitOf(k, u int) uint32 {
+	if g.keys[k].Dim.IsItem() {
+		return g.item[u]
+	}
+	return g.place[u]
+}
+
+// number gives each unit its group, one key after the other: the group so far
+// and the next key's code make the new group.
+func (g *grouping) number() {
+	units := len(g.place)
+	if len(g.keys) == 0 {
+		g.first = []uint32{0}
+		return
+	}
+	g.group = make([]uint32, units)
+	groups := min(units, 1)
+	for k := range g.keys {
+		column := &g.columns[k]
+		item := g.keys[k].Dim.IsItem()
+		from := g.place
+		if item {
+			from = g.item
+		}
+		size := len(column.Dict)
+		g.first = g.first[:0]
+		if groups*size <= max(4*units, 1<<16) {
+			// A direct table: group × code.
+			renumber := make([]uint32, groups*size)
+			for u, at := range from {
+				slot := &renumber[int(g.group[u])*size+int(column.Code[at])]
+				if *slot == 0 {
+					g.first = append(g.first, uint32(u))
+					*slot = uint32(len(g.first))
+				}
+				g.group[u] = *slot - 1
+			}
+		} else {
+			numbers := newPairs(units)
+			for u, at := range from {
+				before := numbers.len()
+				n := numbers.add(uint64(g.group[u]), uint64(column.Code[at]))
+				if int(n) == before {
+					g.first = append(g.first, uint32(u))
+				}
+				g.group[u] = n - 1
+			}
+		}
+		groups = len(g.first)
+	}
+}
+
+func (g *grouping) of(u int) uint32 {
+	if g.group == nil {
+		return 0
+	}
+	return g.group[u]
+}
+
+func (g *grouping) countRows() {
+	f := g.facts
+	frame := f.Frame
+	g.counts = make([]Counters, len(g.first))
+	money := f.money()
+	items := &frame.Items
+	var itemAt []uint32
+	if items.Len > 0 {
+		itemAt = itemStarts(frame)
+	}
+	names := frame.Text[processed.ColName].Code
+	for u, place := range g.place {
+		row := f.Rows[place]
+		c := &g.counts[g.of(u)]
+		c[Events]++
+		var cl class
+		if names != nil {
+			cl = f.classes[names[row]]
+		}
+		if cl&isView != 0 {
+			c[Views]++
+		}
+		if f.Begins[row] {
+			c[Sessions]++
+			if f.EngagedBegin[row] {
+				c[EngagedSessions]++
+			}
+			c[SessionMillis] += f.SessionMillis[row]
+		}
+		if frame.Engaged != nil {
+			c[EngagementMillis] += frame.Engaged[row]
+		}
+		if f.NewUser[row] {
+			c[NewUsers]++
+		}
+		if f.KeyEvent[row] {
+			c[KeyEvents]++
+		}
+		ours := money.ours(row)
+		bought := f.Purchase[row]
+		if bought {
+			c[Transactions]++
+		}
+		if frame.Flags != nil && frame.Flags[row]&processed.FlagHasValue != 0 {
+			switch {
+			case !ours:
+				c[Unconverted]++
+			case cl&isPurchase == 0:
+				c[ValueMicros] += frame.Value[row]
+			case bought:
+				c[ValueMicros] += frame.Value[row]
+				c[RevenueMicros] += frame.Value[row]
+			}
+		}
+		if itemAt != nil {
+			for i := itemAt[row]; i < itemAt[row+1]; i++ {
+				c.addItem(items, int(i), cl, bought, ours)
+			}
+		}
+	}
+	g.gatherUsers()
+}
+
+func (g *grouping) countItems() {
+	f := g.facts
+	frame := f.Frame
+	g.counts = make([]Counters, len(g.first))
+	money := f.money()
+	names := frame.Text[processed.ColName].Code
+	for u, place := range g.place {
+		row := f.Rows[place]
+		var cl class
+		if names != nil {
+			cl = f.classes[names[row]]
+		}
+		g.counts[g.of(u)].addItem(&frame.Items, int(g.item[u]), cl, f.Purchase[row], money.ours(row))
+	}
+	g.gatherUsers()
+}
+
+// addItem counts an item of an event of a class.
+func (c *Counters) addItem(items *processed.ItemFrame, i int, cl class, bought, ours bool) {
+	quantity := int64(1)
+	if items.Quantity != nil {
+		quantity = items.Quantity[i]
+	}
+	switch {
+	case bought:
+		c[ItemQuantity] += quantity
+		if ours && items.Price != nil {
+			c[ItemRevenue] += items.Price[i] * quantity
+		}
+	case cl&isItemView != 0:
+		c[ItemViews]++
+	case cl&isAddToCart != 0:
+		c[ItemAddToCarts]++
+	}
+}
+
+// itemStarts is by row the first item that is not of an earlier row.
+func itemStarts(f *processed.Frame) []uint32 {
+	starts := make([]uint32, f.Len+1)
+	for _, row := range f.Items.Row {
+		starts[row+1]++
+	}
+	for i := 1; i < len(starts); i++ {
+		starts[i] += starts[i-1]
+	}
+	return starts
+}
+
+// currencies tells the merchant's own money from other.
+type currencies struct {
+	code []uint32
+	own  []bool
+}
+
+func (f *Facts) money() currencies {
+	s := &f.Frame.Text[processed.ColCurrency]
+	m := currencies{code: s.Code, own: make([]bool, len(s.Dict))}
+	for i, c := range s.Dict {
+		m.own[i] = c == "" || strings.EqualFold(c, f.Settings.Currency)
+	}
+	return m
+}
+
+func (m currencies) ours(row uint32) bool { return m.code == nil || m.own[m.code[row]] }
+
+// matrixBits bounds the memory of finding each group's users by a bit for each
+// group and user (8 MiB); beyond that a hash table finds them.
+const matrixBits = 1 << 26
+
+func (g *grouping) gatherUsers() {
+	if !g.users {
+		return
+	}
+	f := g.facts
+	f.indexUsers()
+	g.sets = make([]Users, len(g.first))
+	a := &f.actors
+	if len(a.users) == 0 {
+		return
+	}
+	type member struct{ group, user uint32 }
+	var members []member
+	if len(g.first)*len(a.users) <= matrixBits {
+		seen := make([]uint64, (len(g.first)*len(a.users)+63)/64)
+		for u, place := range g.place {
+			group, user := g.of(u), a.of[place]
+			bit := int(group)*len(a.users) + int(user)
+			if seen[bit/64]&(1<<(bit%64)) == 0 {
+				seen[bit/64] |= 1 << (bit % 64)
+				members = append(members, member{group, user})
+			}
+		}
+	} else {
+		seen := newPairs(len(g.place))
+		for u, place := range g.place {
+			group, user := g.of(u), a.of[place]
+			before := seen.len()
+			if n := seen.add(uint64(group), uint64(user)); int(n) == before {
+				members = append(members, member{group, user})
+			}
+		}
+	}
+	starts := make([]uint32, len(g.first)+1)
+	for _, m := range members {
+		starts[m.group+1]++
+	}
+	for i := 1; i < len(starts); i++ {
+		starts[i] += starts[i-1]
+	}
+	hashes := make([]uint64, len(members))
+	next := slices.Clone(starts)
+	for _, m := range members {
+		hashes[next[m.group]] = userHash(a.users[m.user])
+		next[m.group]++
+	}
+	for i := range g.sets {
+		g.sets[i] = hashSet(hashes[starts[i]:starts[i+1]:starts[i+1]])
+	}
+}
+
+// table puts the groups into the order of their values.
+func (g *grouping) table() *Table {
+	t := &Table{Keys: g.keys, Values: make([][]string, len(g.keys)), Counters: g.counts, Users: g.sets}
+	for k := range g.keys {
+		values := make([]string, len(g.first))
+		for i, u := range g.first {
+			values[i] = g.columns[k].Dict[g.columns[k].Code[g.unitOf(k, int(u))]]
+		}
+		t.Values[k] = values
+	}
+	t.normalise()
+	return t
+}
+
+// normalise sorts rows by their values and adds up rows of the same ones.
+func (t *Table) normalise() {
+	if len(t.Keys) == 0 {
+		return
+	}
+	order := make([]uint32, t.Len())
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	compare := func(a, b uint32) int {
+		for _, values := range t.Values {
+			if c := strings.Compare(values[a], values[b]); c != 0 {
+				return c
+			}
+		}
+		return 0
+	}
+	if !slices.IsSortedFunc(order, compare) {
+		slices.SortFunc(order, compare)
+	}
+	out := Table{Keys: t.Keys, Values: make([][]string, len(t.Keys)), Counters: make([]Counters, 0, t.Len())}
+	for k := range out.Values {
+		out.Values[k] = make([]string, 0, t.Len())
+	}
+	if t.Users != nil {
+		out.Users = make([]Users, 0, t.Len())
+	}
+	for i, row := range order {
+		if i > 0 && compare(order[i-1], row) == 0 {
+			last := len(out.Counters) - 1
+			out.Counters[last].Add(&t.Counters[row])
+			if t.Users != nil {
+				out.Users[last] = out.Users[last].Union(t.Users[row])
+			}
+			continue
+		}
+		for k := range t.Keys {
+			out.Values[k] = append(out.Values[k], t.Values[k][row])
+		}
+		out.Counters = append(out.Counters, t.Counters[row])
+		if t.Users != nil {
+			out.Users = append(out.Users, t.Users[row])
+		}
+	}
+	*t = out
+}
+
+// MergeTables adds up tables of the same keys. With users only where all have
+// them.
+func MergeTables(tables ...*Table) *Table {
+	out := &Table{}
+	n, users := 0, true
+	for _, t := range tables {
+		out.Keys = t.Keys
+		n += t.Len()
+		users = users && t.Users != nil
+	}
+	if len(tables) == 0 {
+		return out
+	}
+	if len(tables) == 1 {
+		return tables[0]
+	}
+	out.Values = make([][]string, len(out.Keys))
+	for k := range out.Values {
+		out.Values[k] = make([]string, 0, n)
+	}
+	out.Counters = make([]Counters, 0, n)
+	if users {
+		out.Users = make([]Users, 0, n)
+	}
+	for _, t := range tables {
+		for k := range out.Values {
+			out.Values[k] = append(out.Values[k], t.Values[k]...)
+		}
+		out.Counters = append(out.Counters, t.Counters...)
+		if users {
+			out.Users = append(out.Users, t.Users...)
+		}
+	}
+	if len(out.Keys) == 0 {
+		return out.sum(users)
+	}
+	out.normalise()
+	return out
+}
+
+// sum is the one row of a table without keys.
+func (t *Table) sum(users bool) *Table {
+	out := &Table{Counters: make([]Counters, 1)}
+	for i := range t.Counters {
+		out.Counters[0].Add(&t.Counters[i])
+	}
+	if users {
+		out.Users = []Users{UnionAll(t.Users)}
+	}
+	return out
+}

@@ -1,0 +1,255 @@
+package summary
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// The precision of sets of users. A set of up to UsersExact users is counted
+// exactly; a larger one is kept as a HyperLogLog sketch of 2^14 registers,
+// whose estimate has a relative standard error of UsersError.
+const (
+	UsersExact = 4096
+	UsersError = 0.0081 // 1.04/√16384: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007
+
+	precision = 14
+	registers = 1 << precision
+	// hashBits is how much of a user's 64-bit hash a set keeps: two of 4,096
+	// users share 48 bits once in 34 million sets.
+	hashBits = 48
+	maxRank  = hashBits - precision + 1
+)
+
+// Users is a set of users. It is a function of the set alone: sets that were
+// built and united in any order are the same to the byte. The zero value is
+// empty. Copies may share memory, which no method changes.
+type Users struct {
+	exact []uint64 // ascending hashes of 48 bits; nil where ranks is set
+	ranks []uint8  // the sketch's registers
+}
+
+// UsersOf is the set of the given user hashes (package processed); they need
+// be neither sorted nor distinct.
+func UsersOf(users ...uint64) Users {
+	hashes := make([]uint64, len(users))
+	for i, u := range users {
+		hashes[i] = userHash(u)
+	}
+	return hashSet(hashes)
+}
+
+func userHash(user uint64) uint64 { return mix(user) >> (64 - hashBits) }
+
+// hashSet takes hashes of 48 bits and keeps the slice.
+func hashSet(hashes []uint64) Users {
+	if len(hashes) <= UsersExact {
+		slices.Sort(hashes)
+		return Users{exact: slices.Compact(hashes)}
+	}
+	// Count before deciding: many hashes may be few users.
+	slices.Sort(hashes)
+	return sortedUsers(slices.Compact(hashes))
+}
+
+// sortedUsers takes ascending, distinct hashes and keeps the slice.
+func sortedUsers(hashes []uint64) Users {
+	if len(hashes) <= UsersExact {
+		return Users{exact: hashes}
+	}
+	ranks := make([]uint8, registers)
+	for _, h := range hashes {
+		insert(ranks, h)
+	}
+	return Users{ranks: ranks}
+}
+
+func insert(ranks []uint8, hash uint64) {
+	i := hash >> (hashBits - precision)
+	rest := hash << (64 - hashBits + precision)
+	rank := uint8(min(bits.LeadingZeros64(rest), maxRank-1) + 1)
+	ranks[i] = max(ranks[i], rank)
+}
+
+// Exact reports whether Estimate is the exact number.
+func (u Users) Exact() bool { return u.ranks == nil }
+
+// size is the number of elements, or one more than UsersExact in a sketch.
+func (u Users) size() int {
+	if u.ranks != nil {
+		return UsersExact + 1
+	}
+	return len(u.exact)
+}
+
+// Union is the set of the users that stand in either.
+func (u Users) Union(o Users) Users {
+	switch {
+	case o.ranks == nil && len(o.exact) == 0:
+		return u
+	case u.ranks == nil && len(u.exact) == 0:
+		return o
+	case u.ranks == nil && o.ranks == nil:
+		return sortedUsers(union(u.exact, o.exact))
+	case u.ranks == nil:
+		u, o = o, u
+	}
+	ranks := slices.Clone(u.ranks)
+	if o.ranks == nil {
+		for _, h := range o.exact {
+			insert(ranks, h)
+		}
+		return Users{ranks: ranks}
+	}
+	for i, r := range o.ranks {
+		ranks[i] = max(ranks[i], r)
+	}
+	return Users{ranks: ranks}
+}
+
+// union merges two ascending lists.
+func union(a, b []uint64) []uint64 {
+	out := make([]uint64, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		x, y := a[0], b[0]
+		if x <= y {
+			out = append(out, x)
+			a = a[1:]
+			if x == y {
+				b = b[1:]
+			}
+		} else {
+			out = append(out, y)
+			b = b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
+// UnionAll is the union of many sets, quicker than one by one.
+func UnionAll(sets []Users) Users {
+	for len(sets) > 2 {
+		half := make([]Users, 0, (len(sets)+1)/2)
+		for i := 0; i < len(sets); i += 2 {
+			if i+1 < len(sets) {
+				half = append(half, sets[i].Union(sets[i+1]))
+			} else {
+				half = append(half, sets[i])
+			}
+		}
+		sets = half
+	}
+	switch len(sets) {
+	case 0:
+		return Users{}
+	case 1:
+		return sets[0]
+	default:
+		return sets[0].Union(sets[1])
+	}
+}
+
+// Estimate is the number of users: exact where Exact says so, else with the
+// relative standard error UsersError. The estimator is the improved raw one of
+// Ertl, "New cardinality estimation algorithms for HyperLogLog sketches", 2017
+// (arXiv:1702.01284), which needs no tables and has no bias to correct.
+func (u Users) Estimate() int64 {
+	if u.ranks == nil {
+		return int64(len(u.exact))
+	}
+	var counts [maxRank + 1]int
+	for _, r := range u.ranks {
+		counts[r]++
+	}
+	const m = float64(registers)
+	z := m * tau(1-float64(counts[maxRank])/m)
+	for k := maxRank - 1; k >= 1; k-- {
+		z = 0.5 * (z + float64(counts[k]))
+	}
+	z += m * sigma(float64(counts[0])/m)
+	return int64(math.Round(m / (2 * math.Ln2) * m / z))
+}
+
+func sigma(x float64) float64 {
+	if x == 1 {
+		return math.Inf(1)
+	}
+	y, z := 1.0, x
+	for {
+		x *= x
+		before := z
+		z += x * y
+		y += y
+		if z == before {
+			return z
+		}
+	}
+}
+
+func tau(x float64) float64 {
+	if x == 0 || x == 1 {
+		return 0
+	}
+	y, z := 1.0, 1-x
+	for {
+		x = math.Sqrt(x)
+		before := z
+		y *= 0.5
+		z -= (1 - x) * (1 - x) * y
+		if z == before {
+			return z / 3
+		}
+	}
+}
+
+// actors are the distinct users of a window's rows.
+type actors struct {
+	known bool
+	of    []uint32 // by place in Rows: index into users
+	users []uint64
+	first []uint32 // the user's first row that counts
+}
+
+// Users lists the distinct users of the rows that count, in the order of their
+// first row, and the instant of that row (ms since the Unix epoch).
+func (f *Facts) Users() (users []uint64, millis []int64) {
+	f.indexUsers()
+	millis = make([]int64, len(f.actors.first))
+	for i, row := range f.actors.first {
+		millis[i] = f.Frame.Millis[row]
+	}
+	return f.actors.users, millis
+}
+
+func (f *Facts) indexUsers() {
+	a := &f.actors
+	if a.known {
+		return
+	}
+	a.known = true
+	a.of = make([]uint32, len(f.Rows))
+	numbers := newPairs(len(f.Rows))
+	for i, row := range f.Rows {
+		user := f.Frame.User[row]
+		before := numbers.len()
+		n := numbers.add(user, 0)
+		if n == uint32(before) {
+			a.first = append(a.first, row)
+		}
+		a.of[i] = n - 1
+	}
+	a.users = numbers.client[1:]
+}
+
+// SetFirstSeen tells when each user was first seen in the merchant's history:
+// users as Users lists them, millis in the same order, math.MaxInt64 for a
+// user that nothing is known of. A user is new on its first row of the window
+// where nothing of it was seen earlier.
+func (f *Facts) SetFirstSeen(users []uint64, millis []int64) {
+	f.indexUsers()
+	for i, row := range f.actors.first {
+		if i < len(users) && i < len(millis) {
+			f.NewUser[row] = millis[i] >= f.Frame.Millis[row]
+		}
+	}
+}
