@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +17,13 @@ import (
 
 type server struct {
 	t     *testing.T
-	store *memory
+	store *stores
 	h     http.Handler
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	m := newMemory()
+	m := newStores(t)
 	s := New(m, m, access.NewAuthorizer("operator", m), func() time.Time { return time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) })
 	mux := http.NewServeMux()
 	if err := function.Mount(mux, function.EventOptions{}, s.Function()); err != nil {
@@ -74,9 +75,9 @@ func TestCreateAndRead(t *testing.T) {
 	if h.Get("Location") != "/v1/merchants/"+id || !strings.HasPrefix(stream["measurement_id"].(string), "G-") {
 		t.Errorf("%v %v", h, stream)
 	}
-	kept, err := s.store.Merchant(t.Context(), id)
-	if err != nil || !kept.Streams[0].HasSecret(stream["api_secret"].(string)) || !kept.HasReportToken(token) {
-		t.Fatalf("kept %+v, %v", kept, err)
+	kept := s.store.kept(t, id)
+	if !kept.Streams[0].HasSecret(stream["api_secret"].(string)) || !kept.HasReportToken(token) {
+		t.Fatalf("kept %+v", kept)
 	}
 	for _, who := range []string{"operator", token} {
 		got := s.must(200, who, "GET", "/v1/merchants/"+id, "")
@@ -143,8 +144,8 @@ func TestCreationTwiceUnderOneKey(t *testing.T) {
 	if code != 409 || !strings.Contains(got["message"].(string), m["merchant_id"].(string)) || h.Get("Location") != "/v1/merchants/"+m["merchant_id"].(string) {
 		t.Errorf("%d %v %v", code, got, h)
 	}
-	if len(s.store.all) != 1 {
-		t.Errorf("%d merchants", len(s.store.all))
+	if all := s.must(200, "operator", "GET", "/v1/merchants", "")["merchants"].([]any); len(all) != 1 {
+		t.Errorf("%d merchants", len(all))
 	}
 	s.must(201, "operator", "POST", "/v1/merchants", `{"name":"Shop"}`, "Idempotency-Key", "order-8")
 }
@@ -153,20 +154,22 @@ func TestPatchCountsAnewWhereNumbersChange(t *testing.T) {
 	s := newServer(t)
 	id := s.must(201, "operator", "POST", "/v1/merchants", `{"name":"Shop","currency":"EUR"}`)["merchant_id"].(string)
 	path := "/v1/merchants/" + id
-	s.store.extent = [2]event.Hour{100, 120}
-	generation := func() uint32 { return s.store.all[id].Generation }
+	hours := []event.Hour{100, 103, 120}
+	s.store.hold(t, id, hours...)
+	generation := func() uint32 { return s.store.kept(t, id).Generation }
 
 	s.must(200, "operator", "PATCH", path, `{"name":"Shop 2","keep_ip":true}`)
-	if len(s.store.marked) != 0 || generation() != 1 {
-		t.Errorf("a name counts nothing anew: %v, generation %d", s.store.marked, generation())
+	if dirty := s.store.dirty(t, id); len(dirty) != 0 || generation() != 1 {
+		t.Errorf("a name counts nothing anew: %v, generation %d", dirty, generation())
 	}
 	got := s.must(200, "operator", "PATCH", path, `{"time_zone":"Asia/Tokyo"}`)
 	if got["time_zone"] != "Asia/Tokyo" || got["currency"] != "EUR" || got["name"] != "Shop 2" || got["keep_ip"] != true {
 		t.Errorf("a merge keeps what it does not name: %v", got)
 	}
-	if len(s.store.marked) != 1 || s.store.marked[0] != id+" 100-121" || generation() != 2 {
-		t.Errorf("marked %v, generation %d", s.store.marked, generation())
+	if dirty := s.store.dirty(t, id); !slices.Equal(dirty, hours) || generation() != 2 {
+		t.Errorf("dirty %v, generation %d", dirty, generation())
 	}
+	s.store.clean(t, id)
 	// The marks fail after the settings were changed: the same request again
 	// heals it.
 	s.store.away = errors.New("store away")
@@ -175,8 +178,8 @@ func TestPatchCountsAnewWhereNumbersChange(t *testing.T) {
 	}
 	s.store.away = nil
 	s.must(200, "operator", "PATCH", path, `{"bot_filter":false}`)
-	if len(s.store.marked) != 2 || generation() != 3 {
-		t.Errorf("marked %v, generation %d", s.store.marked, generation())
+	if dirty := s.store.dirty(t, id); !slices.Equal(dirty, hours) || generation() != 3 {
+		t.Errorf("dirty %v, generation %d", dirty, generation())
 	}
 	if got := s.must(200, "operator", "PATCH", path, `{"bot_filter":null}`); got["bot_filter"] != true {
 		t.Errorf("null is the default: %v", got)
@@ -209,7 +212,7 @@ func TestStreamsSecretsTokens(t *testing.T) {
 	stream := path + "/streams/" + added["measurement_id"].(string)
 	second := s.must(201, "operator", "POST", stream+"/secrets", "")
 	has := func(secret any) bool {
-		kept := s.store.all[id]
+		kept := s.store.kept(t, id)
 		return kept.Stream(added["measurement_id"].(string)).HasSecret(secret.(string))
 	}
 	if !has(added["api_secret"]) || !has(second["api_secret"]) {

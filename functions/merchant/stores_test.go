@@ -2,92 +2,110 @@ package merchant
 
 import (
 	"context"
-	"strconv"
-	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
-	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/store/embedded"
 )
 
-// memory is a registry and the marks of processed data in memory.
-type memory struct {
-	mu     sync.Mutex
-	order  []string
-	all    map[string]access.Merchant
-	race   func(*access.Merchant) // changes a merchant under the caller's feet, once
-	extent [2]event.Hour
-	marked []string
-	away   error // of MarkDirty
+// stores are the embedded ones, which fail or are overtaken where a test says.
+type stores struct {
+	store.Registry
+	processed store.Processed
+	race      func(*access.Merchant) // another request's change, just before ours
+	away      error                  // of the next MarkDirty
 }
 
-func newMemory() *memory { return &memory{all: map[string]access.Merchant{}} }
-
-func (m *memory) CreateMerchant(_ context.Context, x access.Merchant) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, ok := m.all[x.ID]; ok {
-		return fault.New(fault.Conflict, "taken")
+func newStores(t *testing.T) *stores {
+	t.Helper()
+	s, err := embedded.Open("data", embedded.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	m.all[x.ID] = x
-	m.order = append(m.order, x.ID)
-	return nil
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &stores{Registry: s.Registry, processed: s.Processed}
 }
 
-func (m *memory) Merchant(_ context.Context, id string) (access.Merchant, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	x, ok := m.all[id]
-	if !ok {
-		return x, fault.New(fault.NotFound, "cannot find merchant %q", id)
+func (s *stores) UpdateMerchant(ctx context.Context, m access.Merchant) error {
+	if s.race != nil {
+		other, err := s.Merchant(ctx, m.ID)
+		if err != nil {
+			return err
+		}
+		s.race(&other)
+		s.race = nil
+		if err := s.Registry.UpdateMerchant(ctx, other); err != nil {
+			return err
+		}
 	}
-	return x, nil
+	return s.Registry.UpdateMerchant(ctx, m)
 }
 
-func (m *memory) MerchantByStream(context.Context, string) (access.Merchant, error) {
-	return access.Merchant{}, fault.New(fault.NotFound, "none")
+func (s *stores) Extent(ctx context.Context, merchant string, rev store.Revision) (first, last event.Hour, ok bool, err error) {
+	return s.processed.Extent(ctx, merchant, rev)
 }
 
-func (m *memory) UpdateMerchant(_ context.Context, x access.Merchant) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.race != nil {
-		other := m.all[x.ID]
-		m.race(&other)
-		other.Version++
-		m.all[x.ID], m.race = other, nil
+func (s *stores) MarkDirty(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) error {
+	if s.away != nil {
+		return s.away
 	}
-	if m.all[x.ID].Version != x.Version {
-		return fault.New(fault.Conflict, "changed")
+	return s.processed.MarkDirty(ctx, merchant, rev, from, to)
+}
+
+// hold gives a merchant a document in each hour, which a summary holds.
+func (s *stores) hold(t *testing.T, merchant string, hours ...event.Hour) {
+	t.Helper()
+	for _, h := range hours {
+		id, err := event.NewBatchID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := store.DocKey{Merchant: merchant, Hour: h, Revision: store.LiveRevision, Batch: id}
+		if err := s.processed.Put(t.Context(), store.Put{Batch: id, Docs: []store.Doc{{Key: key, Events: 1, Data: []byte("x")}}}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	x.Version++
-	m.all[x.ID] = x
-	return nil
+	s.clean(t, merchant)
 }
 
-func (m *memory) Changes(_ context.Context, cursor string, limit int) (out []access.Merchant, next string, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	at, _ := strconv.Atoi(cursor)
-	for ; at < len(m.order) && len(out) < limit; at++ {
-		out = append(out, m.all[m.order[at]])
+// dirty lists the merchant's dirty hours.
+func (s *stores) dirty(t *testing.T, merchant string) []event.Hour {
+	t.Helper()
+	hours, err := s.processed.DirtyOf(t.Context(), merchant, store.LiveRevision, 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out, strconv.Itoa(at), nil
+	return hours
 }
 
-func (m *memory) Secret(context.Context, string, func() ([]byte, error)) ([]byte, error) {
-	return nil, nil
-}
-
-func (m *memory) Extent(_ context.Context, _ string, _ store.Revision) (first, last event.Hour, ok bool, err error) {
-	return m.extent[0], m.extent[1], m.extent[1] > 0, nil
-}
-
-func (m *memory) MarkDirty(_ context.Context, merchant string, _ store.Revision, from, to event.Hour) error {
-	if m.away != nil {
-		return m.away
+// clean takes all marks off, as a summary does.
+func (s *stores) clean(t *testing.T, merchant string) {
+	t.Helper()
+	for _, h := range s.dirty(t, merchant) {
+		marks, err := s.processed.Marks(t.Context(), merchant, store.LiveRevision, h)
+		if err == nil {
+			err = s.processed.Clean(t.Context(), marks)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	m.marked = append(m.marked, merchant+" "+strconv.Itoa(int(from))+"-"+strconv.Itoa(int(to)))
-	return nil
+}
+
+// kept is a merchant as the registry has it.
+func (s *stores) kept(t *testing.T, id string) access.Merchant {
+	t.Helper()
+	m, err := s.Merchant(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
