@@ -47,6 +47,9 @@ type Metric struct {
 // sketch above summary's bound.
 func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Den == Users }
 
+// OnlyUsers reports whether the metric is a number of users and nothing else.
+func (m *Metric) OnlyUsers() bool { return m.Num == Users && m.Den == None }
+
 // Value is a metric's value, the fraction N/D with D > 0. It stays a fraction
 // so that two ways to one answer agree to the last digit.
 type Value struct{ N, D int64 }

@@ -107,25 +107,30 @@ func (q *Query) Validate() error {
 }
 
 // compatible refuses questions that have no right answer: items are grouped
-// apart from events, so that only what is counted of items, events and users
-// has a meaning beside an item's name.
+// apart from events, so that only what is counted of items, and the users whose
+// events hold them, have a meaning beside an item's name.
 func (q *Query) compatible() error {
+	if !q.byItem() {
+		return nil
+	}
+	for _, m := range q.Metrics {
+		if m.Of.Scope != catalog.ScopeItem && !m.Of.OnlyUsers() {
+			return fault.Field("metrics", fmt.Sprintf("itemsViewed, itemsAddedToCart, itemsPurchased, itemRevenue or activeUsers beside a dimension of items, not %q", m.Name))
+		}
+	}
+	return nil
+}
+
+// byItem reports whether the query groups or filters items.
+func (q *Query) byItem() bool {
 	items := false
 	for _, d := range q.Dimensions {
 		items = items || d.Of.Scope == catalog.ScopeItem
 	}
 	q.DimensionFilter.each(func(f *Filter) {
-		items = items || f.Dimension != nil && f.Dimension.Scope == catalog.ScopeItem
+		items = items || f.Dimension.Scope == catalog.ScopeItem
 	})
-	if !items {
-		return nil
-	}
-	for _, m := range q.Metrics {
-		if m.Of.Scope != catalog.ScopeItem {
-			return fault.Field("metrics", fmt.Sprintf("metrics of items (itemsViewed, itemsAddedToCart, itemsPurchased, itemRevenue) beside a dimension of items, not %q", m.Name))
-		}
-	}
-	return nil
+	return items
 }
 
 // DefaultOrder is the order where the asker named none: by the time dimensions

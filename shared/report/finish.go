@@ -1,0 +1,165 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Finish merges the parts of each date range into the answer: metrics, the
+// filter on them, order, totals and the page. builders are in the order of the
+// query's date ranges.
+func Finish(q *Query, builders []*Builder, meta Meta) *Result {
+	r := &Result{Query: q, Meta: meta}
+	r.Meta.Error = summary.UsersError
+	var all []Row
+	for i, b := range builders {
+		all = append(all, r.rows(i, b.table())...)
+	}
+	r.RowCount = len(all)
+	order := q.OrderBys
+	if len(order) == 0 {
+		order = q.DefaultOrder()
+	}
+	sortRows(all, order)
+	from := min(int64(len(all)), q.Offset)
+	to := min(int64(len(all)), from+q.Limit)
+	r.Rows = all[from:to:to]
+	return r
+}
+
+// rows turns a table into the rows that pass, and adds the range's totals,
+// minimums and maximums.
+func (r *Result) rows(rangeAt int, t *summary.Table) []Row {
+	q := r.Query
+	var total summary.Counters
+	var sets []summary.Users
+	rows := make([]Row, 0, t.Len())
+	slab := make([]catalog.Value, t.Len()*len(q.Metrics))
+	texts := make([]string, t.Len()*len(q.Dimensions))
+	for i := range t.Len() {
+		var set summary.Users
+		if t.Users != nil {
+			set = t.Users[i]
+		}
+		users := set.Estimate()
+		values := slab[:len(q.Metrics):len(q.Metrics)]
+		empty := true
+		for j, m := range q.Metrics {
+			values[j] = m.Of.Of(&t.Counters[i], users)
+			empty = empty && values[j].N == 0
+		}
+		if empty && !q.KeepEmpty && len(q.Metrics) > 0 {
+			continue
+		}
+		if !q.MetricFilter.Eval(func(l *Filter) bool { return l.Test.MatchNumber(l.Metric.Of(&t.Counters[i], users).Float()) }) {
+			continue
+		}
+		slab = slab[len(q.Metrics):]
+		dims := texts[:len(q.Dimensions):len(q.Dimensions)]
+		texts = texts[len(q.Dimensions):]
+		for k := range dims {
+			dims[k] = t.Values[k][i]
+		}
+		rows = append(rows, Row{Range: rangeAt, Dimensions: dims, Metrics: values})
+		total.Add(&t.Counters[i])
+		if t.Users != nil {
+			sets = append(sets, set)
+			r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
+		}
+	}
+	r.aggregate(rangeAt, rows, &total, sets)
+	return rows
+}
+
+func (r *Result) aggregate(rangeAt int, rows []Row, total *summary.Counters, sets []summary.Users) {
+	q := r.Query
+	for _, a := range q.Aggregations {
+		row := Row{Range: rangeAt, Metrics: make([]catalog.Value, len(q.Metrics))}
+		switch a {
+		case Total:
+			set := summary.UnionAll(sets)
+			r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
+			users := set.Estimate()
+			for j, m := range q.Metrics {
+				row.Metrics[j] = m.Of.Of(total, users)
+			}
+			r.Totals = append(r.Totals, row)
+		case Minimum, Maximum:
+			for j := range q.Metrics {
+				row.Metrics[j] = extreme(rows, j, a == Maximum)
+			}
+			if a == Maximum {
+				r.Maximums = append(r.Maximums, row)
+			} else {
+				r.Minimums = append(r.Minimums, row)
+			}
+		case Count:
+			// RowCount is the answer, and is always there.
+		}
+	}
+}
+
+// extreme is the largest or smallest value of a metric; 0 without rows.
+func extreme(rows []Row, metric int, largest bool) catalog.Value {
+	best := catalog.Value{N: 0, D: 1}
+	for i := range rows {
+		v := rows[i].Metrics[metric]
+		if i == 0 || largest == (v.Float() > best.Float()) && v.Float() != best.Float() {
+			best = v
+		}
+	}
+	return best
+}
+
+// sortRows orders rows; those that tie stand by their dimensions' values and
+// then by date range, so that pages do not overlap.
+func sortRows(rows []Row, order []OrderBy) {
+	compare := func(a, b *Row) int {
+		for _, o := range order {
+			c := 0
+			if o.Dimension >= 0 {
+				c = compareText(a.Dimensions[o.Dimension], b.Dimensions[o.Dimension], o.Order)
+			} else {
+				c = cmp.Compare(a.Metrics[o.Metric].Float(), b.Metrics[o.Metric].Float())
+			}
+			if o.Desc {
+				c = -c
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		if c := slices.Compare(a.Dimensions, b.Dimensions); c != 0 {
+			return c
+		}
+		return a.Range - b.Range
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return compare(&a, &b) })
+}
+
+func compareText(a, b string, order DimensionOrder) int {
+	switch order {
+	case IgnoreCase:
+		return strings.Compare(strings.ToLower(a), strings.ToLower(b))
+	case Numeric:
+		// What is no number stands before all numbers, as Google has it.
+		x, errX := strconv.ParseFloat(a, 64)
+		y, errY := strconv.ParseFloat(b, 64)
+		switch {
+		case errX != nil && errY != nil:
+			return strings.Compare(a, b)
+		case errX != nil:
+			return -1
+		case errY != nil:
+			return 1
+		}
+		return cmp.Compare(x, y)
+	default:
+		return strings.Compare(a, b)
+	}
+}

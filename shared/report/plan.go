@@ -1,0 +1,136 @@
+package report
+
+import (
+	"slices"
+
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Plan is what a query asks of each window of time, whichever of the two
+// answers it: a record, or facts.
+type Plan struct {
+	Query *Query
+	// Hourly: the windows are hours, because a time dimension tells hours
+	// apart; else they are days.
+	Hourly bool
+	// Records: a record can hold the answer. Table is the one that does,
+	// where ByTable is set, else the totals do.
+	Records bool
+	ByTable bool
+	Table   summary.TableID
+	// Users: sets of users are needed. FirstSeen: who is new must be known.
+	Users, FirstSeen bool
+	// Columns of documents that facts must have been resolved from.
+	Columns processed.Columns
+
+	keys    []summary.Key // of the query's dimensions, then one of an item where only the filter has one
+	fixed   []summary.Key // of these and the filter's, those that are no time
+	items   bool
+	timed   bool // the filter asks about nothing but time
+	itemKey bool // keys has one more than the query has dimensions
+}
+
+// NewPlan plans a query that Validate has passed.
+func NewPlan(q *Query) *Plan {
+	p := &Plan{Query: q, items: q.byItem(), timed: true}
+	var filterItem []summary.Key
+	see := func(d *catalog.Dimension) summary.Key {
+		k := summary.Key{Dim: d.Dim}
+		switch {
+		case d.Dim == summary.DimHour || d.Dim == summary.DimDateHour:
+			p.Hourly = true
+		case !d.Time() && !slices.Contains(p.fixed, k):
+			p.fixed = append(p.fixed, k)
+		}
+		p.FirstSeen = p.FirstSeen || d.Dim == summary.DimNewVsReturning
+		return k
+	}
+	for _, d := range q.Dimensions {
+		p.keys = append(p.keys, see(d.Of))
+	}
+	q.DimensionFilter.each(func(f *Filter) {
+		k := see(f.Dimension)
+		p.timed = p.timed && f.Dimension.Time()
+		if k.Dim.IsItem() {
+			filterItem = append(filterItem, k)
+		}
+	})
+	for _, m := range q.Metrics {
+		p.Users = p.Users || m.Of.UsesUsers()
+		p.FirstSeen = p.FirstSeen || m.Of.Num == catalog.Term(summary.NewUsers)
+	}
+	q.MetricFilter.each(func(f *Filter) {
+		p.Users = p.Users || f.Metric.UsesUsers()
+		p.FirstSeen = p.FirstSeen || f.Metric.Num == catalog.Term(summary.NewUsers)
+	})
+	p.Records = len(p.fixed) == 0
+	if !p.Records {
+		p.Table, p.Records = summary.TableFor(p.fixed)
+		p.ByTable = p.Records
+	}
+	p.Columns = summary.Needs(p.fixed)
+	p.Columns.Items = p.Columns.Items || p.countsItems()
+	if len(filterItem) > 0 && !slices.ContainsFunc(p.keys, func(k summary.Key) bool { return k.Dim.IsItem() }) {
+		p.keys, p.itemKey = append(p.keys, filterItem[0]), true
+	}
+	return p
+}
+
+func (p *Plan) countsItems() bool {
+	items := false
+	see := func(m *catalog.Metric) { items = items || m.Scope == catalog.ScopeItem }
+	for _, m := range p.Query.Metrics {
+		see(m.Of)
+	}
+	p.Query.MetricFilter.each(func(f *Filter) { see(f.Metric) })
+	return items
+}
+
+// Windows cuts a date range into the plan's windows on a calendar, leaving out
+// those that the filter on time dimensions leaves out. Instants outside
+// [first, end), ms, hold no documents; windows there are left out too.
+func (p *Plan) Windows(cal *summary.Calendar, r DateRange, first, end int64) []summary.Window {
+	span := Span(cal, r)
+	span.From, span.To = max(span.From, first), min(span.To, end)
+	if span.From >= span.To {
+		return nil
+	}
+	windows := cal.Days(span.From, span.To)
+	if p.Hourly {
+		windows = cal.Hours(span.From, span.To)
+	}
+	if !p.timed || p.Query.DimensionFilter == nil {
+		return windows
+	}
+	return slices.DeleteFunc(windows, func(w summary.Window) bool { return !p.passes(cal, w.From) })
+}
+
+// Span is the time of a date range on a calendar.
+func Span(cal *summary.Calendar, r DateRange) summary.Window {
+	y, m, d := r.From.Date()
+	from := cal.DateStart(y, m, d)
+	y, m, d = (r.To + 1).Date()
+	return summary.Window{From: from, To: cal.DateStart(y, m, d)}
+}
+
+// passes decides a filter about time alone for an instant.
+func (p *Plan) passes(cal *summary.Calendar, ms int64) bool {
+	return p.Query.DimensionFilter.Eval(func(l *Filter) bool {
+		return l.Test.MatchText(l.Dimension.Show(cal.TimeValue(l.Dimension.Dim, ms)))
+	})
+}
+
+// Holds reports whether a record can answer the plan's question: a table that
+// has too many rows or users is absent in it.
+func (p *Plan) Holds(r *summary.Record) bool {
+	if !p.Records {
+		return false
+	}
+	if !p.ByTable {
+		return true
+	}
+	t := r.Tables[p.Table]
+	return t != nil && (!p.Users || t.Users != nil)
+}

@@ -1,0 +1,329 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Builder collects the parts of one date range's answer, from records and from
+// facts, in any order.
+type Builder struct {
+	plan      *Plan
+	cal       *summary.Calendar
+	maxGroups int
+	rows      *summary.Table   // from records
+	parts     []*summary.Table // from facts
+	groups    int
+}
+
+// NewBuilder collects at most maxGroups rows before they are merged.
+func NewBuilder(p *Plan, cal *summary.Calendar, maxGroups int) *Builder {
+	return &Builder{plan: p, cal: cal, maxGroups: maxGroups, rows: p.emptyTable()}
+}
+
+// emptyTable has the keys of the query's dimensions and no rows.
+func (p *Plan) emptyTable() *summary.Table {
+	keys := p.keys[:len(p.Query.Dimensions)]
+	t := &summary.Table{Keys: keys, Values: make([][]string, len(keys))}
+	if p.Users {
+		t.Users = []summary.Users{}
+	}
+	return t
+}
+
+func (b *Builder) room(rows int) error {
+	if b.groups += rows; b.groups > b.maxGroups {
+		return &fault.Error{Kind: fault.TooLarge, Field: "dimensions",
+			Expected: fmt.Sprintf("a question that makes at most %d rows; ask for fewer days or dimensions, or filter", b.maxGroups)}
+	}
+	return nil
+}
+
+// AddEmpty adds a row of zeros for each window, so that a report by time has
+// one where nothing happened. It does nothing where another dimension than time
+// is asked for.
+func (b *Builder) AddEmpty(windows []summary.Window) error {
+	for _, d := range b.plan.Query.Dimensions {
+		if !d.Of.Time() {
+			return nil
+		}
+	}
+	if err := b.room(len(windows)); err != nil {
+		return err
+	}
+	for _, w := range windows {
+		b.add(b.times(w.From), nil, 0, &summary.Counters{}, summary.Users{})
+	}
+	return nil
+}
+
+// times are the values of the query's time dimensions at an instant, "" for
+// other dimensions.
+func (b *Builder) times(ms int64) []string {
+	dims := b.plan.Query.Dimensions
+	values := make([]string, len(dims))
+	for i, d := range dims {
+		if d.Of.Time() {
+			values[i] = b.cal.TimeValue(d.Of.Dim, ms)
+		}
+	}
+	return values
+}
+
+// add appends one row: the values of time dimensions, and of the others from a
+// row of a projected table.
+func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Counters, u summary.Users) {
+	n := 0
+	for i, d := range b.plan.Query.Dimensions {
+		v := times[i]
+		if !d.Of.Time() {
+			v = d.Of.Show(t.Values[n][row])
+			n++
+		}
+		b.rows.Values[i] = append(b.rows.Values[i], v)
+	}
+	b.rows.Counters = append(b.rows.Counters, *c)
+	if b.plan.Users {
+		b.rows.Users = append(b.rows.Users, u)
+	}
+}
+
+// AddRecord adds a window that a record answers, as Plan.Holds says it does.
+func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
+	p := b.plan
+	if !p.ByTable {
+		if p.Query.DimensionFilter != nil && !p.passes(b.cal, w.From) {
+			return nil
+		}
+		b.add(b.times(w.From), nil, 0, &r.Total, r.Users)
+		return b.room(1)
+	}
+	table := r.Tables[p.Table]
+	var keys []summary.Key
+	for _, d := range p.Query.Dimensions {
+		if !d.Of.Time() {
+			keys = append(keys, summary.Key{Dim: d.Of.Dim})
+		}
+	}
+	keep := b.keepRows(w, table)
+	if same(keys, table.Keys) {
+		// The table as it stands: nothing to group.
+		times := b.times(w.From)
+		kept := 0
+		for row := range table.Len() {
+			if keep == nil || keep(row) {
+				var u summary.Users
+				if p.Users {
+					u = table.Users[row]
+				}
+				b.add(times, table, row, &table.Counters[row], u)
+				kept++
+			}
+		}
+		return b.room(kept)
+	}
+	projected := table.Project(keys, keep)
+	times := b.times(w.From)
+	for row := range projected.Len() {
+		var u summary.Users
+		if p.Users {
+			u = projected.Users[row]
+		}
+		b.add(times, projected, row, &projected.Counters[row], u)
+	}
+	return b.room(projected.Len())
+}
+
+func same(a, b []summary.Key) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// keepRows decides the filter for the rows of a record's table; nil keeps all.
+func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) bool {
+	filter := b.plan.Query.DimensionFilter
+	if filter == nil {
+		return nil
+	}
+	verdicts := map[*Filter][]bool{}
+	filter.each(func(l *Filter) {
+		v := make([]bool, t.Len())
+		if l.Dimension.Time() {
+			if l.Test.MatchText(l.Dimension.Show(b.cal.TimeValue(l.Dimension.Dim, w.From))) {
+				for i := range v {
+					v[i] = true
+				}
+			}
+		} else {
+			value := valueOf(t, l.Dimension.Dim)
+			for i := range v {
+				v[i] = l.Test.MatchText(l.Dimension.Show(value(i)))
+			}
+		}
+		verdicts[l] = v
+	})
+	return func(row int) bool {
+		return filter.Eval(func(l *Filter) bool { return verdicts[l][row] })
+	}
+}
+
+// valueOf reads a dimension out of a table that covers it.
+func valueOf(t *summary.Table, d summary.Dimension) func(row int) string {
+	if d == summary.DimSessionSourceMedium {
+		source, medium := valueOf(t, summary.DimSessionSource), valueOf(t, summary.DimSessionMedium)
+		return func(i int) string { return source(i) + " / " + medium(i) }
+	}
+	for k := range t.Keys {
+		if t.Keys[k].Dim == d {
+			return func(i int) string { return t.Values[k][i] }
+		}
+	}
+	return func(int) string { return "" }
+}
+
+// AddFacts adds what facts hold of the given windows, which are in order and
+// lie within the facts' own. Who is new must have been told the facts first.
+func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
+	p := b.plan
+	columns := map[summary.Key]summary.Column{}
+	column := func(k summary.Key) summary.Column {
+		c, ok := columns[k]
+		if !ok {
+			c = f.Column(k, b.cal)
+			columns[k] = c
+		}
+		return c
+	}
+	keep, keepItems := p.keep(f, column)
+	keep = within(f, windows, keep)
+	t := summary.Group(f, p.keys, summary.GroupOptions{Keep: keep, KeepItems: keepItems, Users: p.Users, Calendar: b.cal, Columns: columns})
+	if p.itemKey {
+		t.Keys, t.Values = t.Keys[:len(t.Keys)-1], t.Values[:len(t.Values)-1]
+	}
+	for i, d := range p.Query.Dimensions {
+		for row, v := range t.Values[i] {
+			t.Values[i][row] = d.Of.Show(v)
+		}
+	}
+	b.parts = append(b.parts, t)
+	return b.room(t.Len())
+}
+
+// within leaves out the facts that lie between windows.
+func within(f *summary.Facts, windows []summary.Window, keep []bool) []bool {
+	from := f.Window.From
+	whole := true
+	for _, w := range windows {
+		whole = whole && w.From == from
+		from = w.To
+	}
+	if whole && from == f.Window.To {
+		return keep
+	}
+	if keep == nil {
+		keep = make([]bool, len(f.Rows))
+		for i := range keep {
+			keep[i] = true
+		}
+	}
+	at := 0
+	for i, row := range f.Rows {
+		ms := f.Frame.Millis[row]
+		for at < len(windows) && ms >= windows[at].To {
+			at++
+		}
+		if at == len(windows) || ms < windows[at].From {
+			keep[i] = false
+		}
+	}
+	return keep
+}
+
+// keep decides the filter for facts: by place in Rows, or by item where the
+// filter asks about items; nil keeps all. Each text is looked at once, each
+// event costs one look-up for each condition.
+func (p *Plan) keep(f *summary.Facts, column func(summary.Key) summary.Column) (rows, items []bool) {
+	filter := p.Query.DimensionFilter
+	if filter == nil {
+		return nil, nil
+	}
+	verdicts := func(l *Filter) ([]bool, []uint32) {
+		c := column(summary.Key{Dim: l.Dimension.Dim})
+		v := make([]bool, len(c.Dict))
+		for i, text := range c.Dict {
+			v[i] = l.Test.MatchText(l.Dimension.Show(text))
+		}
+		return v, c.Code
+	}
+	byItem := false
+	filter.each(func(l *Filter) { byItem = byItem || l.Dimension.Dim.IsItem() })
+	if !byItem {
+		return mask(filter, len(f.Rows), func(l *Filter, out []bool) {
+			v, code := verdicts(l)
+			for i, c := range code {
+				out[i] = v[c]
+			}
+		}), nil
+	}
+	place := make([]int32, f.Frame.Len)
+	for i := range place {
+		place[i] = -1
+	}
+	for i, row := range f.Rows {
+		place[row] = int32(i)
+	}
+	frame := &f.Frame.Items
+	return nil, mask(filter, frame.Len, func(l *Filter, out []bool) {
+		v, code := verdicts(l)
+		for i, row := range frame.Row {
+			at := i
+			if !l.Dimension.Dim.IsItem() {
+				at = int(place[row])
+			}
+			out[i] = at >= 0 && v[code[at]]
+		}
+	})
+}
+
+// mask evaluates a filter for n things at once.
+func mask(f *Filter, n int, leaf func(l *Filter, out []bool)) []bool {
+	out := make([]bool, n)
+	switch f.Op {
+	case Leaf:
+		leaf(f, out)
+	case Not:
+		for i, v := range mask(f.Kids[0], n, leaf) {
+			out[i] = !v
+		}
+	default:
+		copy(out, mask(f.Kids[0], n, leaf))
+		for _, k := range f.Kids[1:] {
+			for i, v := range mask(k, n, leaf) {
+				if f.Op == And {
+					out[i] = out[i] && v
+				} else {
+					out[i] = out[i] || v
+				}
+			}
+		}
+	}
+	return out
+}
+
+// table merges what was collected.
+func (b *Builder) table() *summary.Table {
+	// The empty table makes sure that there is something to merge with, so
+	// that equal rows become one also within the only part.
+	parts := append(slices.Clone(b.parts), b.rows, b.plan.emptyTable())
+	return summary.MergeTables(parts...)
+}
