@@ -64,6 +64,8 @@ type Facts struct {
 	Duplicates    int64 // rows in the window dropped because their id was counted before
 	Filtered      int64 // rows in the window left out by the merchant's bot filter
 
+	duplicateAt, filteredAt []int64 // instants (ms) of the rows that were left out, ascending
+
 	classes []class // what the codes of the name column stand for
 	actors  actors  // distinct users of Rows, worked out when first asked for
 }

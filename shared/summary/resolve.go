@@ -62,6 +62,29 @@ func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
 	return out
 }
 
+// Slice are the facts of a part of the window. They share the rows' facts, so
+// that SetFirstSeen must come before.
+func (f *Facts) Slice(w Window) *Facts {
+	s := *f
+	s.Window = Window{max(w.From, f.Window.From), min(w.To, f.Window.To)}
+	s.actors = actors{}
+	from, _ := slices.BinarySearchFunc(f.Rows, s.Window.From, f.rowBefore)
+	to, _ := slices.BinarySearchFunc(f.Rows, s.Window.To, f.rowBefore)
+	s.Rows = f.Rows[from:max(from, to)]
+	s.duplicateAt, s.filteredAt = s.Window.cut(f.duplicateAt), s.Window.cut(f.filteredAt)
+	s.Duplicates, s.Filtered = int64(len(s.duplicateAt)), int64(len(s.filteredAt))
+	return &s
+}
+
+func (f *Facts) rowBefore(row uint32, ms int64) int { return cmp.Compare(f.Frame.Millis[row], ms) }
+
+// cut is the part of ascending instants that lies in the window.
+func (w Window) cut(millis []int64) []int64 {
+	from, _ := slices.BinarySearch(millis, w.From)
+	to, _ := slices.BinarySearch(millis, w.To)
+	return millis[from:max(from, to)]
+}
+
 type resolver struct {
 	*Facts
 	f     *processed.Frame
@@ -259,12 +282,12 @@ func (r *resolver) count() {
 		}
 		if repeat := r.repeat(row); repeat != noHour {
 			if hour := hourOf(ms); hidden(repeat, hour, hour) {
-				r.Duplicates++
+				r.duplicateAt = append(r.duplicateAt, ms)
 				continue
 			}
 		}
 		if r.filtered(row) {
-			r.Filtered++
+			r.filteredAt = append(r.filteredAt, ms)
 			continue
 		}
 		r.KeyEvent[row] = r.class(row)&isKeyEvent != 0
@@ -279,6 +302,9 @@ func (r *resolver) count() {
 	} else {
 		sortUpper(keys)
 	}
+	slices.Sort(r.duplicateAt)
+	slices.Sort(r.filteredAt)
+	r.Duplicates, r.Filtered = int64(len(r.duplicateAt)), int64(len(r.filteredAt))
 	r.Rows = make([]uint32, len(keys))
 	for i, k := range keys {
 		r.Rows[i] = uint32(k)
