@@ -71,6 +71,9 @@ func NewReportToken(merchant string) string {
 	return ReportTokenPrefix + merchant + "_" + randomText()
 }
 
+// NewAdminToken makes an operator's token, where none was configured.
+func NewAdminToken() string { return "ffa_" + randomText() }
+
 // reportTokenMerchant is the merchant that a token claims to be of.
 func reportTokenMerchant(token string) (merchant string, ok bool) {
 	rest, ok := strings.CutPrefix(token, ReportTokenPrefix)
