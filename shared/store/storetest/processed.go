@@ -1,0 +1,474 @@
+package storetest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+const live = store.LiveRevision
+
+var everything = store.Shard{Index: 0, Count: 1}
+
+// doc is a document whose bytes say what it is.
+func doc(m string, h event.Hour, rev store.Revision, id event.BatchID) store.Doc {
+	return store.Doc{
+		Key:    store.DocKey{Merchant: m, Hour: h, Revision: rev, Batch: id},
+		Events: int(id[15]) + 1, Data: fmt.Appendf(nil, "%q %d %d %s", m, h, rev, id),
+	}
+}
+
+// put writes one document of a batch per merchant and hour.
+func put(t TB, p store.Processed, id int, rev store.Revision, merchants []string, hours ...event.Hour) {
+	t.Helper()
+	in := store.Put{Batch: batchID(id)}
+	for _, m := range merchants {
+		for _, h := range hours {
+			in.Docs = append(in.Docs, doc(m, h, rev, in.Batch))
+		}
+	}
+	ok(t, p.Put(deadline(t), in))
+}
+
+func scan(t TB, p store.Processed, m string, rev store.Revision, from, to event.Hour) (docs []store.Doc) {
+	t.Helper()
+	ok(t, p.Scan(deadline(t), m, rev, from, to, func(d store.Doc) error {
+		d.Data = bytes.Clone(d.Data)
+		docs = append(docs, d)
+		return nil
+	}))
+	return docs
+}
+
+func dirtyOf(t TB, p store.Processed, m string, rev store.Revision) []event.Hour {
+	t.Helper()
+	hours, err := p.DirtyOf(deadline(t), m, rev, math.MinInt32, math.MaxInt32)
+	ok(t, err)
+	return hours
+}
+
+func marksOf(t TB, p store.Processed, m string, rev store.Revision, h event.Hour) []store.DocKey {
+	t.Helper()
+	marks, err := p.Marks(deadline(t), m, rev, h)
+	ok(t, err)
+	return marks
+}
+
+// Processed is the suite of store.Processed.
+func Processed(t *testing.T, open Opener[store.Processed]) {
+	type P = store.Processed
+	hours := []event.Hour{math.MinInt32, -25, -1, 0, 1, 24, math.MaxInt32 - 1}
+
+	sub(t, open, "scan by hour, then batch", func(t *testing.T, p P, _ func() P) {
+		for _, id := range []int{3, 1, 2} {
+			put(t, p, id, live, []string{"m"}, 5, -1, 0)
+		}
+		var want []store.Doc
+		for _, h := range []event.Hour{-1, 0} {
+			for _, id := range []int{1, 2, 3} {
+				want = append(want, doc("m", h, live, batchID(id)))
+			}
+		}
+		same(t, "documents", scan(t, p, "m", live, -1, 5), want)
+		same(t, "documents of no hour", scan(t, p, "m", live, 5, 5), []store.Doc{})
+		same(t, "documents of a range that ends before it begins", scan(t, p, "m", live, 5, -5), []store.Doc{})
+		put(t, p, 2, live, []string{"m"}, 5, -1, 0) // delivered again
+		same(t, "documents", scan(t, p, "m", live, -1, 5), want)
+	})
+	sub(t, open, "merchants, revisions and hours are apart", func(t *testing.T, p P, _ func() P) {
+		for rev := range store.Revision(3) {
+			put(t, p, 1, rev+1, neighbours, hours...)
+		}
+		for _, m := range neighbours {
+			for rev := store.Revision(1); rev <= 3; rev++ {
+				var want []store.Doc
+				for _, h := range hours[1:5] {
+					want = append(want, doc(m, h, rev, batchID(1)))
+				}
+				same(t, fmt.Sprintf("documents of %q", m), scan(t, p, m, rev, -25, 2), want)
+				same(t, fmt.Sprintf("number of documents of %q", m), len(scan(t, p, m, rev, math.MinInt32, math.MaxInt32)), len(hours))
+				first, last, some, err := p.Extent(deadline(t), m, rev)
+				ok(t, err)
+				same(t, "extent", []any{first, last, some}, []any{hours[0], hours[len(hours)-1], true})
+				same(t, "dirty hours", dirtyOf(t, p, m, rev), hours)
+			}
+		}
+		_, _, some, err := p.Extent(deadline(t), "none", live)
+		ok(t, err)
+		same(t, "extent of nothing", some, false)
+	})
+	sub(t, open, "the error of a callback", func(t *testing.T, p P, _ func() P) {
+		put(t, p, 1, live, []string{"m"}, 1, 2)
+		stop, calls := errors.New("stop"), 0
+		err := p.Scan(deadline(t), "m", live, 0, 9, func(store.Doc) error { calls++; return stop })
+		if !errors.Is(err, stop) || calls != 1 {
+			t.Fatalf("scan returned %v after %d calls, expected the callback's error after one", err, calls)
+		}
+		ctx, cancel := context.WithCancel(deadline(t))
+		err = p.Scan(ctx, "m", live, 0, 9, func(store.Doc) error { cancel(); return nil })
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("scan returned %v, expected that it was cancelled", err)
+		}
+		wantKind(t, p.Put(ended(), store.Put{Batch: batchID(2), Docs: []store.Doc{doc("m", 3, live, batchID(2))}}), fault.Transient)
+		same(t, "documents", len(scan(t, p, "m", live, 0, 9)), 2)
+	})
+	sub(t, open, "shards are a partition", func(t *testing.T, p P, _ func() P) {
+		var merchants []string
+		for i := range 100 {
+			merchants = append(merchants, name(i))
+		}
+		put(t, p, 1, live, merchants, 1, 2, 10)
+		put(t, p, 2, live+1, merchants, 1)
+		want := map[store.DirtyHour]int{}
+		for _, m := range merchants {
+			want[store.DirtyHour{Merchant: m, Hour: 1}] = 1
+			want[store.DirtyHour{Merchant: m, Hour: 2}] = 1
+		}
+		for _, count := range []int{1, 2, 7, 64} {
+			got := map[store.DirtyHour]int{}
+			shares := 0
+			for i := range count {
+				n := len(got)
+				var after store.DirtyHour
+				for {
+					page, err := p.Dirty(deadline(t), live, store.Shard{Index: i, Count: count}, event.Hour(2).End(), after, 3)
+					ok(t, err)
+					for _, d := range page {
+						if d.Merchant == after.Merchant && d.Hour <= after.Hour {
+							t.Fatalf("hour %d of %q after hour %d", d.Hour, d.Merchant, after.Hour)
+						}
+						got[d]++
+						after = d
+					}
+					if len(page) < 3 {
+						break
+					}
+				}
+				if len(got) > n {
+					shares++
+				}
+			}
+			same(t, fmt.Sprintf("dirty hours of %d shards", count), got, want)
+			if shares < (count+1)/2 {
+				t.Fatalf("%d of %d shards hold 100 merchants", shares, count)
+			}
+		}
+		for _, s := range []store.Shard{{}, {Index: -1, Count: 2}, {Index: 2, Count: 2}} {
+			wantKind(t, second(p.Dirty(deadline(t), live, s, noon, store.DirtyHour{}, 1)), fault.Invalid)
+		}
+	})
+	sub(t, open, "only hours that have ended are due", func(t *testing.T, p P, _ func() P) {
+		put(t, p, 1, live, []string{"m"}, -2, 0, 1)
+		for _, c := range []struct {
+			endBy time.Time
+			want  []event.Hour
+		}{
+			{event.Hour(-2).End().Add(-1), nil},
+			{event.Hour(-2).End(), []event.Hour{-2}},
+			{event.Hour(1).Start(), []event.Hour{-2, 0}},
+			{event.Hour(1).End(), []event.Hour{-2, 0, 1}},
+		} {
+			got, err := p.Dirty(deadline(t), live, everything, c.endBy, store.DirtyHour{}, 10)
+			ok(t, err)
+			var hours []event.Hour
+			for _, d := range got {
+				hours = append(hours, d.Hour)
+			}
+			same(t, "due by "+c.endBy.String(), hours, c.want)
+		}
+		none, err := p.Dirty(deadline(t), live, everything, noon, store.DirtyHour{}, 0)
+		ok(t, err)
+		same(t, "at most none", none, []store.DirtyHour{})
+	})
+	sub(t, open, "an hour is clean when all its marks are off", func(t *testing.T, p P, _ func() P) {
+		ctx := deadline(t)
+		for id := range 3 {
+			put(t, p, id, live, []string{"m", "m2"}, 1, 2)
+		}
+		marks := marksOf(t, p, "m", live, 1)
+		same(t, "marks", marks, []store.DocKey{
+			doc("m", 1, live, batchID(0)).Key, doc("m", 1, live, batchID(1)).Key, doc("m", 1, live, batchID(2)).Key,
+		})
+		put(t, p, 7, live, []string{"m"}, 1) // between marks and clean
+		ok(t, p.Clean(ctx, marks))
+		same(t, "marks that stay", marksOf(t, p, "m", live, 1), []store.DocKey{doc("m", 1, live, batchID(7)).Key})
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1, 2})
+		ok(t, p.Clean(ctx, marksOf(t, p, "m", live, 1)))
+		ok(t, p.Clean(ctx, marks)) // again
+		ok(t, p.Clean(ctx, nil))
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{2})
+		same(t, "dirty hours of another", dirtyOf(t, p, "m2", live), []event.Hour{1, 2})
+		same(t, "documents", len(scan(t, p, "m", live, 0, 9)), 7)
+		got, err := p.Dirty(ctx, live, everything, noon, store.DirtyHour{}, 10)
+		ok(t, err)
+		same(t, "number of dirty hours", len(got), 3)
+	})
+	sub(t, open, "a busy hour", func(t *testing.T, p P, _ func() P) {
+		ctx := deadline(t)
+		for id := range 300 {
+			put(t, p, id, live, []string{"m"}, 1)
+		}
+		ok(t, p.Clean(ctx, marksOf(t, p, "m", live, 1)))
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{})
+		put(t, p, 5, live, []string{"m"}, 1)
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
+		same(t, "marks", marksOf(t, p, "m", live, 1), []store.DocKey{doc("m", 1, live, batchID(5)).Key})
+	})
+	sub(t, open, "mark history dirty", func(t *testing.T, p P, _ func() P) {
+		ctx := deadline(t)
+		put(t, p, 1, live, []string{"m", "ma"}, hours...)
+		for _, m := range []string{"m", "ma"} {
+			for _, h := range hours {
+				ok(t, p.Clean(ctx, marksOf(t, p, m, live, h)))
+			}
+		}
+		ok(t, p.MarkDirty(ctx, "m", live, -25, 1))
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{-25, -1, 0})
+		same(t, "dirty hours of another", dirtyOf(t, p, "ma", live), []event.Hour{})
+		same(t, "marks", marksOf(t, p, "m", live, 0), []store.DocKey{doc("m", 0, live, batchID(1)).Key})
+		ok(t, p.MarkDirty(ctx, "none", live, -25, 1))
+	})
+	sub(t, open, "replace", func(t *testing.T, p P, _ func() P) {
+		ctx := deadline(t)
+		for id := range 4 {
+			put(t, p, id, live, []string{"m"}, 1)
+		}
+		marks := marksOf(t, p, "m", live, 1)
+		ok(t, p.Clean(ctx, marks[:2]))
+		m1, m2 := doc("m", 1, live, store.MergedBatchID(1)), doc("m", 1, live, store.MergedBatchID(2))
+		ok(t, p.Replace(ctx, marks[:2], m1))
+		same(t, "marks", marksOf(t, p, "m", live, 1), marks[2:])
+		same(t, "documents", scan(t, p, "m", live, 1, 2), []store.Doc{doc("m", 1, live, batchID(2)), doc("m", 1, live, batchID(3)), m1})
+		ok(t, p.Replace(ctx, append(marks[2:], m1.Key), m2))
+		same(t, "marks", marksOf(t, p, "m", live, 1), []store.DocKey{m2.Key})
+		same(t, "documents", scan(t, p, "m", live, 1, 2), []store.Doc{m2})
+		ok(t, p.Replace(ctx, append(marks[2:], m1.Key), m2)) // again
+		same(t, "documents", scan(t, p, "m", live, 1, 2), []store.Doc{m2})
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
+		other := m1
+		other.Key.Hour = 2
+		wantKind(t, p.Replace(ctx, []store.DocKey{m2.Key}, other), fault.Invalid)
+		wantKind(t, p.Replace(ctx, nil, doc("m", 1, live, batchID(5))), fault.Invalid)
+	})
+	sub(t, open, "a put is of one batch", func(t *testing.T, p P, _ func() P) {
+		ctx := deadline(t)
+		wantKind(t, p.Put(ctx, store.Put{Batch: batchID(1), Docs: []store.Doc{doc("m", 1, live, batchID(2))}}), fault.Invalid)
+		ok(t, p.Put(ctx, store.Put{Batch: batchID(1)}))
+	})
+	sub(t, open, "a reader never misses what is replaced", func(t *testing.T, p P, _ func() P) {
+		const docs = 20
+		ctx := deadline(t)
+		var keys []store.DocKey
+		for id := range docs {
+			put(t, p, id, live, []string{"m"}, 1)
+			keys = append(keys, doc("m", 1, live, batchID(id)).Key)
+		}
+		parallel(t, 4, func(i int) error {
+			if i == 0 {
+				old := keys
+				for n := range uint64(20) {
+					merged := doc("m", 1, live, store.MergedBatchID(n))
+					if err := p.Replace(ctx, old, merged); err != nil {
+						return err
+					}
+					old = []store.DocKey{merged.Key}
+				}
+				return nil
+			}
+			for range 30 {
+				single, merged := 0, 0
+				err := p.Scan(ctx, "m", live, 1, 2, func(d store.Doc) error {
+					if d.Key.IsMerged() {
+						merged++
+					} else {
+						single++
+					}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				if single < docs && merged == 0 {
+					return fmt.Errorf("a scan found %d of %d documents and no merged one", single, docs)
+				}
+			}
+			return nil
+		})
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
+	})
+	sub(t, open, "no mark is lost between writers and cleaners", func(t *testing.T, p P, _ func() P) { processedConcurrent(t, p) })
+	sub(t, open, "survives a crash", func(t *testing.T, p P, reopen func() P) {
+		ctx := deadline(t)
+		in := store.Put{Batch: batchID(1), Docs: []store.Doc{doc("m", 1, live, batchID(1)), doc("m", 2, live, batchID(1))}}
+		in.Rejects = []store.Reject{reject("m", 1, batchID(1), 0, "invalid")}
+		ok(t, p.Put(ctx, in))
+		ok(t, p.Clean(ctx, marksOf(t, p, "m", live, 2)))
+		merged := doc("m", 1, live, store.MergedBatchID(1))
+		ok(t, p.Replace(ctx, []store.DocKey{in.Docs[0].Key}, merged))
+		put(t, p, 2, live, []string{"n"}, 1)
+		ok(t, p.Clean(ctx, marksOf(t, p, "n", live, 1)))
+		ok(t, p.MarkDirty(ctx, "n", live, 0, 9))
+		p = mustReopen(t, reopen)
+		same(t, "documents", scan(t, p, "m", live, 0, 9), []store.Doc{merged, in.Docs[1]})
+		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
+		same(t, "dirty hours", dirtyOf(t, p, "n", live), []event.Hour{1})
+		counts, err := p.RejectCounts(ctx, "m", 0, 9)
+		ok(t, err)
+		same(t, "rejects", counts, []store.RejectCount{{Hour: 1, Reason: "invalid", Events: 1}})
+	})
+	rejects(t, open)
+	t.Run("agrees with a simple model", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { processedModel(t, open) })
+	})
+}
+
+// processedConcurrent has writers put while cleaners clean what they see:
+// every document is in the end cleaned or marked, and hours follow marks.
+func processedConcurrent(t *testing.T, p store.Processed) {
+	const writers, each = 6, 25
+	ctx := deadline(t)
+	cleaned := make([]map[store.DocKey]bool, writers+2)
+	parallel(t, writers+2, func(w int) error {
+		cleaned[w] = map[store.DocKey]bool{}
+		for i := range each {
+			if w < writers {
+				in := store.Put{Batch: batchID(w*each + i)}
+				for h := range event.Hour(2) {
+					in.Docs = append(in.Docs, doc("m", h, live, in.Batch), doc(name(w), h, live, in.Batch))
+				}
+				if err := p.Put(ctx, in); err != nil {
+					return err
+				}
+				continue
+			}
+			h := event.Hour(i % 2)
+			marks, err := p.Marks(ctx, "m", live, h)
+			if err != nil {
+				return err
+			}
+			if err := p.Clean(ctx, marks); err != nil {
+				return err
+			}
+			for _, k := range marks {
+				cleaned[w][k] = true
+			}
+		}
+		return nil
+	})
+	known := map[store.DocKey]bool{}
+	for _, c := range cleaned {
+		maps.Copy(known, c)
+	}
+	dirty := dirtyOf(t, p, "m", live)
+	for h := range event.Hour(2) {
+		marks := marksOf(t, p, "m", live, h)
+		same(t, "an hour is dirty if it has marks", slices.Contains(dirty, h), len(marks) > 0)
+		for _, k := range marks {
+			known[k] = true
+		}
+	}
+	same(t, "documents cleaned or marked", len(known), 2*writers*each)
+}
+
+// processedModel runs random operations on a store and on maps.
+func processedModel(t *rapid.T, open Opener[store.Processed]) {
+	p, _ := open(t)
+	ctx := deadline(t)
+	merchants, merged := []string{"a", "ab"}, uint64(0)
+	docs, marks := map[store.DocKey]bool{}, map[store.DocKey]bool{}
+	compare := func(a, b store.DocKey) int {
+		return cmp.Or(cmp.Compare(a.Hour, b.Hour), bytes.Compare(a.Batch[:], b.Batch[:]))
+	}
+	of := func(set map[store.DocKey]bool, m string, from, to event.Hour) (keys []store.DocKey) {
+		for k := range set {
+			if k.Merchant == m && k.Hour >= from && k.Hour < to {
+				keys = append(keys, k)
+			}
+		}
+		slices.SortFunc(keys, compare)
+		return keys
+	}
+	drawMerchant := func(t *rapid.T) string { return rapid.SampledFrom(merchants).Draw(t, "merchant") }
+	drawHour := func(t *rapid.T) event.Hour { return event.Hour(rapid.IntRange(-2, 2).Draw(t, "hour")) }
+	t.Repeat(map[string]func(*rapid.T){
+		"put": func(t *rapid.T) {
+			in := store.Put{Batch: batchID(rapid.IntRange(0, 5).Draw(t, "batch"))}
+			for range rapid.IntRange(1, 3).Draw(t, "documents") {
+				d := doc(drawMerchant(t), drawHour(t), live, in.Batch)
+				in.Docs = append(in.Docs, d)
+				docs[d.Key], marks[d.Key] = true, true
+			}
+			ok(t, p.Put(ctx, in))
+		},
+		"clean": func(t *rapid.T) {
+			m, h := drawMerchant(t), drawHour(t)
+			some := of(marks, m, h, h+1)
+			some = some[:rapid.IntRange(0, len(some)).Draw(t, "marks")]
+			ok(t, p.Clean(ctx, some))
+			for _, k := range some {
+				delete(marks, k)
+			}
+		},
+		"mark dirty": func(t *rapid.T) {
+			m, from, to := drawMerchant(t), drawHour(t), drawHour(t)
+			ok(t, p.MarkDirty(ctx, m, live, from, to))
+			for _, k := range of(docs, m, from, to) {
+				marks[k] = true
+			}
+		},
+		"replace": func(t *rapid.T) {
+			m, h := drawMerchant(t), drawHour(t)
+			old := of(docs, m, h, h+1)
+			old = old[:rapid.IntRange(0, len(old)).Draw(t, "documents")]
+			merged++
+			d := doc(m, h, live, store.MergedBatchID(merged))
+			ok(t, p.Replace(ctx, old, d))
+			for _, k := range old {
+				if marks[k] {
+					marks[d.Key] = true
+				}
+				delete(marks, k)
+				delete(docs, k)
+			}
+			docs[d.Key] = true
+		},
+		"": func(t *rapid.T) {
+			for _, m := range merchants {
+				var got []store.DocKey
+				for _, d := range scan(t, p, m, live, -5, 5) {
+					got = append(got, d.Key)
+				}
+				want := of(docs, m, -5, 5)
+				same(t, "documents", got, want)
+				first, last, some, err := p.Extent(ctx, m, live)
+				ok(t, err)
+				same(t, "there are documents", some, len(want) > 0)
+				if some {
+					same(t, "extent", []event.Hour{first, last}, []event.Hour{want[0].Hour, want[len(want)-1].Hour})
+				}
+				var dirty []event.Hour
+				for _, k := range of(marks, m, -5, 5) {
+					dirty = append(dirty, k.Hour)
+				}
+				dirty = slices.Compact(dirty)
+				same(t, "dirty hours", dirtyOf(t, p, m, live), dirty)
+				for _, h := range dirty {
+					same(t, "marks", marksOf(t, p, m, live, h), of(marks, m, h, h+1))
+				}
+			}
+		},
+	})
+}

@@ -1,0 +1,107 @@
+package storetest
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// Summaries is the suite of store.Summaries.
+func Summaries(t *testing.T, open Opener[store.Summaries]) {
+	type S = store.Summaries
+	key := func(m string, start int64) store.SummaryKey {
+		return store.SummaryKey{Merchant: m, Generation: 2, Revision: 1, Grain: store.GrainHour, Start: start}
+	}
+	sub(t, open, "get in the order of keys", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		var entries []store.SummaryEntry
+		for _, start := range []int64{-3600, 0, 3600, math.MinInt64, math.MaxInt64} {
+			entries = append(entries, store.SummaryEntry{Key: key("m", start), Data: fmt.Appendf(nil, "of %d", start)})
+		}
+		ok(t, s.Put(ctx, entries))
+		got, err := s.Get(ctx, []store.SummaryKey{
+			key("m", 3600), key("m", 7200), key("m", -3600), key("m", 3600), key("m", math.MaxInt64), key("m", math.MinInt64), key("other", 0),
+		})
+		ok(t, err)
+		same(t, "records", got, [][]byte{
+			[]byte("of 3600"), nil, []byte("of -3600"), []byte("of 3600"), fmt.Appendf(nil, "of %d", math.MaxInt64), fmt.Appendf(nil, "of %d", math.MinInt64), nil,
+		})
+		if got[1] != nil {
+			t.Fatalf("a missing record is %v, expected nil", got[1])
+		}
+		got, err = s.Get(ctx, nil)
+		ok(t, err)
+		same(t, "records", len(got), 0)
+	})
+	sub(t, open, "every part of a key counts", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		var keys []store.SummaryKey
+		for _, m := range neighbours {
+			for _, g := range []uint32{0, 1, math.MaxUint32} {
+				for _, grain := range []store.Grain{store.GrainHour, store.GrainDay, store.GrainQuery} {
+					for _, rev := range []store.Revision{1, 2} {
+						keys = append(keys, store.SummaryKey{Merchant: m, Generation: g, Revision: rev, Grain: grain, Start: 5})
+					}
+				}
+			}
+		}
+		for i, k := range keys {
+			ok(t, s.Put(ctx, []store.SummaryEntry{{Key: k, Data: []byte("old")}, {Key: k, Data: fmt.Append(nil, i)}}))
+		}
+		got, err := s.Get(ctx, keys)
+		ok(t, err)
+		for i := range keys {
+			same(t, fmt.Sprintf("record of %+v", keys[i]), string(got[i]), fmt.Sprint(i))
+		}
+	})
+	sub(t, open, "delete", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		ok(t, s.Put(ctx, []store.SummaryEntry{{Key: key("m", 1), Data: []byte("1")}, {Key: key("m", 2), Data: []byte("2")}}))
+		ok(t, s.Delete(ctx, []store.SummaryKey{key("m", 1), key("m", 3)}))
+		ok(t, s.Delete(ctx, nil))
+		got, err := s.Get(ctx, []store.SummaryKey{key("m", 1), key("m", 2)})
+		ok(t, err)
+		same(t, "records", got, [][]byte{nil, []byte("2")})
+	})
+	sub(t, open, "drop old generations of one merchant", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		var keys []store.SummaryKey
+		for _, m := range neighbours {
+			for g := range uint32(4) {
+				k := store.SummaryKey{Merchant: m, Generation: g, Revision: 9, Grain: store.GrainDay, Start: -1}
+				keys = append(keys, k)
+				ok(t, s.Put(ctx, []store.SummaryEntry{{Key: k, Data: []byte("x")}}))
+			}
+		}
+		ok(t, s.DropBefore(ctx, "a", 2))
+		got, err := s.Get(ctx, keys)
+		ok(t, err)
+		for i, k := range keys {
+			if gone := k.Merchant == "a" && k.Generation < 2; gone != (got[i] == nil) {
+				t.Fatalf("record of %+v is %q", k, got[i])
+			}
+		}
+	})
+	sub(t, open, "an ended context", func(t *testing.T, s S, _ func() S) {
+		wantKind(t, s.Put(ended(), []store.SummaryEntry{{Key: key("m", 1)}}), fault.Transient)
+		wantKind(t, second(s.Get(ended(), []store.SummaryKey{key("m", 1)})), fault.Transient)
+	})
+	sub(t, open, "many at once", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		parallel(t, 16, func(i int) error {
+			k := key(name(i%4), int64(i))
+			for range 20 {
+				if err := s.Put(ctx, []store.SummaryEntry{{Key: k, Data: fmt.Append(nil, i)}}); err != nil {
+					return err
+				}
+				if got, err := s.Get(ctx, []store.SummaryKey{k}); err != nil || string(got[0]) != fmt.Sprint(i) {
+					return fmt.Errorf("record is %q: %w", got, err)
+				}
+			}
+			return nil
+		})
+	})
+}

@@ -1,0 +1,125 @@
+package storetest
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// Visitors is the suite of store.Visitors.
+func Visitors(t *testing.T, open Opener[store.Visitors]) {
+	type V = store.Visitors
+	const never = int64(math.MaxInt64)
+	sub(t, open, "first seen is the earliest", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		users := []uint64{math.MaxUint64, 0, 7}
+		for _, step := range []struct{ millis, before []int64 }{
+			{[]int64{50, -5, 70}, []int64{never, never, never}},
+			{[]int64{60, -6, 70}, []int64{50, -5, 70}},
+			{[]int64{40, 0, 10}, []int64{50, -6, 70}},
+			{[]int64{math.MinInt64, 0, math.MaxInt64}, []int64{40, -6, 10}},
+		} {
+			before, err := v.See(ctx, "m", 1, users, step.millis)
+			ok(t, err)
+			same(t, "what stood there", before, step.before)
+		}
+		got, err := v.FirstSeen(ctx, "m", 1, []uint64{7, 8, 0, 7, math.MaxUint64})
+		ok(t, err)
+		same(t, "first seen", got, []int64{10, never, -6, 10, math.MinInt64})
+	})
+	sub(t, open, "a user twice in one call", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		_, err := v.See(ctx, "m", 1, []uint64{1, 2, 1, 1}, []int64{50, 9, 30, 40})
+		ok(t, err)
+		got, err := v.FirstSeen(ctx, "m", 1, []uint64{1, 2})
+		ok(t, err)
+		same(t, "first seen", got, []int64{30, 9})
+	})
+	sub(t, open, "merchants and generations are apart", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		for i, m := range neighbours {
+			for g := range uint32(2) {
+				_, err := v.See(ctx, m, g, []uint64{1}, []int64{int64(10*i) + int64(g)})
+				ok(t, err)
+			}
+		}
+		for i, m := range neighbours {
+			for g := range uint32(2) {
+				got, err := v.FirstSeen(ctx, m, g, []uint64{1, 2})
+				ok(t, err)
+				same(t, fmt.Sprintf("first seen of merchant %q generation %d", m, g), got, []int64{int64(10*i) + int64(g), never})
+			}
+		}
+	})
+	sub(t, open, "nothing, and too little", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		got, err := v.See(ctx, "m", 1, nil, nil)
+		ok(t, err)
+		same(t, "answer", got, []int64{})
+		_, err = v.See(ctx, "m", 1, []uint64{1}, nil)
+		wantKind(t, err, fault.Invalid)
+		_, err = v.See(ended(), "m", 1, []uint64{1}, []int64{1})
+		wantKind(t, err, fault.Transient)
+	})
+	sub(t, open, "one of many sees a user first", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		users := []uint64{1, 2, 3}
+		var mu sync.Mutex
+		first := 0
+		parallel(t, 16, func(i int) error {
+			before, err := v.See(ctx, "m", 1, users, []int64{int64(i), int64(i), int64(i)})
+			mu.Lock()
+			defer mu.Unlock()
+			for _, b := range before {
+				if b == never {
+					first++
+				}
+			}
+			return err
+		})
+		same(t, "callers that found a user unknown", first, len(users))
+		got, err := v.FirstSeen(ctx, "m", 1, users)
+		ok(t, err)
+		same(t, "first seen", got, []int64{0, 0, 0})
+	})
+	sub(t, open, "survives a crash", func(t *testing.T, v V, reopen func() V) {
+		ctx := deadline(t)
+		_, err := v.See(ctx, "m", 1, []uint64{1}, []int64{5})
+		ok(t, err)
+		got, err := mustReopen(t, reopen).FirstSeen(ctx, "m", 1, []uint64{1})
+		ok(t, err)
+		same(t, "first seen", got, []int64{5})
+	})
+	t.Run("agrees with a simple model", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			v, _ := open(t)
+			ctx := deadline(t)
+			model := map[uint64]int64{}
+			for range rapid.IntRange(1, 8).Draw(t, "calls") {
+				users := rapid.SliceOfN(rapid.Uint64Range(0, 20), 0, 20).Draw(t, "users")
+				millis := rapid.SliceOfN(rapid.Int64Range(-3, 30), len(users), len(users)).Draw(t, "millis")
+				want := make([]int64, len(users))
+				for i, u := range users {
+					want[i] = never
+					if m, there := model[u]; there {
+						want[i] = m
+					}
+				}
+				got, err := v.See(ctx, "m", 1, users, millis)
+				ok(t, err)
+				same(t, "what stood there", got, want)
+				for i, u := range users {
+					if m, there := model[u]; !there || millis[i] < m {
+						model[u] = millis[i]
+					}
+				}
+			}
+		})
+	})
+}
