@@ -1,0 +1,287 @@
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/report"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Config is the function's configuration from the environment.
+type Config struct {
+	// AdminToken is the operator's. With an empty one nobody is.
+	AdminToken function.Secret `env:"ADMIN_TOKEN"`
+
+	Deadline    time.Duration `env:"REPORT_DEADLINE" envDefault:"20s"`        // for one answer
+	Concurrency int           `env:"REPORT_CONCURRENCY" envDefault:"0"`       // reports that read documents at once; 0: one for each core
+	PerMerchant int           `env:"REPORT_PER_MERCHANT" envDefault:"2"`      // of these, of one merchant
+	Queue       int           `env:"REPORT_QUEUE" envDefault:"64"`            // of one merchant, waiting
+	QueueWait   time.Duration `env:"REPORT_QUEUE_WAIT" envDefault:"5s"`       // then 503
+	MaxEvents   int64         `env:"REPORT_MAX_EVENTS" envDefault:"20000000"` // rows of documents that one report may look at
+	MaxGroups   int           `env:"REPORT_MAX_GROUPS" envDefault:"1000000"`  // rows that one report may group into
+	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`     // how long a merchant's settings are kept
+}
+
+// Validate reports all faults.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		v     int64
+		least int64
+	}{
+		{"REPORT_DEADLINE", int64(c.Deadline), 1}, {"REPORT_CONCURRENCY", int64(c.Concurrency), 0}, {"REPORT_PER_MERCHANT", int64(c.PerMerchant), 1},
+		{"REPORT_QUEUE", int64(c.Queue), 0}, {"REPORT_QUEUE_WAIT", int64(c.QueueWait), 1}, {"REPORT_MAX_EVENTS", c.MaxEvents, 1},
+		{"REPORT_MAX_GROUPS", int64(c.MaxGroups), 1}, {"REPORT_SETTINGS_AGE", int64(c.SettingsAge), 0},
+	} {
+		if f.v < f.least {
+			errs = append(errs, fmt.Errorf("%s%s: expected at least %d, got %d", function.Prefix, f.name, f.least, f.v))
+		}
+	}
+	if c.SettingsAge > 10*time.Second {
+		errs = append(errs, fmt.Errorf("%sREPORT_SETTINGS_AGE: expected at most 10s, got %s", function.Prefix, c.SettingsAge))
+	}
+	return errors.Join(errs...)
+}
+
+// registryTimeout is for one question to the registry.
+const registryTimeout = 5 * time.Second
+
+// maxBody bounds the body of runReport.
+const maxBody = 256 << 10
+
+// Service answers merchants' questions.
+type Service struct {
+	config    Config
+	ports     Ports
+	clock     function.Clock
+	catalog   *catalog.Catalog
+	catalogJS []byte
+	merchants *merchants
+	authorize *access.Authorizer
+	gate      *gate
+}
+
+// Ports are the stores that reports read.
+type Ports struct {
+	Registry  store.Registry
+	Journal   store.Journal
+	Processed store.Processed
+	Summaries store.Summaries
+	History   *history.Loader
+}
+
+// New makes the service.
+func New(config Config, ports Ports, clock function.Clock) *Service {
+	if config.Concurrency == 0 {
+		config.Concurrency = runtime.GOMAXPROCS(0)
+	}
+	cat := catalog.New()
+	known := newMerchants(ports.Registry, config.SettingsAge, clock)
+	return &Service{
+		config: config, ports: ports, clock: clock, catalog: cat, catalogJS: cat.JSON(), merchants: known,
+		authorize: access.NewAuthorizer(string(config.AdminToken), known),
+		gate:      newGate(config.Concurrency, config.PerMerchant, config.Queue, config.QueueWait),
+	}
+}
+
+// Function is the service as its runner serves it.
+func (s *Service) Function() function.Function {
+	return function.Function{Name: "report", Routes: s.routes, Ready: s.ready}
+}
+
+func (s *Service) ready(ctx context.Context) error {
+	_, _, err := s.ports.Registry.Changes(ctx, "", 1)
+	return err
+}
+
+func (s *Service) routes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/catalog", s.getCatalog)
+	mux.Handle("GET /v1/reports/{merchant_id}", s.handle(access.ReadReport, s.getReport))
+	mux.Handle("GET /v1/ledger/{merchant_id}", s.handle(access.ReadReport, s.getLedger))
+	mux.Handle("GET /v1/rejected/{merchant_id}", s.handle(access.ReadReport, s.getRejected))
+	mux.Handle("GET /v1/rejected", s.handle(access.Operate, s.getRejected))
+	// A pattern's wildcard takes a whole segment; the verb behind the colon
+	// is cut off here.
+	mux.HandleFunc("POST /v1beta/properties/{call}", s.postProperty)
+}
+
+// handle authorises a request, bounds it and writes its error.
+func (s *Service) handle(action access.Action, h func(ctx context.Context, w http.ResponseWriter, r *http.Request, merchant string) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), s.config.Deadline)
+		defer cancel()
+		private(w)
+		merchant := r.PathValue("merchant_id")
+		_, err := s.authorize.Authorize(ctx, r, action, merchant)
+		if err == nil {
+			err = h(ctx, w, r, merchant)
+		}
+		if err != nil {
+			function.WriteError(w, s.deadline(ctx, err))
+		}
+	})
+}
+
+// deadline says of a report that took too long what to do about it: its reader
+// can narrow it, while our stores may be well.
+func (s *Service) deadline(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && fault.KindOf(err) == fault.Transient {
+		return &fault.Error{Kind: fault.Overloaded, RetryAfter: s.config.QueueWait,
+			Err: fmt.Errorf("cannot finish this report within %s: ask for fewer days, or without a filter or second dimension", s.config.Deadline)}
+	}
+	return err
+}
+
+func private(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Vary", "Accept, Authorization")
+}
+
+func (s *Service) getCatalog(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	_, _ = w.Write(s.catalogJS) // the client may be gone; nothing is left to tell it
+}
+
+// merchant finds the merchant with its calendar.
+func (s *Service) merchant(ctx context.Context, id string) (access.Merchant, *summary.Calendar, error) {
+	m, err := s.merchants.Merchant(ctx, id)
+	if err != nil {
+		return m, nil, err
+	}
+	cal, err := summary.NewCalendar(m.Settings.TimeZone)
+	if err != nil {
+		return m, nil, fmt.Errorf("cannot use the settings of merchant %q: %w", id, err)
+	}
+	return m, cal, nil
+}
+
+func (s *Service) today(cal *summary.Calendar) report.Day {
+	return report.Day(cal.CivilDay(s.clock().UnixMilli()))
+}
+
+func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) error {
+	write, err := format(r.Header.Get("Accept"))
+	if err != nil {
+		return err
+	}
+	m, cal, err := s.merchant(ctx, id)
+	if err != nil {
+		return err
+	}
+	q, err := report.ParseURL(s.catalog, id, r.URL.Query(), s.today(cal))
+	if err != nil {
+		return err
+	}
+	result, err := s.run(ctx, m, cal, q)
+	if err != nil {
+		return err
+	}
+	return write(w, result)
+}
+
+// format picks the form of the answer by an Accept header: the first of its
+// media types that Footfall writes, JSON where it is open.
+func format(accept string) (func(http.ResponseWriter, *report.Result) error, error) {
+	if accept == "" {
+		return writeJSON, nil
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		media, _, _ := strings.Cut(part, ";")
+		switch strings.ToLower(strings.TrimSpace(media)) {
+		case "application/json", "*/*", "application/*":
+			return writeJSON, nil
+		case "text/csv":
+			return writeCSV, nil
+		case "text/plain", "text/*":
+			return writeText, nil
+		}
+	}
+	return nil, fault.Field("Accept", "application/json, text/csv or text/plain")
+}
+
+func writeJSON(w http.ResponseWriter, result *report.Result) error {
+	send(w, http.StatusOK, "application/json", result.AppendJSON(make([]byte, 0, 1024+len(result.Rows)*128)))
+	return nil
+}
+
+func writeCSV(w http.ResponseWriter, result *report.Result) error {
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
+	_ = result.WriteCSV(w) // the client may be gone; nothing is left to tell it
+	return nil
+}
+
+func writeText(w http.ResponseWriter, result *report.Result) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_ = result.WriteText(w) // as above
+	return nil
+}
+
+func send(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone; nothing is left to tell it
+}
+
+// postProperty answers the Data API's methods of one property.
+func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.config.Deadline)
+	defer cancel()
+	private(w)
+	body, err := s.runReport(ctx, w, r)
+	if err != nil {
+		err = s.deadline(ctx, err)
+		var f *fault.Error
+		if errors.As(err, &f) && f.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter.Seconds())))
+		}
+		status, body := report.GoogleError(err)
+		send(w, status, "application/json; charset=UTF-8", body)
+		return
+	}
+	send(w, http.StatusOK, "application/json; charset=UTF-8", body)
+}
+
+func (s *Service) runReport(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	id, method, _ := strings.Cut(r.PathValue("call"), ":")
+	if _, err := s.authorize.Authorize(ctx, r, access.ReadReport, id); err != nil {
+		return nil, err
+	}
+	if method != "runReport" {
+		return nil, fault.New(fault.NotFound, "cannot find method %q: expected runReport", method)
+	}
+	m, cal, err := s.merchant(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return nil, fault.New(fault.TooLarge, "cannot read the request: expected at most %d bytes of JSON", maxBody)
+	}
+	q, err := report.ParseGoogle(s.catalog, id, m.Settings.Currency, body, s.today(cal))
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.run(ctx, m, cal, q)
+	if err != nil {
+		return nil, err
+	}
+	return result.AppendGoogle(make([]byte, 0, 1024+len(result.Rows)*256)), nil
+}
