@@ -147,12 +147,13 @@ func (p *parser) label(v value) string {
 
 // oneOf reads a string that is one of a few; "" where it is absent or wrong.
 func (v value) oneOf(words ...string) string {
+	if !v.present() {
+		return ""
+	}
 	expected := strings.Join(words, " or ")
-	s := v.text(expected)
-	if v.present() && !slices.Contains(words, s) {
-		if s != "" {
-			v.fail("%s", expected)
-		}
+	s, ok := v.str(expected)
+	if ok && !slices.Contains(words, s) {
+		v.fail("%s", expected)
 		return ""
 	}
 	return s

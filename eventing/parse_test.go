@@ -243,6 +243,7 @@ func TestRefusals(t *testing.T) {
 		"retry in words":          {"trigger.yaml", "retry: 3", "retry: three", "spec.delivery.retry: expected a whole number"},
 		"retry in octal":          {"trigger.yaml", "retry: 3", "retry: 010", "spec.delivery.retry: expected a whole number"},
 		"policy":                  {"trigger.yaml", "linear", "quadratic", "spec.delivery.backoffPolicy: expected exponential or linear"},
+		"no policy":               {"trigger.yaml", "linear", `""`, "spec.delivery.backoffPolicy: expected exponential or linear"},
 		"no time":                 {"trigger.yaml", "PT30S", "PT0S", "spec.delivery.timeout: expected an ISO 8601 duration above zero"},
 		"Go's duration":           {"trigger.yaml", "PT30S", "30s", "spec.delivery.timeout: expected an ISO 8601 duration"},
 		"finer than Knative":      {"trigger.yaml", "PT0.5S", "PT0.25S", "spec.delivery.backoffDelay: expected an ISO 8601 duration"},
@@ -447,4 +448,14 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v: %+v", err, w)
 		}
 	})
+}
+
+// Parse runs once, at the local runner's start.
+func BenchmarkParse(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := eventing.Parse(eventing.Files); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
