@@ -44,8 +44,9 @@ type Journal interface {
 	Append(ctx context.Context, rows []JournalRow) error
 	// Mark adds a stage to batches. A batch that is not there (the journal
 	// was away when it was accepted) is recorded from the given row, without
-	// a payload. When a row is both archived and processed its payload is
-	// dropped. A mark may be lost in a crash: stages repeat idempotently.
+	// a payload; counts and key that a row lacks are taken from any later call
+	// that brings them. When a row is both archived and processed its payload
+	// is dropped. A mark may be lost in a crash: stages repeat idempotently.
 	Mark(ctx context.Context, stage Stage, rows []JournalRow) error
 	// Payload returns a batch's container. NotFound where it is gone.
 	Payload(ctx context.Context, id event.BatchID) ([]byte, error)

@@ -1,0 +1,144 @@
+package archive
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// Config is the function's configuration from the environment.
+type Config struct {
+	FileBytes int64         `env:"ARCHIVE_FILE_BYTES" envDefault:"268435456"` // a file is completed at this size,
+	FileAge   time.Duration `env:"ARCHIVE_FILE_AGE" envDefault:"1h"`          // this long after its first batch
+	FileIdle  time.Duration `env:"ARCHIVE_FILE_IDLE" envDefault:"2m"`         // or this long after its last
+}
+
+// Validate reports all faults.
+func (c *Config) Validate() error {
+	var faults []error
+	if c.FileBytes < event.MaxBatchBytes {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_FILE_BYTES", "at least 716800, the size of a batch"))
+	}
+	if c.FileAge <= 0 {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_FILE_AGE", "a positive duration"))
+	}
+	if c.FileIdle <= 0 {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_FILE_IDLE", "a positive duration"))
+	}
+	return errors.Join(faults...)
+}
+
+// markAtOnce is how many batches are marked in one write to the journal.
+const markAtOnce = 1000
+
+// Service handles accepted batches and ticks.
+type Service struct {
+	archive store.Archive
+	journal store.Journal
+	policy  store.ClosePolicy
+	clock   function.Clock
+	log     *slog.Logger
+
+	mu       sync.Mutex // ticks do not overlap
+	unmarked []event.BatchID
+}
+
+// New makes the service.
+func New(cfg Config, archive store.Archive, journal store.Journal, clock function.Clock, log *slog.Logger) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Service{
+		archive: archive, journal: journal, clock: clock, log: log,
+		policy: store.ClosePolicy{Bytes: cfg.FileBytes, Age: cfg.FileAge, Idle: cfg.FileIdle},
+	}, nil
+}
+
+// Function is the service as its runner serves it. Close completes the files
+// that this process writes, so that they can be read before another process
+// has recovered them; a process that is killed instead loses nothing.
+func (s *Service) Function() function.Function {
+	return function.Function{
+		Name:   "archive",
+		Events: map[string]function.EventHandler{"/batches": s.Append, "/ticks": s.Tick},
+		Close: func(ctx context.Context) error {
+			return s.complete(ctx, store.ClosePolicy{})
+		},
+	}
+}
+
+// Append takes a footfall.batch.accepted.v1. nil means that the batch stands
+// in a file and survives a crash.
+func (s *Service) Append(ctx context.Context, e cloudevents.Event) error {
+	if e.Type() != event.TypeBatchAccepted {
+		return fault.Field("type", event.TypeBatchAccepted)
+	}
+	id, err := event.ParseBatchID(e.ID())
+	if err != nil {
+		return &fault.Error{Kind: fault.Invalid, Field: "id", Expected: "a batch id", Err: err}
+	}
+	block, err := event.BlockOf(e.Data())
+	if err != nil {
+		return fault.New(fault.Invalid, "cannot archive batch %q: %w", e.ID(), err)
+	}
+	received := e.Time()
+	if received.IsZero() {
+		received = s.openedAt(id)
+	}
+	return s.archive.Append(ctx, []store.Block{{Batch: id, ReceivedAt: received, Data: block}})
+}
+
+// Tick takes a ping with tick=archive: it completes the files that are due.
+func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
+	if tick, _ := e.Extensions()[event.ExtensionTick].(string); tick != "archive" {
+		return fault.Field(event.ExtensionTick, "archive")
+	}
+	return s.complete(ctx, s.policy)
+}
+
+// complete completes files and tells the journal. The archive names a batch
+// once, so what the journal did not take is kept for the next time.
+func (s *Service) complete(ctx context.Context, policy store.ClosePolicy) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done, err := s.archive.Complete(ctx, s.clock(), policy)
+	s.unmarked = append(s.unmarked, done...)
+	for err == nil && len(s.unmarked) > 0 {
+		part := s.unmarked[:min(markAtOnce, len(s.unmarked))]
+		rows := make([]store.JournalRow, len(part))
+		for i, id := range part {
+			// Counts stay unknown to who reads no event. Where the journal has
+			// no row, the ETL's mark brings them.
+			rows[i] = store.JournalRow{Batch: id, ReceivedAt: s.openedAt(id), Stages: store.StageArchived}
+		}
+		if err = s.journal.Mark(ctx, store.StageArchived, rows); err == nil {
+			s.unmarked = s.unmarked[len(part):]
+		}
+	}
+	if len(s.unmarked) == 0 {
+		s.unmarked = nil
+	}
+	if len(done) > 0 {
+		s.log.Info("completed files of the archive", "function", "archive", "batches", len(done))
+	}
+	return err
+}
+
+// openedAt is the instant in a batch's id (UUIDv7: ms since the Unix epoch in
+// its first 48 bits); now, where an id is of another kind.
+func (s *Service) openedAt(id event.BatchID) time.Time {
+	if id[6]>>4 != 7 {
+		return s.clock()
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[:8]) >> 16)).UTC()
+}
