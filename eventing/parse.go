@@ -292,7 +292,7 @@ func (p *parser) wiring() *Wiring {
 	}
 	for _, raw := range p.sources {
 		s := raw.PingSource
-		s.source = "/apis/v1/namespaces/" + p.namespace + "/pingsources/" + s.Name
+		s.Source = "/apis/v1/namespaces/" + p.namespace + "/pingsources/" + s.Name
 		if d := p.resolve(raw.sink); d != nil {
 			s.Sink = *d
 		}

@@ -132,8 +132,7 @@ type PingSource struct {
 	Data        []byte // nil where none
 	Extensions  map[string]string
 	Sink        Destination // a Broker or a URL
-
-	source string
+	Source      string      // of its events: /apis/v1/namespaces/…/pingsources/…
 }
 
 // Event is what the source sends at a time. The id is the caller's: a new one
@@ -143,7 +142,7 @@ func (s PingSource) Event(id string, at time.Time) (cloudevents.Event, error) {
 	e.SetID(id)
 	e.SetTime(at)
 	e.SetType(event.TypePing)
-	e.SetSource(s.source)
+	e.SetSource(s.Source)
 	for name, value := range s.Extensions {
 		e.SetExtension(name, value)
 	}
