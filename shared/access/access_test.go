@@ -22,6 +22,7 @@ func TestTokensHaveTheirForm(t *testing.T) {
 	}{
 		"merchant":     {NewMerchantID, `^m[a-z2-7]{10}$`},
 		"measurement":  {NewMeasurementID, `^G-[A-Z0-9]{10}$`},
+		"admin token":  {NewAdminToken, `^ffa_[a-z2-7]{32}$`},
 		"api secret":   {NewAPISecret, `^ffs_[a-z2-7]{32}$`},
 		"report token": {func() string { return NewReportToken("mabc") }, `^ffr_mabc_[a-z2-7]{32}$`},
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	APISecretPrefix   = "ffs_"
 	ReportTokenPrefix = "ffr_"
+	AdminTokenPrefix  = "ffa_"
 	// MaxToken bounds what is taken for a token, in bytes.
 	MaxToken = 256
 )
@@ -72,7 +73,7 @@ func NewReportToken(merchant string) string {
 }
 
 // NewAdminToken makes an operator's token, where none was configured.
-func NewAdminToken() string { return "ffa_" + randomText() }
+func NewAdminToken() string { return AdminTokenPrefix + randomText() }
 
 // reportTokenMerchant is the merchant that a token claims to be of.
 func reportTokenMerchant(token string) (merchant string, ok bool) {
