@@ -1,0 +1,133 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/footfall/footfall/shared/broker"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/protocol/cloudevents"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// Ports are what ingest needs of the world.
+type Ports struct {
+	Journal   store.Journal
+	Publisher broker.Publisher
+	Registry  Registry
+	Clock     function.Clock
+	Log       *slog.Logger
+	Meter     metric.Meter
+}
+
+// Ingest takes events in. Make it with New, run it as Function says, and
+// Close it: it holds accepted events until they are durable.
+type Ingest struct {
+	cfg       Config
+	ports     Ports
+	streams   *Streams
+	visitors  *visitors
+	collector *collector
+	again     *republished
+	gate      gate
+	meters    *meters
+	zstd      *zstd.Decoder
+	requests  sync.Pool // of *request
+}
+
+// New makes an ingest that takes requests at once.
+func New(cfg Config, ports Ports) (*Ingest, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Instance == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("cannot name this instance: set FOOTFALL_INSTANCE: %w", err)
+		}
+		cfg.Instance = host
+	}
+	if len(cfg.Instance) > cloudevents.MaxText {
+		return nil, fmt.Errorf("FOOTFALL_INSTANCE: expected at most %d bytes", cloudevents.MaxText)
+	}
+	m, err := newMeters(ports.Meter)
+	if err != nil {
+		return nil, err
+	}
+	v, err := newVisitors()
+	if err != nil {
+		return nil, err
+	}
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
+		zstd.WithDecoderMaxMemory(uint64(cfg.MaxBodyBytes)), zstd.WithDecoderMaxWindow(uint64(max(cfg.MaxBodyBytes, 8<<20))))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a zstd decoder: %w", err)
+	}
+	in := &Ingest{
+		cfg: cfg, ports: ports, meters: m, visitors: v, zstd: z,
+		streams: NewStreams(),
+		again:   newRepublished(),
+		gate:    gate{maxBytes: int64(cfg.MaxBufferBytes), maxRequests: int64(cfg.MaxRequests)},
+	}
+	in.requests.New = func() any { return newRequest() }
+	in.collector = newCollector(cfg, ports, m)
+	return in, nil
+}
+
+// Function is ingest as a process runs it.
+func (in *Ingest) Function() function.Function {
+	return function.Function{
+		Name: "ingest",
+		Routes: func(mux *http.ServeMux) {
+			mux.HandleFunc("/events", in.serveEvents)
+		},
+		Events: map[string]function.EventHandler{"/ticks": in.Tick},
+		Ready:  in.Ready,
+		Run:    in.Run,
+		Close:  in.Close,
+	}
+}
+
+// Streams is the snapshot by which events are judged.
+func (in *Ingest) Streams() *Streams { return in.streams }
+
+// Ready is nil while an event could be accepted. A missing snapshot of streams
+// is no reason to turn events away.
+func (in *Ingest) Ready(context.Context) error {
+	if in.collector.closing() {
+		return fault.New(fault.Transient, "cannot accept events: shutting down")
+	}
+	if in.collector.down() {
+		return fault.New(fault.Transient, "cannot accept events: journal and Broker are both away")
+	}
+	return nil
+}
+
+// Run keeps the snapshot of streams fresh until ctx is done.
+func (in *Ingest) Run(ctx context.Context) error {
+	refresh := refresher{cfg: in.cfg, registry: in.ports.Registry, streams: in.streams, visitors: in.visitors, log: in.ports.Log}
+	return refresh.run(ctx)
+}
+
+// Close makes durable what was taken and not yet written, and stops. Later
+// requests get 503.
+func (in *Ingest) Close(ctx context.Context) error {
+	return in.collector.close(ctx)
+}
+
+// Registry is what ingest needs of store.Registry.
+type Registry interface {
+	Changes(ctx context.Context, cursor string, limit int) (changed []merchant, next string, err error)
+	Secret(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error)
+}
+
+var _ Registry = store.Registry(nil)

@@ -1,0 +1,88 @@
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/footfall/footfall/shared/store"
+)
+
+const (
+	markEvery = 500 * time.Millisecond
+	maxMarks  = 20_000 // waiting; a lost mark only means that a tick publishes again
+)
+
+// marks tells the journal which batches are published: some time after, many
+// at once, because nobody waits for it.
+type marks struct {
+	journal store.Journal
+	timeout time.Duration
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	rows    []store.JournalRow
+	timer   *time.Timer // runs while rows wait
+	closed  bool
+	writing sync.Mutex // one write at a time
+	failing bool       // under writing
+}
+
+func newMarks(cfg Config, ports Ports) *marks {
+	return &marks{journal: ports.Journal, timeout: cfg.WriteTimeout, log: ports.Log}
+}
+
+// add takes rows of batches that the Broker has taken.
+func (m *marks) add(rows []store.JournalRow) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range rows {
+		r := rows[i]
+		r.Payload = nil
+		m.rows = append(m.rows, r)
+	}
+	if over := len(m.rows) - maxMarks; over > 0 {
+		m.rows = append(m.rows[:0], m.rows[over:]...)
+	}
+	if m.timer == nil && !m.closed {
+		m.timer = time.AfterFunc(markEvery, func() { m.write(context.Background()) })
+	}
+}
+
+// write tells the journal what waits.
+func (m *marks) write(ctx context.Context) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.mu.Lock()
+	rows := m.rows
+	m.rows, m.timer = nil, nil
+	m.mu.Unlock()
+	if len(rows) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
+	err := m.journal.Mark(ctx, store.StagePublished, rows)
+	if failing := err != nil; failing != m.failing {
+		m.failing = failing
+		if failing {
+			m.log.Warn("cannot mark batches as published; trying again", "batches", len(rows), "error", err)
+		}
+	}
+	if err != nil {
+		m.add(rows)
+	}
+}
+
+// close writes what waits; what cannot be written is published again by
+// a tick.
+func (m *marks) close(ctx context.Context) {
+	m.mu.Lock()
+	m.closed = true
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.mu.Unlock()
+	m.write(ctx)
+}

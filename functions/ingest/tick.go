@@ -1,0 +1,156 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/footfall/footfall/shared/broker"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// tickJournal is the value of the extension "tick" on journal ticks.
+const tickJournal = "journal"
+
+const (
+	publishTogether = 16     // batches in one publish
+	listRows        = 10_000 // rows looked at in one tick
+	maxRepublished  = 50_000 // batches whose last publication is remembered
+	maxBackoff      = 24 * time.Hour
+)
+
+// Tick closes the gaps that the Broker left: it publishes again the batches
+// that were never published, or that were and are still not processed and
+// archived, at most TickBatches at once, and removes finished rows that are
+// past their retention. It may run on several instances at once.
+func (in *Ingest) Tick(ctx context.Context, e cloudevents.Event) error {
+	if tick, ok := e.Extensions()[event.ExtensionTick]; ok && tick != tickJournal {
+		return nil
+	}
+	in.collector.writer.marks.write(ctx)
+	now := in.ports.Clock()
+	left := in.cfg.TickBatches
+	n, unpublished := in.republish(ctx, store.StagePublished, now.Add(-in.cfg.RepublishAfter), now, left)
+	_, stale := in.republish(ctx, store.StageArchived|store.StageProcessed, now.Add(-in.cfg.StaleAfter), now, left-n)
+	_, sweep := in.ports.Journal.Sweep(ctx, now.Add(-in.cfg.JournalRetention))
+	if err := errors.Join(unpublished, stale, sweep); err != nil {
+		return fault.New(fault.Transient, "cannot finish the journal tick: %w", err)
+	}
+	return nil
+}
+
+// republish publishes the batches that lack a stage and came before a time.
+// It returns how many.
+func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now time.Time, limit int) (int, error) {
+	if limit <= 0 {
+		return 0, nil
+	}
+	rows, err := in.ports.Journal.Unfinished(ctx, lacks, before, listRows)
+	if err != nil {
+		return 0, err
+	}
+	done := 0
+	var group []store.JournalRow
+	var msgs []cloudevents.Event
+	send := func() error {
+		if len(group) == 0 {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, in.cfg.WriteTimeout)
+		defer cancel()
+		if err := in.ports.Publisher.Publish(ctx, broker.Batches, msgs...); err != nil {
+			return err
+		}
+		for i := range group {
+			in.again.note(group[i].Batch, now)
+		}
+		in.collector.writer.marks.add(group)
+		in.meters.republished.Add(ctx, int64(len(group)))
+		done += len(group)
+		group, msgs = group[:0], msgs[:0]
+		return nil
+	}
+	for i := range rows {
+		if done+len(group) >= limit {
+			break
+		}
+		r := &rows[i]
+		if !in.again.due(r.Batch, now, in.cfg.StaleAfter) {
+			continue
+		}
+		payload, err := in.ports.Journal.Payload(ctx, r.Batch)
+		if fault.Is(err, fault.NotFound) {
+			// The journal was away when it came: it lives in the Broker only.
+			in.again.note(r.Batch, now)
+			continue
+		}
+		if err != nil {
+			return done, errors.Join(err, send())
+		}
+		msg, err := message(in.cfg.Instance, r, payload)
+		if err != nil {
+			return done, err
+		}
+		group, msgs = append(group, *r), append(msgs, msg)
+		if len(group) == publishTogether {
+			if err := send(); err != nil {
+				return done, err
+			}
+		}
+	}
+	err = send()
+	if done > 0 {
+		in.ports.Log.Info("published batches again", "batches", done, "lacked", stageName(lacks))
+	}
+	return done, err
+}
+
+func stageName(s store.Stage) string {
+	if s == store.StagePublished {
+		return "publication"
+	}
+	return "archive or processing"
+}
+
+// republished remembers what this instance published again, and how often, so
+// that a batch that no consumer can take does not come with every tick.
+type republished struct {
+	mu sync.Mutex
+	at map[event.BatchID]publication
+}
+
+type publication struct {
+	last  time.Time
+	times int
+}
+
+func newRepublished() *republished {
+	return &republished{at: map[event.BatchID]publication{}}
+}
+
+// due reports whether a batch may be published again: after each time it
+// waits twice as long, first for the given time.
+func (r *republished) due(id event.BatchID, now time.Time, first time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.at[id]
+	if !ok {
+		return true
+	}
+	return now.Sub(p.last) >= min(maxBackoff, first<<min(p.times-1, 10))
+}
+
+func (r *republished) note(id event.BatchID, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.at) >= maxRepublished {
+		clear(r.at) // only means that some come earlier than they should
+	}
+	p := r.at[id]
+	r.at[id] = publication{last: now, times: p.times + 1}
+}

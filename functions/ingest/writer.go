@@ -1,0 +1,235 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/footfall/footfall/shared/broker"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store"
+)
+
+const (
+	// patience is how long a flush whose events are durable in one sink waits
+	// for the other before the next flush begins without it.
+	patience = 250 * time.Millisecond
+	// pause is how long a sink that failed is left alone while the other does.
+	pause = time.Second
+)
+
+// sink is one of the two places in which a batch is durable.
+type sink struct {
+	name  string
+	write func(ctx context.Context, rows []store.JournalRow, msgs []cloudevents.Event) error
+
+	busy    atomic.Bool  // a write of an earlier flush hangs
+	failing atomic.Bool  // the last write failed
+	until   atomic.Int64 // do not try before, ns since the Unix epoch
+}
+
+// writer writes flushes to journal and Broker at once. One of them is enough
+// to answer; what the other missed, the journal tick makes good.
+type writer struct {
+	cfg     Config
+	clock   function.Clock
+	log     *slog.Logger
+	meters  *meters
+	sinks   [2]*sink
+	marks   *marks
+	hanging sync.WaitGroup // writes that go on beyond their flush
+}
+
+func newWriter(cfg Config, ports Ports, m *meters) *writer {
+	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m}
+	w.sinks[0] = &sink{name: "journal", write: func(ctx context.Context, rows []store.JournalRow, _ []cloudevents.Event) error {
+		return ports.Journal.Append(ctx, rows)
+	}}
+	w.sinks[1] = &sink{name: "broker", write: func(ctx context.Context, _ []store.JournalRow, msgs []cloudevents.Event) error {
+		return ports.Publisher.Publish(ctx, broker.Batches, msgs...)
+	}}
+	w.marks = newMarks(cfg, ports)
+	return w
+}
+
+// down reports whether neither sink took the last write.
+func (w *writer) down() bool { return w.sinks[0].failing.Load() && w.sinks[1].failing.Load() }
+
+type outcome struct {
+	sink int
+	err  error
+}
+
+// attempt is the writing of one flush. It outlives the flush where a sink
+// hangs.
+type attempt struct {
+	rows     []store.JournalRow
+	msgs     []cloudevents.Event
+	started  [2]bool
+	wrote    [2]bool
+	pending  int
+	outcomes chan outcome
+}
+
+// flush seals and writes f, tells the waiting requests as soon as their events
+// are durable in one sink, and returns when the next flush may begin.
+func (w *writer) flush(f *flush) {
+	now := w.clock()
+	begin := time.Now() // the meter's own: durations are real
+	if err := f.seal(&w.cfg, now); err != nil {
+		w.log.Error("cannot seal a flush", "events", f.events, "error", err)
+		f.settle(err)
+		return
+	}
+	if len(f.rows) == 0 {
+		return
+	}
+	a := &attempt{rows: f.rows, msgs: f.msgs, outcomes: make(chan outcome, len(w.sinks))}
+	for i := range w.sinks {
+		if s := w.sinks[i]; !s.busy.Load() && time.Now().UnixNano() >= s.until.Load() {
+			w.start(a, i)
+		}
+	}
+	if a.pending == 0 {
+		w.startRest(a)
+	}
+	if w.await(a, f) {
+		ctx := context.Background()
+		w.meters.duration.Record(ctx, time.Since(begin).Seconds())
+		w.meters.accepted.Add(ctx, int64(f.events))
+		w.meters.flushes.Add(ctx, 1)
+		w.meters.batches.Add(ctx, int64(len(a.rows)))
+		bytes := 0
+		for i := range a.rows {
+			bytes += len(a.rows[i].Payload)
+		}
+		w.meters.bytes.Add(ctx, int64(bytes))
+	}
+	w.finish(a)
+}
+
+// await waits for the first success and tells the requests; false where no
+// sink took the flush.
+func (w *writer) await(a *attempt, f *flush) bool {
+	var errs []error
+	for {
+		for a.pending > 0 {
+			o := w.outcome(a)
+			if o.err == nil {
+				f.settle(nil)
+				return true
+			}
+			errs = append(errs, o.err)
+		}
+		if !w.startRest(a) {
+			err := errors.Join(errs...)
+			f.settle(&fault.Error{Kind: fault.Transient, RetryAfter: retryAfter,
+				Err: fault.New(fault.Transient, "cannot write a batch anywhere: %w", err)})
+			return false
+		}
+	}
+}
+
+// finish waits a little for the sink that has not answered yet, then lets it
+// go on alone.
+func (w *writer) finish(a *attempt) {
+	if a.pending > 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case o := <-a.outcomes:
+			w.record(a, o)
+		case <-timer.C:
+			for i := range w.sinks {
+				if a.started[i] && !a.wrote[i] {
+					w.sinks[i].busy.Store(true)
+				}
+			}
+			w.hanging.Add(1)
+			go func() {
+				defer w.hanging.Done()
+				for a.pending > 0 {
+					o := w.outcome(a)
+					w.sinks[o.sink].busy.Store(false)
+				}
+				w.mark(a)
+			}()
+			return
+		}
+	}
+	w.mark(a)
+}
+
+// mark remembers that what the Broker took is published. It comes after the
+// journal's answer, for a mark would otherwise make a row without its payload.
+func (w *writer) mark(a *attempt) {
+	if a.wrote[1] {
+		w.marks.add(a.rows)
+	}
+}
+
+// startRest tries the sinks that were left out; false where there are none.
+func (w *writer) startRest(a *attempt) bool {
+	any := false
+	for i, s := range w.sinks {
+		if !a.started[i] && !s.busy.Load() {
+			w.start(a, i)
+			any = true
+		}
+	}
+	return any
+}
+
+func (w *writer) start(a *attempt, i int) {
+	a.started[i] = true
+	a.pending++
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), w.cfg.WriteTimeout)
+		defer cancel()
+		a.outcomes <- outcome{sink: i, err: w.sinks[i].write(ctx, a.rows, a.msgs)}
+	}()
+}
+
+func (w *writer) outcome(a *attempt) outcome {
+	o := <-a.outcomes
+	w.record(a, o)
+	return o
+}
+
+func (w *writer) record(a *attempt, o outcome) {
+	a.pending--
+	s := w.sinks[o.sink]
+	if o.err == nil {
+		a.wrote[o.sink] = true
+		if s.failing.Swap(false) {
+			w.log.Info("sink takes batches again", "sink", s.name)
+		}
+		return
+	}
+	s.until.Store(time.Now().Add(pause).UnixNano())
+	w.meters.add(w.meters.failures, 1, "sink", s.name)
+	if !s.failing.Swap(true) {
+		w.log.Warn("sink takes no batches; going on with the other", "sink", s.name, "error", o.err)
+	}
+}
+
+// close waits for writes that hang and writes the last marks.
+func (w *writer) close(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		w.hanging.Wait() // each has a deadline
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	w.marks.close(ctx)
+	return nil
+}
