@@ -209,9 +209,16 @@ type stripes struct {
 // never wait for each other.
 type stripeSet [4]uint64
 
-func (s *stripeSet) add(key []byte)      { s.addHash(xxh3.Hash(key)) }
-func (s *stripeSet) addName(name string) { s.addHash(xxh3.HashString(name)) }
-func (s *stripeSet) addHash(h uint64)    { s[h>>62] |= 1 << (h >> 56 & 63) }
+// add adds the stripe of a key and returns the key's hash.
+func (s *stripeSet) add(key []byte) (hash uint64) { return s.addHash(xxh3.Hash(key)) }
+
+// addName is add for a string.
+func (s *stripeSet) addName(name string) (hash uint64) { return s.addHash(xxh3.HashString(name)) }
+
+func (s *stripeSet) addHash(h uint64) uint64 {
+	s[h>>62] |= 1 << (h >> 56 & 63)
+	return h
+}
 
 func (s stripeSet) each(fn func(i int)) {
 	for w, set := range s {

@@ -29,6 +29,7 @@ type journal struct {
 	e     *engine
 	locks stripes // by batch: a row is read, changed and written by one at a time
 	floor floor
+	folds folds
 }
 
 // row is the stored form of a store.JournalRow.
@@ -93,6 +94,13 @@ type change struct {
 	*pebble.Batch
 	scratch []byte
 	low     position // the lowest new row that is not processed
+	sums    stripeSet
+	fold    [][]byte // sums that were added to often
+	folds   *folds
+}
+
+func (j *journal) change(size int) *change {
+	return &change{Batch: j.e.db.NewBatchWithSize(size), low: endOfTime, folds: &j.folds}
 }
 
 // put writes a row, and keeps index and sums in step with what it was before
@@ -142,6 +150,9 @@ func (c *change) sum(counts []event.StreamHour, accepted, pending int64) error {
 		if err := c.Merge(key, val, nil); err != nil {
 			return err
 		}
+		if h := c.sums.add(key); c.folds.touch(h) {
+			c.fold = append(c.fold, bytes.Clone(key))
+		}
 	}
 	return nil
 }
@@ -155,14 +166,24 @@ func b2i(b bool) int64 {
 
 // apply enters the change's new rows with the floor until they are visible.
 func (j *journal) apply(c *change, unlock func(), commit func(*pebble.Batch, func()) error) error {
-	if c.low == endOfTime {
-		return commit(c.Batch, unlock)
+	var entered *position
+	if c.low != endOfTime {
+		entered = j.floor.enter(c.low)
 	}
-	entered := j.floor.enter(c.low)
-	return commit(c.Batch, func() {
-		j.floor.leave(entered)
+	unshare := j.folds.locks.share(c.sums)
+	err := commit(c.Batch, func() {
+		unshare()
+		if entered != nil {
+			j.floor.leave(entered)
+		}
 		unlock()
 	})
+	for _, key := range c.fold {
+		if err == nil {
+			err = j.fold(key)
+		}
+	}
+	return err
 }
 
 func newRow(in *store.JournalRow) *row {
@@ -223,7 +244,7 @@ func (j *journal) append(rows []store.JournalRow) error {
 		size += len(rows[i].Payload) + 256 + 64*len(rows[i].Counts)
 	}
 	unlock := j.locks.lock(lockRows(rows))
-	c := &change{Batch: j.e.db.NewBatchWithSize(size), low: endOfTime}
+	c := j.change(size)
 	for i := range first(rows) {
 		if err := j.appendRow(c, &rows[i]); err != nil {
 			unlock()
@@ -275,7 +296,7 @@ func (j *journal) Mark(ctx context.Context, stage store.Stage, rows []store.Jour
 
 func (j *journal) mark(stage store.Stage, rows []store.JournalRow) error {
 	unlock := j.locks.lock(lockRows(rows))
-	c := &change{Batch: j.e.db.NewBatch(), low: endOfTime}
+	c := j.change(256 * len(rows))
 	commit := j.e.commitLater
 	for i := range first(rows) {
 		isNew, err := j.markRow(c, stage, &rows[i])

@@ -27,7 +27,7 @@ type processed struct {
 	batches   stripes // rejects of a batch are counted by one at a time
 }
 
-// chunk bounds the keys of one write of MarkDirty.
+// chunk bounds the documents of one write of MarkDirty.
 const chunk = 10_000
 
 // manyMarks is the number of marks from which one range delete is cheaper
@@ -57,9 +57,19 @@ func dirtyKey(merchant string, rev store.Revision, h event.Hour) []byte {
 	return appendHour(dirtyPrefix(merchant, rev), h)
 }
 
-// setMark marks a document dirty, and its hour.
-func setMark(b *pebble.Batch, k store.DocKey) error {
-	return errors.Join(b.Set(docKey(tableMark, k), nil, nil), b.Set(dirtyKey(k.Merchant, k.Revision, k.Hour), nil, nil))
+// setMark marks a document dirty, and its hour where it is not yet: each time
+// that the hour's key is written again is one more version of it in memory,
+// which readers step over once it is deleted. The caller has the merchant's
+// stripe until b is applied.
+func (p *processed) setMark(b *pebble.Batch, k store.DocKey) error {
+	if err := b.Set(docKey(tableMark, k), nil, nil); err != nil {
+		return err
+	}
+	hour := dirtyKey(k.Merchant, k.Revision, k.Hour)
+	if there, err := p.e.exists(hour); err != nil || there {
+		return err
+	}
+	return b.Set(hour, nil, nil)
 }
 
 func setDoc(b *pebble.Batch, d store.Doc) error {
@@ -109,16 +119,17 @@ func (p *processed) put(put *store.Put) error {
 		unlock = p.batches.lock(batch)
 		err = p.putRejects(b, put.Rejects)
 	}
+	unshare := p.merchants.share(merchants)
 	for i := range put.Docs {
 		if err == nil {
-			err = errors.Join(setDoc(b, put.Docs[i]), setMark(b, put.Docs[i].Key))
+			err = errors.Join(setDoc(b, put.Docs[i]), p.setMark(b, put.Docs[i].Key))
 		}
 	}
 	if err != nil {
+		unshare()
 		unlock()
 		return errors.Join(err, b.Close())
 	}
-	unshare := p.merchants.share(merchants)
 	return p.e.commit(b, func() { unshare(); unlock() })
 }
 
@@ -328,21 +339,29 @@ func (p *processed) MarkDirty(ctx context.Context, merchant string, rev store.Re
 	return p.e.write(ctx, "mark a merchant's hours dirty", func() error {
 		var set stripeSet
 		set.addName(merchant)
-		b := p.e.db.NewBatch()
-		flush := func() error { return p.e.commitLater(b, p.merchants.share(set)) }
-		err := p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, _ func() ([]byte, error)) error {
-			if b.Count() >= chunk {
-				if err := flush(); err != nil {
-					return err
+		var keys []store.DocKey
+		flush := func() error {
+			unshare := p.merchants.share(set)
+			b := p.e.db.NewBatch()
+			for _, k := range keys {
+				if err := p.setMark(b, k); err != nil {
+					unshare()
+					return errors.Join(err, b.Close())
 				}
-				b = p.e.db.NewBatch()
 			}
-			return setMark(b, k)
-		})
-		if err != nil {
-			return errors.Join(err, b.Close())
+			keys = keys[:0]
+			return p.e.commitLater(b, unshare)
 		}
-		return errors.Join(flush(), p.e.settle())
+		err := p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, _ func() ([]byte, error)) error {
+			if keys = append(keys, k); len(keys) == chunk {
+				return flush()
+			}
+			return nil
+		})
+		if err == nil {
+			err = flush()
+		}
+		return errors.Join(err, p.e.settle())
 	})
 }
 
@@ -405,7 +424,7 @@ func (p *processed) replace(b *pebble.Batch, old []store.DocKey, merged store.Do
 		}
 	}
 	if dirty {
-		if err := setMark(b, merged.Key); err != nil {
+		if err := p.setMark(b, merged.Key); err != nil {
 			return err
 		}
 	}

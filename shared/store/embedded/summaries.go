@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -34,20 +35,30 @@ func (s *summaries) get(ctx context.Context, keys []store.SummaryKey) ([][]byte,
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	// Callers ask for neighbours in order, so that each look-up starts where
-	// the last one ended.
-	it, err := s.e.span(ctx, []byte{tableSummary}, []byte{tableSummary + 1})
+	// Callers ask for neighbours in order: each look-up starts where the last
+	// one ended, and bounds leave out the tables of everybody else. Filters
+	// are not asked: most records are there, and a filter is a block to read.
+	var low, high, key, arena []byte
+	for _, k := range keys {
+		key = appendSummaryKey(key[:0], k)
+		if low == nil || bytes.Compare(key, low) < 0 {
+			low = append(low[:0], key...)
+		}
+		if bytes.Compare(key, high) > 0 {
+			high = append(high[:0], key...)
+		}
+	}
+	it, err := s.e.span(ctx, low, append(high, 0))
 	if err != nil {
 		return nil, err
 	}
 	records := make([][]byte, len(keys))
-	var key, arena []byte
 	for i, k := range keys {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return nil, finish(it, ctx.Err())
 		}
 		key = appendSummaryKey(key[:0], k)
-		if !it.SeekPrefixGE(key) {
+		if !it.SeekGE(key) || !bytes.Equal(it.Key(), key) {
 			continue
 		}
 		v, err := it.ValueAndErr()
