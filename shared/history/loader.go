@@ -45,6 +45,13 @@ func New(p store.Processed, v store.Visitors, o Options) *Loader {
 	return &Loader{processed: p, visitors: v, options: o, cache: newCache(o.CacheBytes)}
 }
 
+// Within is the loader with another bound of rows; both share one cache.
+func (l *Loader) Within(maxRows int) *Loader {
+	bounded := *l
+	bounded.options.MaxRows = maxRows
+	return &bounded
+}
+
 // errTooMany ends a scan that has met more rows than may be loaded.
 var errTooMany = errors.New("too many events")
 

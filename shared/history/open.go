@@ -37,6 +37,9 @@ func (o *Open) Touches(w summary.Window) bool {
 // within Reach of one counts as affected.
 const maxAffected = 48
 
+// longestRun is how many hours are read at once to see what they change.
+const longestRun event.Hour = 96
+
 // Open works out which hours of [from, to) reports must count from documents.
 // It is to be asked before records are read: a record that is written later
 // holds more and not less. newUsers asks for what new users take: then the
@@ -55,7 +58,7 @@ func (l *Loader) Open(ctx context.Context, m *access.Merchant, rev store.Revisio
 	for _, h := range dirty {
 		stale[h] = true
 	}
-	for _, run := range runs(dirty, summary.Reach) {
+	for _, run := range Runs(dirty, longestRun) {
 		if err := l.openRun(ctx, m, rev, run, o, stale, newUsers); err != nil {
 			return nil, err
 		}
@@ -138,13 +141,14 @@ func (l *Loader) reopened(ctx context.Context, m *access.Merchant, o *Open, stal
 	return nil
 }
 
-// runs cuts ascending hours where the gap is longer than twice the given
-// reach, so that each run can be read on its own.
-func runs(hours []event.Hour, reach event.Hour) [][]event.Hour {
+// Runs cuts ascending hours into runs that are best read at once: where the
+// gap is longer than what lies around both sides, and where a run gets so long
+// that its events would fill the memory.
+func Runs(hours []event.Hour, longest event.Hour) [][]event.Hour {
 	var out [][]event.Hour
 	start := 0
 	for i := 1; i <= len(hours); i++ {
-		if i == len(hours) || hours[i]-hours[i-1] > 2*reach {
+		if i == len(hours) || hours[i]-hours[i-1] > 2*summary.Reach || hours[i]-hours[start] >= longest {
 			out = append(out, hours[start:i])
 			start = i
 		}

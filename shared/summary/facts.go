@@ -66,8 +66,9 @@ type Facts struct {
 
 	duplicateAt, filteredAt []int64 // instants (ms) of the rows that were left out, ascending
 
-	classes []class // what the codes of the name column stand for
-	actors  actors  // distinct users of Rows, worked out when first asked for
+	itemAt  []uint32 // by row: its first item, then the first of the next row; nil where there are no items
+	classes []class  // what the codes of the name column stand for
+	actors  actors   // distinct users of Rows, worked out when first asked for
 }
 
 // Counter names one number that adds up.

@@ -49,6 +49,7 @@ func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
 		Begins: flags[:n:n], EngagedBegin: flags[n : 2*n : 2*n], NewUser: flags[2*n : 3*n : 3*n],
 		Purchase: flags[3*n : 4*n : 4*n], KeyEvent: flags[4*n:],
 		SessionMillis: make([]int64, n), SessionViews: make([]int32, n),
+		itemAt:  itemStarts(f),
 		classes: classesOf(&f.Text[processed.ColName], s.KeyEvents),
 	}
 	if n == 0 {

@@ -66,7 +66,9 @@ func (r *resolver) sessions() {
 	var walk walker
 	walk.resolver = r
 	for _, end := range starts[1:] {
-		r.client(&walk, visits[begin:end])
+		if begin < end { // a pair may have copies only, which are no visits
+			r.client(&walk, visits[begin:end])
+		}
 		begin = end
 	}
 }

@@ -115,24 +115,18 @@ func (g *grouping) some(keep []bool) {
 // places lists the items of rows that count.
 func (g *grouping) places(keep, keepItems []bool) {
 	f := g.facts
-	items := &f.Frame.Items
-	if items.Len == 0 {
+	if f.itemAt == nil {
 		return
 	}
-	const none = ^uint32(0)
-	placeOf := make([]uint32, f.Frame.Len)
-	for i := range placeOf {
-		placeOf[i] = none
-	}
-	for i, row := range f.Rows {
-		if keep == nil || keep[i] {
-			placeOf[row] = uint32(i)
+	for place, row := range f.Rows {
+		if keep != nil && !keep[place] {
+			continue
 		}
-	}
-	for i := range items.Len {
-		if p := placeOf[items.Row[i]]; p != none && (keepItems == nil || keepItems[i]) {
-			g.place = append(g.place, p)
-			g.item = append(g.item, uint32(i))
+		for i := f.itemAt[row]; i < f.itemAt[row+1]; i++ {
+			if keepItems == nil || keepItems[i] {
+				g.place = append(g.place, uint32(place))
+				g.item = append(g.item, i)
+			}
 		}
 	}
 }
@@ -203,10 +197,7 @@ func (g *grouping) countRows() {
 	g.counts = make([]Counters, len(g.first))
 	money := f.money()
 	items := &frame.Items
-	var itemAt []uint32
-	if items.Len > 0 {
-		itemAt = itemStarts(frame)
-	}
+	itemAt := f.itemAt
 	names := frame.Text[processed.ColName].Code
 	for u, place := range g.place {
 		row := f.Rows[place]
@@ -298,6 +289,9 @@ func (c *Counters) addItem(items *processed.ItemFrame, i int, cl class, bought, 
 
 // itemStarts is by row the first item that is not of an earlier row.
 func itemStarts(f *processed.Frame) []uint32 {
+	if f.Items.Len == 0 {
+		return nil
+	}
 	starts := make([]uint32, f.Len+1)
 	for _, row := range f.Items.Row {
 		starts[row+1]++

@@ -1,0 +1,407 @@
+package summary
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// closing is the work on one merchant.
+type closing struct {
+	*Service
+	m         access.Merchant
+	cal       *summary.Calendar
+	settings  summary.Settings
+	rev       store.Revision
+	watermark time.Time
+}
+
+// closeMerchant counts the dirty hours of a merchant anew, with all hours that
+// they affect.
+func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []event.Hour, watermark time.Time) error {
+	m, err := s.merchant(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		// Nobody can ask for its numbers. The hours stay dirty: should the
+		// merchant come back, nothing is lost.
+		s.Log.Warn("dirty hours of a merchant that is not registered", "merchant", id, "hours", len(hours))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cal, err := summary.NewCalendar(m.Settings.TimeZone)
+	if err != nil {
+		return fmt.Errorf("cannot close hours of %q: %w", id, err)
+	}
+	c := &closing{Service: s, m: m, cal: cal, settings: history.SettingsOf(m.Settings), rev: store.LiveRevision, watermark: watermark}
+	for _, run := range history.Runs(hours, event.Hour(s.cfg.Span)) {
+		if budget.Err() != nil {
+			return nil
+		}
+		if err := c.run(ctx, budget, run); err != nil {
+			return fmt.Errorf("cannot close hours of %q: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) merchant(ctx context.Context, id string) (access.Merchant, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	m, err := s.Registry.Merchant(ctx, id)
+	if err != nil {
+		return m, fmt.Errorf("cannot read merchant %q: %w", id, err)
+	}
+	return m, nil
+}
+
+// run closes dirty hours that lie close together; hour by hour where their
+// events are too many to be looked at together.
+func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
+	loader := c.loader
+	if len(dirty) > 1 {
+		loader = loader.Within(c.cfg.RunEvents)
+	}
+	err := c.close(ctx, loader, dirty)
+	if len(dirty) == 1 || !fault.Is(err, fault.TooLarge) {
+		return err
+	}
+	for i := range dirty {
+		if budget.Err() != nil {
+			return nil
+		}
+		if err := c.close(ctx, c.loader, dirty[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close counts dirty hours and what they affect, writes the records, and takes
+// off the marks that it found before it read the documents.
+func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []event.Hour) error {
+	marks, err := c.marks(ctx, dirty)
+	if err != nil || len(marks) == 0 {
+		return err // none: another instance was quicker
+	}
+	columns := summary.Needs(summary.RecordKeys())
+	w := summary.Of(dirty[0], dirty[len(dirty)-1]+1)
+	from, to := w.Needs()
+	frame, err := loader.Load(ctx, c.m.ID, c.rev, from, to, columns)
+	if err != nil {
+		return err
+	}
+	p, err := c.plan(ctx, dirty, frame, summary.Of(from, to))
+	if err != nil {
+		return err
+	}
+	if needFrom, needTo := p.span().Needs(); needFrom < from || needTo > to {
+		if frame, err = loader.Load(ctx, c.m.ID, c.rev, min(from, needFrom), max(to, needTo), columns); err != nil {
+			return err
+		}
+	}
+	facts := summary.Resolve(frame, p.span(), c.settings)
+	seen, err := c.see(ctx, facts, p)
+	if err != nil {
+		return err
+	}
+	entries := c.records(facts, p)
+	if err := c.put(ctx, entries); err != nil {
+		return err
+	}
+	alone, err := c.clean(ctx, dirty, marks, entries)
+	if err != nil {
+		return err
+	}
+	if alone, err = c.stillNew(ctx, seen, alone); err != nil {
+		return err
+	}
+	if !alone {
+		return c.markDirty(ctx, dirty)
+	}
+	return c.mergeDocuments(ctx, dirty)
+}
+
+func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.DocKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	var marks []store.DocKey
+	for _, h := range hours {
+		of, err := c.Processed.Marks(ctx, c.m.ID, c.rev, h)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list what is new in hour %s: %w", h, err)
+		}
+		marks = append(marks, of...)
+	}
+	return marks, nil
+}
+
+// plan is which windows are counted and what else their days are made of.
+type plan struct {
+	windows []summary.Window // hours of the merchant's clock to count, ascending
+	days    []day
+}
+
+type day struct {
+	window summary.Window
+	hours  []summary.Window
+	have   []*summary.Record // by hour: the record of an hour that is not counted anew
+}
+
+// span holds all windows.
+func (p *plan) span() summary.Window {
+	return summary.Window{From: p.windows[0].From, To: p.windows[len(p.windows)-1].To}
+}
+
+func (p *plan) counts(w summary.Window) bool {
+	_, found := slices.BinarySearchFunc(p.windows, w.From, byStart)
+	return found
+}
+
+func byStart(w summary.Window, from int64) int {
+	switch {
+	case w.From < from:
+		return -1
+	case w.From > from:
+		return 1
+	}
+	return 0
+}
+
+// plan finds the windows that the dirty hours change, and the records of the
+// other hours of their days. Where such a record is missing although there are
+// events (the store of records was emptied), its hour is counted, too.
+func (c *closing) plan(ctx context.Context, dirty []event.Hour, frame *processed.Frame, loaded summary.Window) (*plan, error) {
+	hours := slices.Clone(dirty)
+	for _, h := range summary.Affected(dirty, frame, c.settings) {
+		if !h.End().After(c.watermark) {
+			hours = append(hours, h)
+		}
+	}
+	slices.Sort(hours)
+	p := &plan{}
+	for _, h := range slices.Compact(hours) {
+		w := summary.Of(h, h+1)
+		p.windows = append(p.windows, c.cal.Hours(w.From, w.To)...)
+	}
+	p.windows = slices.Compact(p.windows)
+
+	for _, w := range p.windows {
+		if n := len(p.days); n == 0 || w.From >= p.days[n-1].window.To {
+			d := day{window: c.cal.Day(w.From)}
+			d.hours = c.cal.Hours(d.window.From, d.window.To)
+			d.have = make([]*summary.Record, len(d.hours))
+			p.days = append(p.days, d)
+		}
+	}
+	missing, err := c.otherHours(ctx, p, frame, loaded)
+	if err != nil {
+		return nil, err
+	}
+	p.windows = append(p.windows, missing...)
+	slices.SortFunc(p.windows, func(a, b summary.Window) int { return byStart(a, b.From) })
+	return p, nil
+}
+
+// otherHours reads the records of the hours of the plan's days that are not
+// counted anew, and returns the hours whose records are missing.
+func (c *closing) otherHours(ctx context.Context, p *plan, frame *processed.Frame, loaded summary.Window) ([]summary.Window, error) {
+	type place struct{ day, hour int } // hour -1: the day's own record
+	var keys []store.SummaryKey
+	var places []place
+	for i, d := range p.days {
+		keys, places = append(keys, c.key(store.GrainDay, d.window)), append(places, place{i, -1})
+		for n, h := range d.hours {
+			if !p.counts(h) && h.From < c.watermark.UnixMilli() {
+				keys, places = append(keys, c.key(store.GrainHour, h)), append(places, place{i, n})
+			}
+		}
+	}
+	if len(keys) == len(p.days) {
+		return nil, nil // everything is counted
+	}
+	gctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	data, err := c.Summaries.Get(gctx, keys)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read records: %w", err)
+	}
+	// known are by day the hours that have numbers, as its record says.
+	known := make([]*summary.Record, len(p.days))
+	var missing []summary.Window
+	var occupied map[summary.Window]bool
+	for i, at := range places {
+		r := c.decode(data[i], at.hour >= 0)
+		if at.hour < 0 {
+			known[at.day] = r
+			continue
+		}
+		d := &p.days[at.day]
+		w := d.hours[at.hour]
+		if r != nil {
+			d.have[at.hour] = r
+			continue
+		}
+		if k := known[at.day]; k != nil {
+			if k.Hours>>at.hour&1 == 1 {
+				missing = append(missing, w)
+			}
+			continue
+		}
+		if occupied == nil {
+			occupied = c.occupied(p, frame)
+		}
+		if occupied[w] || w.From < loaded.From || w.To > loaded.To {
+			missing = append(missing, w)
+		}
+	}
+	return missing, nil
+}
+
+// decode reads a record; one that cannot be read is as good as missing.
+func (c *closing) decode(data []byte, whole bool) *summary.Record {
+	if data == nil {
+		return nil
+	}
+	want := summary.Want{}
+	if whole {
+		want = summary.WantAll()
+	}
+	r, err := summary.DecodeRecord(data, want)
+	if err != nil {
+		c.Log.Warn("a record cannot be read and is made again", "merchant", c.m.ID, "error", err)
+		return nil
+	}
+	return r
+}
+
+// occupied are the hours of the plan's days in which the frame has events.
+func (c *closing) occupied(p *plan, frame *processed.Frame) map[summary.Window]bool {
+	set := map[summary.Window]bool{}
+	var at summary.Window
+	for _, ms := range frame.Millis {
+		if ms >= at.From && ms < at.To {
+			continue
+		}
+		at = c.cal.Hour(ms)
+		set[at] = true
+	}
+	return set
+}
+
+func (c *closing) key(grain store.Grain, w summary.Window) store.SummaryKey {
+	return store.SummaryKey{Merchant: c.m.ID, Generation: c.m.Generation, Revision: c.rev, Grain: grain, Start: w.From / 1000}
+}
+
+// records counts the plan's windows and makes their days.
+func (c *closing) records(facts *summary.Facts, p *plan) []store.SummaryEntry {
+	var entries []store.SummaryEntry
+	for _, d := range p.days {
+		parts := make([]*summary.Record, 0, len(d.hours))
+		for n, h := range d.hours {
+			r := d.have[n]
+			if p.counts(h) {
+				r = summary.NewRecord(facts.Slice(h), n)
+				if !r.Empty() {
+					entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainHour, h), Data: r.Encode()})
+				}
+			}
+			if r != nil && !r.Empty() {
+				parts = append(parts, r)
+			}
+		}
+		if len(parts) > 0 {
+			entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainDay, d.window), Data: summary.MergeRecords(parts...).Encode()})
+		}
+	}
+	return entries
+}
+
+// putBytes bounds one write of records.
+const putBytes = 4 << 20
+
+func (c *closing) put(ctx context.Context, entries []store.SummaryEntry) error {
+	for len(entries) > 0 {
+		n, size := 0, 0
+		for n < len(entries) && (n == 0 || size+len(entries[n].Data) <= putBytes) {
+			size += len(entries[n].Data)
+			n++
+		}
+		if err := c.putSome(ctx, entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+func (c *closing) putSome(ctx context.Context, entries []store.SummaryEntry) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if err := c.Summaries.Put(ctx, entries); err != nil {
+		return fmt.Errorf("cannot write %d records: %w", len(entries), err)
+	}
+	return nil
+}
+
+// clean takes the marks off, and reports whether nobody else was at the same
+// hours at the same time: then all marks were still there after our records
+// were written, and our records are still there after the marks are gone. Of
+// two who overlap, the one who writes last finds out by the one or the other.
+func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.DocKey, entries []store.SummaryEntry) (alone bool, err error) {
+	now, err := c.marks(ctx, dirty)
+	if err != nil {
+		return false, err
+	}
+	left := make(map[store.DocKey]bool, len(now))
+	for _, k := range now {
+		left[k] = true
+	}
+	for _, k := range marks {
+		if !left[k] {
+			return false, nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if err := c.Processed.Clean(ctx, marks); err != nil {
+		return false, fmt.Errorf("cannot take %d marks off: %w", len(marks), err)
+	}
+	keys := make([]store.SummaryKey, len(entries))
+	for i := range entries {
+		keys[i] = entries[i].Key
+	}
+	data, err := c.Summaries.Get(ctx, keys)
+	if err != nil {
+		// The marks are off: put them back rather than trust what was not seen.
+		return false, errors.Join(fmt.Errorf("cannot read records back: %w", err), c.markDirty(context.WithoutCancel(ctx), dirty))
+	}
+	for i := range entries {
+		if !bytes.Equal(data[i], entries[i].Data) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (c *closing) markDirty(ctx context.Context, hours []event.Hour) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	for _, h := range hours {
+		if err := c.Processed.MarkDirty(ctx, c.m.ID, c.rev, h, h+1); err != nil {
+			return fmt.Errorf("cannot mark hour %s dirty: %w", h, err)
+		}
+	}
+	return nil
+}

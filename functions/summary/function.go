@@ -1,0 +1,307 @@
+package summary
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/footfall/footfall/shared/broker"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// Config of the summary function.
+type Config struct {
+	// Shards is into how many parts a tick cuts the merchants. Each part with
+	// something to do is one event, worked off by one instance.
+	Shards int `env:"SUMMARY_SHARDS" envDefault:"8"`
+	// Workers is how many merchants of a shard are worked on at once.
+	Workers int `env:"SUMMARY_WORKERS" envDefault:"2"`
+	// Budget is how long a shard takes new merchants to work on. It must end
+	// before the delivery's timeout; what is left is for the next tick.
+	Budget time.Duration `env:"SUMMARY_BUDGET" envDefault:"2m"`
+	// Page is how many dirty hours are listed at once.
+	Page int `env:"SUMMARY_PAGE" envDefault:"1000"`
+	// Span is how many hours of a merchant are counted at once, at most. A
+	// merchant with more events than RunEvents in them is taken hour by hour.
+	Span      int `env:"SUMMARY_SPAN" envDefault:"48"`
+	RunEvents int `env:"SUMMARY_RUN_EVENTS" envDefault:"500000"`
+	// MergeEvents is how many events a merged document may hold; 0 merges
+	// nothing.
+	MergeEvents int `env:"SUMMARY_MERGE_EVENTS" envDefault:"50000"`
+	// CacheBytes bounds the memory of decoded documents.
+	CacheBytes int64 `env:"SUMMARY_CACHE_BYTES" envDefault:"33554432"`
+	// Timeout of one call of a store.
+	Timeout time.Duration `env:"SUMMARY_TIMEOUT" envDefault:"30s"`
+}
+
+// Validate reports all faults.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, n := range []struct {
+		name       string
+		v, lo, top int64
+	}{
+		{"SHARDS", int64(c.Shards), 1, 4096},
+		{"WORKERS", int64(c.Workers), 1, 256},
+		{"PAGE", int64(c.Page), 1, 100_000},
+		{"SPAN", int64(c.Span), 1, 1000},
+		{"RUN_EVENTS", int64(c.RunEvents), 1, 1 << 40},
+		{"MERGE_EVENTS", int64(c.MergeEvents), 0, 10_000_000},
+		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
+		{"BUDGET", int64(c.Budget), int64(time.Second), int64(time.Hour)},
+		{"TIMEOUT", int64(c.Timeout), int64(100 * time.Millisecond), int64(10 * time.Minute)},
+	} {
+		if n.v < n.lo || n.v > n.top {
+			errs = append(errs, fmt.Errorf("%sSUMMARY_%s: expected %d to %d, got %d", function.Prefix, n.name, n.lo, n.top, n.v))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// DefaultConfig is the configuration of an empty environment.
+func DefaultConfig() Config {
+	return Config{
+		Shards: 8, Workers: 2, Budget: 2 * time.Minute, Page: 1000, Span: 48, RunEvents: 500_000,
+		MergeEvents: 50_000, CacheBytes: 32 << 20, Timeout: 30 * time.Second,
+	}
+}
+
+// Ports are what the function works with.
+type Ports struct {
+	Journal   store.Journal
+	Processed store.Processed
+	Visitors  store.Visitors
+	Summaries store.Summaries
+	Registry  store.Registry
+	Publisher broker.Publisher
+	Clock     function.Clock
+	Log       *slog.Logger
+}
+
+// Service closes hours.
+type Service struct {
+	Ports
+	cfg    Config
+	loader *history.Loader
+
+	mu      sync.Mutex
+	running map[store.Shard]bool
+}
+
+// New makes the service.
+func New(cfg Config, p Ports) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if p.Clock == nil {
+		p.Clock = function.SystemClock()
+	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{
+		Ports: p, cfg: cfg, running: map[store.Shard]bool{},
+		loader: history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
+	}, nil
+}
+
+// Function is the service as its runner sees it.
+func (s *Service) Function() function.Function {
+	return function.Function{
+		Name:   "summary",
+		Events: map[string]function.EventHandler{"/ticks": s.Tick, "/shards": s.Shard},
+	}
+}
+
+// shardData is the data of a footfall.summary.shard.v1 event.
+type shardData struct {
+	Shard     int       `json:"shard"`     // from 0
+	Count     int       `json:"count"`     // of shards
+	Watermark time.Time `json:"watermark"` // hours that end by it may be closed
+}
+
+// Tick plans a run: one event for each shard that has something to close.
+func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
+	if tick, _ := e.Extensions()[event.ExtensionTick].(string); e.Type() != event.TypePing || tick != "summary" {
+		return fault.Field(event.ExtensionTick, "a ping with summary")
+	}
+	watermark, err := s.watermark(ctx)
+	if err != nil {
+		return err
+	}
+	var events []cloudevents.Event
+	for i := range s.cfg.Shards {
+		shard := store.Shard{Index: i, Count: s.cfg.Shards}
+		dirty, err := s.dirty(ctx, shard, watermark, store.DirtyHour{}, 1)
+		if err != nil {
+			return err
+		}
+		if len(dirty) == 0 {
+			continue
+		}
+		out, err := s.shardEvent(shard, watermark)
+		if err != nil {
+			return err
+		}
+		events = append(events, out)
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	if err := s.Publisher.Publish(ctx, broker.Control, events...); err != nil {
+		return fmt.Errorf("cannot publish %d shards: %w", len(events), err)
+	}
+	return nil
+}
+
+func (s *Service) watermark(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	t, err := s.Journal.Watermark(ctx, s.Clock())
+	if err != nil {
+		return t, fmt.Errorf("cannot read the watermark: %w", err)
+	}
+	return t, nil
+}
+
+func (s *Service) dirty(ctx context.Context, shard store.Shard, watermark time.Time, after store.DirtyHour, limit int) ([]store.DirtyHour, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	hours, err := s.Processed.Dirty(ctx, store.LiveRevision, shard, watermark, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the dirty hours of shard %d of %d: %w", shard.Index, shard.Count, err)
+	}
+	return hours, nil
+}
+
+func (s *Service) shardEvent(shard store.Shard, watermark time.Time) (cloudevents.Event, error) {
+	e := cloudevents.New()
+	e.SetType(event.TypeSummaryShard)
+	e.SetSource("footfall/summary")
+	e.SetID(fmt.Sprintf("summary-%d-%d-%d", watermark.UnixMilli(), shard.Index, shard.Count))
+	e.SetTime(s.Clock())
+	e.SetExtension("partitionkey", fmt.Sprintf("summary-%d", shard.Index))
+	err := e.SetData(cloudevents.ApplicationJSON, shardData{shard.Index, shard.Count, watermark.UTC()})
+	if err != nil {
+		return e, fmt.Errorf("cannot make the event of shard %d: %w", shard.Index, err)
+	}
+	return e, nil
+}
+
+// Shard closes the dirty hours of a shard's merchants that end by the
+// watermark.
+func (s *Service) Shard(ctx context.Context, e cloudevents.Event) error {
+	if e.Type() != event.TypeSummaryShard {
+		return fault.Field("type", event.TypeSummaryShard)
+	}
+	var d shardData
+	if err := json.Unmarshal(e.Data(), &d); err != nil {
+		return &fault.Error{Kind: fault.Invalid, Field: "data", Expected: "shard, count and watermark", Err: err}
+	}
+	if d.Count < 1 || d.Shard < 0 || d.Shard >= d.Count || d.Watermark.IsZero() {
+		return fault.Field("data", "0 <= shard < count, and a watermark")
+	}
+	shard := store.Shard{Index: d.Shard, Count: d.Count}
+	if !s.start(shard) {
+		return nil // this instance is at it; the next tick sees to the rest
+	}
+	defer s.finish(shard)
+	return s.closeShard(ctx, shard, d.Watermark)
+}
+
+func (s *Service) start(shard store.Shard) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[shard] {
+		return false
+	}
+	s.running[shard] = true
+	return true
+}
+
+func (s *Service) finish(shard store.Shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, shard)
+}
+
+// closeShard pages through the dirty hours, merchant by merchant.
+func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark time.Time) error {
+	// Within the budget new work is begun; what was begun is finished.
+	budget, cancel := context.WithTimeout(ctx, s.cfg.Budget)
+	defer cancel()
+	var errs faults
+	after := store.DirtyHour{}
+	for budget.Err() == nil {
+		page, err := s.dirty(ctx, shard, watermark, after, s.cfg.Page)
+		if err != nil {
+			errs.add(err)
+			break
+		}
+		var group errgroup.Group
+		group.SetLimit(s.cfg.Workers)
+		for i := 0; i < len(page); {
+			merchant := page[i].Merchant
+			var hours []event.Hour
+			for ; i < len(page) && page[i].Merchant == merchant; i++ {
+				hours = append(hours, page[i].Hour)
+			}
+			group.Go(func() error {
+				if budget.Err() == nil {
+					// One merchant's trouble is not another's.
+					errs.add(s.closeMerchant(ctx, budget, merchant, hours, watermark))
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		if len(page) < s.cfg.Page {
+			break
+		}
+		after = page[len(page)-1]
+	}
+	return errs.err()
+}
+
+// faults collects the errors of merchants; the first is told, all are counted.
+type faults struct {
+	mu    sync.Mutex
+	first error
+	n     int
+}
+
+func (f *faults) add(err error) {
+	if err == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n++
+	if f.first == nil {
+		f.first = err
+	}
+}
+
+func (f *faults) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n > 1 {
+		return fmt.Errorf("%d merchants, the first: %w", f.n, f.first)
+	}
+	return f.first
+}

@@ -1,0 +1,120 @@
+package summary
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// A merged document's number has its place in the upper bits and a hash of
+// what it was made of in the lower: two instances that merge different sets at
+// the same time make two documents, of which readers take each batch once, and
+// none takes the place of the other.
+const placeBits = 24
+
+// mergeDocuments puts one document in place of an hour's small ones, so that
+// whoever reads the hour again reads little. A document that is large already
+// is left alone until there is enough to add to it: each event is written again
+// a few times at most.
+func (c *closing) mergeDocuments(ctx context.Context, hours []event.Hour) error {
+	if c.cfg.MergeEvents == 0 {
+		return nil
+	}
+	for _, h := range hours {
+		if err := c.mergeHour(ctx, h); err != nil {
+			return fmt.Errorf("cannot merge documents of hour %s: %w", h, err)
+		}
+	}
+	return nil
+}
+
+func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if marks, err := c.Processed.Marks(ctx, c.m.ID, c.rev, h); err != nil || len(marks) > 0 {
+		return err // new ones came: the next tick merges them all
+	}
+	var docs []store.Doc // without their bytes
+	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
+		docs = append(docs, store.Doc{Key: d.Key, Events: d.Events})
+		return nil
+	}); err != nil {
+		return err
+	}
+	chosen, place := choose(docs, c.cfg.MergeEvents)
+	if len(chosen) < 2 {
+		return nil
+	}
+	take := make(map[store.DocKey]bool, len(chosen))
+	for _, k := range chosen {
+		take[k] = true
+	}
+	var frames []*processed.Frame
+	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
+		if !take[d.Key] {
+			return nil
+		}
+		f, err := processed.Decode(d.Data, processed.Everything())
+		frames = append(frames, f)
+		return err
+	}); err != nil {
+		return err
+	}
+	if len(frames) < len(chosen) {
+		return nil // another instance has merged them meanwhile
+	}
+	merged := processed.Merge(frames...)
+	hash := xxh3.New()
+	for _, k := range chosen {
+		if _, err := hash.Write(k.Batch[:]); err != nil {
+			return err
+		}
+	}
+	doc := store.Doc{Key: chosen[0], Events: merged.Len, Data: processed.Encode(merged)}
+	doc.Key.Batch = store.MergedBatchID((place+1)<<(64-placeBits) | hash.Sum64()>>placeBits)
+	return c.Processed.Replace(ctx, chosen, doc)
+}
+
+// choose picks the documents to merge: the small ones, and large ones from
+// four times what is to be added down. place is the highest place of a merged
+// document there.
+func choose(docs []store.Doc, most int) (chosen []store.DocKey, place uint64) {
+	for _, d := range docs {
+		if d.Key.IsMerged() {
+			var n uint64
+			for _, b := range d.Key.Batch[8:] {
+				n = n<<8 | uint64(b)
+			}
+			place = max(place, n>>(64-placeBits))
+		}
+	}
+	fresh := 0
+	for _, d := range docs {
+		if !d.Key.IsMerged() {
+			fresh += d.Events
+		}
+	}
+	sum, extra := 0, 0
+	for _, d := range docs {
+		if sum+d.Events > most {
+			continue
+		}
+		if d.Key.IsMerged() {
+			// Many merged ones are worth one more merge.
+			if extra++; d.Events > 4*fresh && extra < 4 && len(docs) < 8 {
+				continue
+			}
+		}
+		sum += d.Events
+		chosen = append(chosen, d.Key)
+	}
+	if place+1 >= 1<<placeBits {
+		return nil, place
+	}
+	return chosen, place
+}
