@@ -63,6 +63,8 @@ func (e *engine) run(ctx context.Context) (Counts, error) {
 	if e.resume.Counts.Lines > 0 {
 		counts = e.resume.Counts
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	chunks := make(chan chunk)
 	done := make(chan acknowledged, maxUnderWay)
@@ -91,7 +93,7 @@ func (e *engine) run(ctx context.Context) (Counts, error) {
 		return senders.Wait()
 	})
 	group.Go(func() error {
-		return e.acknowledge(done, slots, &counts)
+		return e.acknowledge(done, slots, &counts, stop)
 	})
 	if err := group.Wait(); err != nil {
 		return counts, err
@@ -118,11 +120,7 @@ func (e *engine) sendAll(ctx context.Context, chunks <-chan chunk, done chan<- a
 				return err
 			}
 		}
-		select {
-		case done <- a:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+		done <- a // always taken: what was answered is not forgotten
 	}
 }
 
@@ -197,8 +195,10 @@ func (e *engine) read(ctx context.Context, slots chan<- struct{}, chunks chan<- 
 	}
 }
 
-// acknowledge counts chunks in their order and keeps the place after each.
-func (e *engine) acknowledge(done <-chan acknowledged, slots <-chan struct{}, counts *Counts) error {
+// acknowledge counts chunks in their order and keeps the place after each. It
+// takes all that comes; when a place cannot be kept it stops the others.
+func (e *engine) acknowledge(done <-chan acknowledged, slots <-chan struct{}, counts *Counts, stop context.CancelCauseFunc) error {
+	var failed error
 	early := map[int]acknowledged{} // as many as there are slots
 	next := 0
 	for a := range done {
@@ -221,13 +221,15 @@ func (e *engine) acknowledge(done <-chan acknowledged, slots <-chan struct{}, co
 				}
 				counts.Rejected[reason]++
 			}
-			if err := e.save(state{Digest: a.after.Digest, Counts: *counts}); err != nil {
-				return err
+			if failed == nil {
+				if failed = e.save(state{Digest: a.after.Digest, Counts: *counts}); failed != nil {
+					stop(failed)
+				}
 			}
 			e.progress()
 		}
 	}
-	return nil
+	return failed
 }
 
 func digestOf(h *xxh3.Hasher) string {
