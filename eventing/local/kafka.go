@@ -1,0 +1,153 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// KafkaConfig is how the in-process Kafka keeps its data. Zero values mean the
+// defaults.
+type KafkaConfig struct {
+	Dir string // data folder; empty keeps everything in memory
+	// Retention and RetentionBytes (of one partition) bound what a topic
+	// keeps, read or not. Kafka looks every few minutes. Defaults: 7 days,
+	// 512 MiB.
+	Retention      time.Duration
+	RetentionBytes int64
+	Log            *slog.Logger // default: none
+}
+
+// Settings of the in-process Kafka. A segment is the grain in which old
+// records leave the disk; the offsets of a group must outlive a long holiday.
+const (
+	segmentBytes       = 32 << 20
+	retentionCheck     = 5 * time.Minute
+	offsetsRetention   = 10 * 365 * 24 * time.Hour
+	minSessionTimeout  = time.Second
+	lockName           = "LOCK"
+	defaultRetention   = 7 * 24 * time.Hour
+	defaultRetainBytes = 512 << 20
+)
+
+// Kafka is a Kafka in this process, on a port of the loopback interface. A
+// produce is answered when it is on the disk (fsync), so that what was
+// acknowledged survives kill -9 and power loss. It serves one process's needs:
+// one node, no replicas, one request at a time.
+type Kafka struct {
+	cluster *kfake.Cluster
+	lock    *os.File
+}
+
+// StartKafka starts it and reads what its folder holds. A folder that another
+// process uses is fault.Conflict.
+func StartKafka(cfg KafkaConfig) (*Kafka, error) {
+	if cfg.Retention == 0 {
+		cfg.Retention = defaultRetention
+	}
+	if cfg.RetentionBytes == 0 {
+		cfg.RetentionBytes = defaultRetainBytes
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }),
+		kfake.GroupMinSessionTimeout(minSessionTimeout),
+		kfake.WithLogger(kafkaLog{cfg.Log}),
+		kfake.BrokerConfigs(map[string]string{
+			"log.retention.ms":          strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
+			"log.retention.bytes":       strconv.FormatInt(cfg.RetentionBytes, 10),
+			"log.cleaner.backoff.ms":    strconv.FormatInt(retentionCheck.Milliseconds(), 10),
+			"offsets.retention.minutes": strconv.Itoa(int(offsetsRetention.Minutes())),
+		}),
+	}
+	k := &Kafka{}
+	if cfg.Dir != "" {
+		if err := k.acquire(cfg.Dir); err != nil {
+			return nil, fmt.Errorf("cannot start Kafka in %q: %w", cfg.Dir, err)
+		}
+		opts = append(opts, kfake.DataDir(cfg.Dir), kfake.SyncWrites())
+	}
+	var err error
+	if k.cluster, err = kfake.NewCluster(opts...); err != nil {
+		k.release()
+		return nil, fmt.Errorf("cannot start Kafka in %q: %w", cfg.Dir, err)
+	}
+	return k, nil
+}
+
+// acquire locks the folder; the lock goes with the process, however it ends.
+func (k *Kafka) acquire(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return fault.New(fault.Conflict, "another process uses it")
+		}
+		return err
+	}
+	k.lock = f
+	return nil
+}
+
+func (k *Kafka) release() {
+	if k.lock != nil {
+		_ = k.lock.Close() // gives up the lock
+		k.lock = nil
+	}
+}
+
+// Brokers are its bootstrap addresses.
+func (k *Kafka) Brokers() []string { return k.cluster.ListenAddrs() }
+
+// Trim removes at once what the topics' retention lets go, instead of at the
+// next look.
+func (k *Kafka) Trim() { k.cluster.ApplyRetention() }
+
+// Close stops it; clients should be closed before, so that their groups have
+// left.
+func (k *Kafka) Close() {
+	k.cluster.Close()
+	k.release()
+}
+
+// TopicDefaults are the topic settings that the in-process Kafka needs to hand
+// disk space back in small pieces. Settings of the wiring come first.
+func TopicDefaults(config map[string]string) map[string]string {
+	out := map[string]string{"segment.bytes": strconv.Itoa(segmentBytes)}
+	for k, v := range config {
+		out[k] = v
+	}
+	return out
+}
+
+// kafkaLog lets through what an operator can act on.
+type kafkaLog struct{ log *slog.Logger }
+
+func (l kafkaLog) Logf(level kfake.LogLevel, msg string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		l.log.Log(context.Background(), slog.LevelError, "kafka: "+fmt.Sprintf(msg, args...))
+	case kfake.LogLevelWarn:
+		l.log.Log(context.Background(), slog.LevelWarn, "kafka: "+fmt.Sprintf(msg, args...))
+	}
+}
