@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 )
 
@@ -29,29 +30,62 @@ var (
 // Bots tells programs from people by their user agent.
 type Bots struct {
 	literals map[uint32][]string // by their first three bytes
-	pattern  *regexp.Regexp      // the few that are no literals, as one
 	seen     [1 << 10]uint64     // bits of hashed three bytes that begin a literal
+	patterns []pattern           // the few that are no literals
+}
+
+// pattern is a regular expression, and a text that every match holds: looking
+// for that first is a hundred times quicker.
+type pattern struct {
+	must string
+	re   *regexp.Regexp
 }
 
 // NewBots compiles the list. It is used for the life of the process.
 func NewBots() (*Bots, error) {
 	b := &Bots{literals: map[uint32][]string{}}
-	var others []string
-	for pattern := range strings.Lines(crawlerPatterns) {
-		pattern = strings.TrimSuffix(pattern, "\n")
-		if literal, ok := literalOf(pattern); ok && len(literal) >= 3 {
+	for line := range strings.Lines(crawlerPatterns) {
+		line = strings.TrimSuffix(line, "\n")
+		if literal, ok := literalOf(line); ok && len(literal) >= 3 {
 			key := three(literal)
 			b.literals[key] = append(b.literals[key], literal)
 			b.seen[key>>6&1023] |= 1 << (key & 63)
-		} else if pattern != "" {
-			others = append(others, "(?:"+pattern+")")
+			continue
 		}
-	}
-	var err error
-	if b.pattern, err = regexp.Compile(strings.Join(others, "|")); err != nil {
-		return nil, fmt.Errorf("cannot compile crawler list: %w", err)
+		if line == "" {
+			continue
+		}
+		re, err := regexp.Compile(line)
+		if err != nil {
+			return nil, fmt.Errorf("cannot compile crawler pattern %q: %w", line, err)
+		}
+		tree, err := syntax.Parse(line, syntax.Perl)
+		if err != nil {
+			return nil, fmt.Errorf("cannot parse crawler pattern %q: %w", line, err)
+		}
+		b.patterns = append(b.patterns, pattern{mustOf(tree), re})
 	}
 	return b, nil
+}
+
+// mustOf is the longest text that each match of a pattern holds for sure; ""
+// where the pattern's top says nothing of the kind.
+func mustOf(tree *syntax.Regexp) string {
+	switch tree.Op {
+	case syntax.OpLiteral:
+		if tree.Flags&syntax.FoldCase == 0 {
+			return string(tree.Rune)
+		}
+	case syntax.OpConcat, syntax.OpCapture:
+		longest := ""
+		for _, sub := range tree.Sub {
+			if text := mustOf(sub); len(text) > len(longest) {
+				longest = text
+			}
+		}
+		return longest
+	}
+	return ""
 }
 
 // literalOf is the text that a pattern without operators matches.
@@ -103,5 +137,10 @@ func (b *Bots) Is(agent string) bool {
 			return true
 		}
 	}
-	return b.pattern.MatchString(agent)
+	for i := range b.patterns {
+		if p := &b.patterns[i]; strings.Contains(agent, p.must) && p.re.MatchString(agent) {
+			return true
+		}
+	}
+	return false
 }
