@@ -131,10 +131,10 @@ func (rc *receiver) call(ctx context.Context, e cloudevents.Event) (err error, p
 	return rc.handle(ctx, e), false
 }
 
-// readEvent reads a CloudEvent of at most max bytes. Errors: TooLarge,
+// readEvent reads a CloudEvent of at most limit bytes. Errors: TooLarge,
 // Transient (the connection broke), Invalid (no CloudEvent).
-func readEvent(w http.ResponseWriter, r *http.Request, max int64) (cloudevents.Event, error) {
-	body, err := readBody(w, r, max)
+func readEvent(w http.ResponseWriter, r *http.Request, limit int64) (cloudevents.Event, error) {
+	body, err := readBody(w, r, limit)
 	if err != nil {
 		return cloudevents.Event{}, err
 	}
@@ -161,18 +161,18 @@ func readEvent(w http.ResponseWriter, r *http.Request, max int64) (cloudevents.E
 	return *e, nil
 }
 
-func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
-	if r.ContentLength > max {
-		return nil, fault.New(fault.TooLarge, "cannot read event: expected at most %d bytes, got %d", max, r.ContentLength)
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, fault.New(fault.TooLarge, "cannot read event: expected at most %d bytes, got %d", limit, r.ContentLength)
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead) // ReadFrom wants room to meet the end
 	}
-	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, max)); err != nil {
+	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return nil, fault.New(fault.TooLarge, "cannot read event: expected at most %d bytes", max)
+			return nil, fault.New(fault.TooLarge, "cannot read event: expected at most %d bytes", limit)
 		}
 		return nil, fault.New(fault.Transient, "cannot read event: %w", err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 )
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func testEvent(t testing.TB, data []byte) cloudevents.Event {
 	t.Helper()
