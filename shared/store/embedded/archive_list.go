@@ -51,6 +51,16 @@ func (a *archive) List(ctx context.Context, from, to event.Hour) (files []store.
 	return slices.CompactFunc(files, func(a, b store.ArchiveFile) bool { return a.Path == b.Path }), nil
 }
 
+// ListArchive lists the archive of a data folder without opening the folder:
+// it only reads, beside whatever process writes there.
+func ListArchive(ctx context.Context, dir string, from, to event.Hour) ([]store.ArchiveFile, error) {
+	a, err := newArchive(dir, Options{}.withDefaults())
+	if err != nil {
+		return nil, err
+	}
+	return a.List(ctx, from, to)
+}
+
 // walk calls fn with the files of hours in [from, to). It reads only folders
 // that can hold such hours, and passes over what is no folder of ours.
 func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event.Hour, dir, name string) error) error {

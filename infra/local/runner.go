@@ -1,0 +1,315 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/footfall/footfall/eventing"
+	broker "github.com/footfall/footfall/eventing/local"
+	"github.com/footfall/footfall/functions/archive"
+	"github.com/footfall/footfall/functions/etl"
+	"github.com/footfall/footfall/functions/ingest"
+	"github.com/footfall/footfall/functions/merchant"
+	"github.com/footfall/footfall/functions/report"
+	"github.com/footfall/footfall/functions/summary"
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/broker/kafka"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/store/embedded"
+)
+
+// Options are what tests set; the zero value is a normal run.
+type Options struct {
+	Clock  function.Clock // default: the system's
+	Log    io.Writer      // default: standard error
+	NoCron bool           // fire no PingSource: the test does
+	Faults broker.Faults  // of the dispatcher
+}
+
+// Runner is a Footfall in this process.
+type Runner struct {
+	First FirstMerchant
+
+	process   *function.Process
+	functions []function.Function
+	addr      net.Addr
+	data      string
+	admin     function.Secret
+}
+
+// Main runs Footfall until ctx is done and tells a newcomer about it on out.
+func Main(ctx context.Context, environ []string, out io.Writer) error {
+	r, err := New(ctx, environ, Options{})
+	if err != nil {
+		return err
+	}
+	greet(out, r.URL(), r.data, r.First)
+	return r.Serve(ctx)
+}
+
+// New opens stores and Kafka, puts the functions on them, and listens. What
+// Serve does not get to run must not be left open: on an error all is closed.
+func New(ctx context.Context, environ []string, o Options) (_ *Runner, err error) {
+	cfg, err := load(environ)
+	if err != nil {
+		return nil, err
+	}
+	if o.Clock == nil {
+		o.Clock = function.SystemClock()
+	}
+	if o.Log == nil {
+		o.Log = os.Stderr
+	}
+	r := &Runner{data: cfg.runner.Data}
+	if err := os.MkdirAll(r.data, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the data folder: %w", err)
+	}
+	if r.process, err = function.NewProcess(ctx, cfg.process, o.Log); err != nil {
+		return nil, err
+	}
+	ground, err := openGround(ctx, cfg, r.process)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ground.close())
+		}
+	}()
+	if r.admin, err = adminToken(&cfg.runner); err != nil {
+		return nil, err
+	}
+	cfg.report.AdminToken = r.admin
+	if err := r.assemble(ctx, cfg, ground, o); err != nil {
+		return nil, err
+	}
+	if r.addr, err = r.process.Listen(ctx); err != nil {
+		return nil, err
+	}
+	return r, writeFile(filepath.Join(r.data, "address"), []byte(r.addr.String()+"\n"), 0o644)
+}
+
+// URL is where the runner answers.
+func (r *Runner) URL() string { return "http://" + r.addr.String() }
+
+// AdminToken is the operator's token.
+func (r *Runner) AdminToken() string { return r.admin.Reveal() }
+
+// Serve runs until ctx is done, and then stops in the order of the flow: what
+// was accepted is durable before the stores close.
+func (r *Runner) Serve(ctx context.Context) error { return r.process.Serve(ctx, r.functions...) }
+
+// ground is what the functions stand on.
+type ground struct {
+	wiring *eventing.Wiring
+	stores *embedded.Stores
+	server *broker.Kafka // nil where a Kafka outside is used
+	kafka  *kafka.Client
+}
+
+// openGround opens the stores and starts Kafka side by side: each reads its
+// own part of the data folder.
+func openGround(ctx context.Context, cfg *settings, p *function.Process) (_ *ground, err error) {
+	g := new(ground)
+	if g.wiring, err = eventing.Parse(eventing.Files); err != nil {
+		return nil, err
+	}
+	var opening errgroup.Group
+	opening.Go(func() (err error) {
+		g.stores, err = embedded.Open(cfg.runner.Data, embedded.Options{Logger: p.Log, CacheBytes: cfg.runner.StoreCacheBytes})
+		return err
+	})
+	opening.Go(func() (err error) {
+		brokers := cfg.runner.KafkaBrokers
+		if len(brokers) == 0 {
+			g.server, err = broker.StartKafka(broker.KafkaConfig{
+				Dir: filepath.Join(cfg.runner.Data, "kafka"), Log: p.Log,
+				Retention: cfg.runner.KafkaRetention, RetentionBytes: cfg.runner.KafkaRetentionBytes,
+			})
+			if err != nil {
+				return err
+			}
+			brokers = g.server.Brokers()
+		}
+		g.kafka, err = kafka.New(kafka.Config{Brokers: brokers})
+		return err
+	})
+	if err := opening.Wait(); err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+// close lets everything go, clients before servers.
+func (g *ground) close() error {
+	var errs []error
+	if g.kafka != nil {
+		errs = append(errs, g.kafka.Close())
+	}
+	if g.server != nil {
+		g.server.Close()
+	}
+	if g.stores != nil {
+		errs = append(errs, g.stores.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// assemble makes the functions and the broker between them.
+func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Options) error {
+	s, log, meters := g.stores, r.process.Log, r.process.Telemetry
+	publisher := kafka.NewPublisher(g.kafka, topics(g.wiring))
+	admin := access.NewAuthorizer(r.admin.Reveal(), s.Registry)
+
+	collect, err := ingest.New(cfg.ingest, ingest.Ports{
+		Journal: s.Journal, Publisher: publisher, Registry: s.Registry, Clock: o.Clock, Log: log, Meter: meters.Meter("ingest"),
+	})
+	if err != nil {
+		return err
+	}
+	keep, err := archive.New(cfg.archive, s.Archive, s.Journal, o.Clock, log)
+	if err != nil {
+		return err
+	}
+	process, err := etl.New(cfg.etl, s.Processed, s.Journal, s.Registry, o.Clock, log)
+	if err != nil {
+		return err
+	}
+	summarise, err := summary.New(cfg.summary, summary.Ports{
+		Journal: s.Journal, Processed: s.Processed, Visitors: s.Visitors, Summaries: s.Summaries, Registry: s.Registry,
+		Publisher: publisher, Clock: o.Clock, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	answer := report.New(cfg.report, report.Ports{
+		Registry: s.Registry, Journal: s.Journal, Processed: s.Processed, Summaries: s.Summaries,
+		History: history.New(s.Processed, s.Visitors, history.Options{CacheBytes: cfg.runner.FrameCacheBytes}),
+	}, o.Clock)
+	merchants := merchant.New(s.Registry, s.Processed, admin, o.Clock)
+
+	// In this order they are closed: what takes events in, what delivers them,
+	// what they are delivered to, and last what all of them stand on.
+	subscribers := []function.Function{keep.Function(), process.Function(), summarise.Function()}
+	between, err := r.broker(cfg, g, o, append(subscribers, collect.Function()), publisher, admin)
+	if err != nil {
+		return err
+	}
+	r.functions = append([]function.Function{collect.Function(), between}, subscribers...)
+	r.functions = append(r.functions, answer.Function(), merchants.Function(),
+		function.Function{Name: "stores", Close: func(context.Context) error { return g.close() }})
+	r.First, err = firstMerchant(ctx, r.data, merchants, r.admin)
+	return err
+}
+
+// broker makes the dispatcher that delivers to the subscribers, the cron and
+// the ingress.
+func (r *Runner) broker(cfg *settings, g *ground, o Options, subscribers []function.Function, publisher *kafka.Publisher, admin *access.Authorizer) (function.Function, error) {
+	log := r.process.Log
+	handlers := make(map[string]http.Handler, len(subscribers))
+	for _, f := range subscribers {
+		measured := f
+		measured.Events = make(map[string]function.EventHandler, len(f.Events))
+		for path, h := range f.Events {
+			measured.Events[path] = r.process.Telemetry.Instrument(f.Name, h)
+		}
+		handlers[f.Name] = measured.Subscribers(function.EventOptions{Log: log})
+	}
+	dispatcher, err := broker.NewDispatcher(broker.DispatcherConfig{
+		Wiring: g.wiring, Kafka: g.kafka, Services: broker.NewInProcess(g.wiring.Namespace, handlers, log),
+		Faults: o.Faults, Meter: r.process.Telemetry.Meter("broker"), Log: log,
+	})
+	if err != nil {
+		return function.Function{}, err
+	}
+	b := &brokerFunction{dispatcher: dispatcher}
+	names := make([]string, 0, len(g.wiring.Brokers))
+	for _, w := range g.wiring.Brokers {
+		names = append(names, w.Name)
+	}
+	b.ingress = trusted(broker.NewIngress(broker.IngressConfig{Brokers: names, Publisher: publisher, Status: dispatcher.Status, Log: log}), admin)
+	if !o.NoCron {
+		if b.cron, err = broker.NewCron(broker.CronConfig{Wiring: g.wiring, Kafka: g.kafka, Now: o.Clock, Log: log}); err != nil {
+			return function.Function{}, err
+		}
+	}
+	return b.function(), nil
+}
+
+// topics maps the Brokers to their topics.
+func topics(w *eventing.Wiring) map[string]string {
+	m := make(map[string]string, len(w.Brokers))
+	for _, b := range w.Brokers {
+		m[b.Name] = b.Topic.Name
+	}
+	return m
+}
+
+// brokerFunction is the local broker as the runner serves it: dispatcher, cron
+// and ingress. It stops before the functions that it delivers to, and after
+// those that publish.
+type brokerFunction struct {
+	dispatcher *broker.Dispatcher
+	cron       *broker.Cron
+	ingress    http.Handler
+	started    atomic.Bool
+}
+
+func (b *brokerFunction) function() function.Function {
+	return function.Function{
+		Name: "broker",
+		Routes: func(mux *http.ServeMux) {
+			mux.Handle("/brokers", b.ingress)
+			mux.Handle("/brokers/{name}", b.ingress)
+		},
+		Ready: func(context.Context) error {
+			if !b.started.Load() {
+				return errors.New("the dispatcher has not started")
+			}
+			return nil
+		},
+		Run: func(ctx context.Context) error {
+			starting, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			if err := b.dispatcher.Start(starting); err != nil {
+				return err
+			}
+			b.started.Store(true)
+			if b.cron != nil {
+				b.cron.Run(ctx)
+			}
+			<-ctx.Done()
+			return nil
+		},
+		Close: func(context.Context) error { return b.dispatcher.Close() },
+	}
+}
+
+// trusted lets through whom a Broker inside a cluster would hear: programs on
+// this machine, or whoever holds the admin token. A request that a proxy on
+// this machine hands on comes from elsewhere.
+func trusted(next http.Handler, admin *access.Authorizer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		ip := net.ParseIP(host)
+		here := err == nil && ip != nil && ip.IsLoopback() && r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
+		if !here {
+			if _, err := admin.Authorize(r.Context(), r, access.Operate, ""); err != nil {
+				function.WriteError(w, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
