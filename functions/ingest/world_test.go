@@ -1,0 +1,256 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/store/embedded"
+)
+
+var arrival = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
+
+var errAway = errors.New("away")
+
+// faultyJournal is a journal whose Append can be made to fail or to hang.
+type faultyJournal struct {
+	store.Journal
+	appends atomic.Int64
+	fail    func() error // nil: never
+}
+
+func (j *faultyJournal) Append(ctx context.Context, rows []store.JournalRow) error {
+	j.appends.Add(1)
+	if j.fail != nil {
+		if err := j.fail(); err != nil {
+			return err
+		}
+	}
+	return j.Journal.Append(ctx, rows)
+}
+
+// topic is a Broker's topic in memory.
+type topic struct {
+	mu        sync.Mutex
+	events    []cloudevents.Event
+	publishes int
+	fail      func() error
+	hang      chan struct{} // while open, Publish hangs until its deadline
+}
+
+func (p *topic) Publish(ctx context.Context, broker string, events ...cloudevents.Event) error {
+	p.mu.Lock()
+	hang := p.hang
+	p.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.publishes++
+	if p.fail != nil {
+		if err := p.fail(); err != nil {
+			return err
+		}
+	}
+	if broker != "batches" {
+		return fault.New(fault.Invalid, "unknown Broker %q", broker)
+	}
+	p.events = append(p.events, events...)
+	return nil
+}
+
+// batches decodes what stands in the topic.
+func (p *topic) batches(t testing.TB) []*event.Batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*event.Batch
+	for _, e := range p.events {
+		b, err := event.DecodeBatch(e.Data())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.ID.String() != e.ID() || e.Type() != event.TypeBatchAccepted || e.Extensions()["partitionkey"] == "" || e.DataContentType() != event.ContentTypeBatch {
+			t.Fatalf("batch %s travels as %s", b.ID, e)
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// memoryJournal is a journal for tests that stop the clock, where a database
+// with goroutines of its own cannot be.
+type memoryJournal struct {
+	store.Journal
+	mu    sync.Mutex
+	rows  []store.JournalRow
+	marks []store.JournalRow
+	delay time.Duration
+	fail  func() error
+}
+
+func (j *memoryJournal) Append(ctx context.Context, rows []store.JournalRow) error {
+	if j.delay > 0 {
+		select {
+		case <-time.After(j.delay):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fail != nil {
+		if err := j.fail(); err != nil {
+			return err
+		}
+	}
+	j.rows = append(j.rows, rows...)
+	return nil
+}
+
+func (j *memoryJournal) Mark(_ context.Context, _ store.Stage, rows []store.JournalRow) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.marks = append(j.marks, rows...)
+	return nil
+}
+
+func defaults(t testing.TB) Config {
+	var cfg Config
+	if err := function.Load(nil, nil, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Instance = "test"
+	return cfg
+}
+
+// world is an ingest with real embedded stores and a topic in memory.
+type world struct {
+	*Ingest
+	journal  *faultyJournal
+	topic    *topic
+	registry store.Registry
+	now      atomic.Int64
+	server   *httptest.Server
+}
+
+func newWorld(t testing.TB, change func(*Config)) *world {
+	t.Helper()
+	stores, err := embedded.Open("data", embedded.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := defaults(t)
+	if change != nil {
+		change(&cfg)
+	}
+	w := &world{journal: &faultyJournal{Journal: stores.Journal}, topic: &topic{}, registry: stores.Registry}
+	w.now.Store(arrival.UnixMicro())
+	w.Ingest, err = New(cfg, Ports{
+		Journal: w.journal, Publisher: w.topic, Registry: stores.Registry,
+		Clock: func() time.Time { return time.UnixMicro(w.now.Load()).UTC() },
+		Log:   slog.New(slog.DiscardHandler), Meter: noop.Meter{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	w.Function().Routes(mux)
+	w.server = httptest.NewServer(mux)
+	t.Cleanup(func() {
+		w.server.Close()
+		if err := w.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := stores.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// secretHash is the stored form of an API secret.
+func secretHash(secret string) access.Hash { return access.Hash(sha256Hex(secret)) }
+
+// merchant puts a merchant with one stream into the registry and the snapshot.
+func (w *world) merchant(t testing.TB, stream, secret string, change func(*access.Merchant)) {
+	t.Helper()
+	m := access.Merchant{ID: "m-" + stream, Version: 1, Name: stream, Streams: []access.Stream{{MeasurementID: stream, APISecrets: []access.Hash{"zz", secretHash("other"), secretHash(secret)}}}}
+	if change != nil {
+		change(&m)
+	}
+	if err := w.registry.CreateMerchant(context.Background(), m); err != nil {
+		t.Fatal(err)
+	}
+	r := refresher{cfg: w.cfg, registry: w.registry, streams: w.streams, visitors: w.visitors, log: w.ports.Log}
+	if err := r.once(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// post sends a body and returns status, header and body of the answer.
+func (w *world) post(t testing.TB, body string, header ...string) (int, http.Header, string) {
+	t.Helper()
+	return w.do(t, http.MethodPost, strings.NewReader(body), header...)
+}
+
+func (w *world) do(t testing.TB, method string, body io.Reader, header ...string) (int, http.Header, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, w.server.URL+"/events", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/cloudevents-batch+json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, res.Header, string(text)
+}
+
+// doc is a structured event of a stream; data has further members of data.
+func doc(id, stream, data string) string {
+	if data != "" {
+		data = "," + data
+	}
+	return `{"specversion":"1.0","id":"` + id + `","source":"/t","type":"footfall.event.v1","measurementid":"` + stream + `","time":"2026-11-23T17:59:00Z","data":{"name":"page_view"` + data + `}}`
+}
+
+// only is the one event that was published.
+func (w *world) only(t testing.TB) event.Event {
+	t.Helper()
+	batches := w.topic.batches(t)
+	if len(batches) != 1 || len(batches[0].Events) != 1 {
+		t.Fatalf("published %d batches", len(batches))
+	}
+	return batches[0].Events[0]
+}
