@@ -1,0 +1,720 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"go.opentelemetry.io/otel/metric/noop"
+	"go.uber.org/goleak"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// batch is a body of n events with ids that begin with prefix.
+func batch(prefix string, n int, stream func(i int) string) string {
+	docs := make([]string, n)
+	for i := range docs {
+		docs[i] = doc(fmt.Sprintf("%s-%d", prefix, i), stream(i), "")
+	}
+	return "[" + strings.Join(docs, ",") + "]"
+}
+
+func TestGroupCommit(t *testing.T) {
+	w := newWorld(t, nil)
+	const senders, each, size = 32, 20, 3
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			for i := range each {
+				status, _, body := w.post(t, batch(fmt.Sprintf("%d-%d", s, i), size, func(k int) string { return fmt.Sprintf("G-%d", (s+k)%7) }))
+				if status != 202 || !strings.Contains(body, `"accepted":3`) {
+					t.Errorf("%d %s", status, body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[string]int{}
+	for _, b := range w.topic.batches(t) {
+		for _, e := range b.Events {
+			seen[e.ID]++
+		}
+	}
+	if len(seen) != senders*each*size {
+		t.Fatalf("%d of %d events are in the topic", len(seen), senders*each*size)
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("event %s is there %d times", id, n)
+		}
+	}
+	if n := w.journal.appends.Load(); n >= senders*each {
+		t.Errorf("%d requests took %d writes", senders*each, n)
+	}
+	// The ledger's side: what the journal counts is what was accepted.
+	var streams []string
+	for i := range 7 {
+		streams = append(streams, fmt.Sprintf("G-%d", i))
+	}
+	counts, err := w.journal.Counts(t.Context(), streams, event.HourOf(arrival)-2, event.HourOf(arrival)+2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepted int64
+	for _, c := range counts {
+		accepted += c.Accepted
+	}
+	if accepted != senders*each*size {
+		t.Errorf("the journal counts %d events, expected %d", accepted, senders*each*size)
+	}
+}
+
+// TestNeverAFalse2xx lets both sinks fail at random: whatever was answered
+// with 2xx must be in one of them.
+func TestNeverAFalse2xx(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.LaneEvents = 4 })
+	var mu sync.Mutex
+	rnd := rand.New(rand.NewPCG(3, 5))
+	chance := func(p float64) func() error {
+		return func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if rnd.Float64() < p {
+				return errAway
+			}
+			return nil
+		}
+	}
+	w.journal.fail, w.topic.fail = chance(0.5), chance(0.5)
+	// Without pauses, so that both sinks are tried each time.
+	var answered sync.Map
+	var refused atomic.Int64
+	var wg sync.WaitGroup
+	for s := range 16 {
+		wg.Go(func() {
+			for i := range 25 {
+				for _, k := range w.collector.writer.sinks {
+					k.until.Store(0)
+				}
+				id := fmt.Sprintf("%d-%d", s, i)
+				status, header, body := w.post(t, batch(id, 2, func(int) string { return "G-" + id }))
+				switch status {
+				case 202:
+					answered.Store(id, true)
+				case 503:
+					refused.Add(1)
+					if header.Get("Retry-After") == "" {
+						t.Error("503 without Retry-After")
+					}
+				default:
+					t.Errorf("%d %s", status, body)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	durable := map[string]int{}
+	keep := func(b *event.Batch) {
+		for _, e := range b.Events {
+			durable[e.ID]++
+		}
+	}
+	for _, b := range w.topic.batches(t) {
+		keep(b)
+	}
+	rows, err := w.journal.Unfinished(t.Context(), store.AllStages, arrival.Add(time.Hour), 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		payload, err := w.journal.Payload(t.Context(), r.Batch)
+		if fault.Is(err, fault.NotFound) {
+			continue // a row by its mark: the Broker has it
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := event.DecodeBatch(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep(b)
+	}
+	n := 0
+	answered.Range(func(id, _ any) bool {
+		n++
+		for i := range 2 {
+			if durable[fmt.Sprintf("%s-%d", id, i)] == 0 {
+				t.Errorf("event %s-%d was acknowledged and is nowhere", id, i)
+			}
+		}
+		return true
+	})
+	if n == 0 || refused.Load() == 0 {
+		t.Errorf("%d requests were answered and %d refused: the test tried nothing", n, refused.Load())
+	}
+}
+
+func TestOneSinkIsEnough(t *testing.T) {
+	away := func() error { return errAway }
+	for _, c := range []struct {
+		name           string
+		journal, topic func() error
+		status         int
+	}{
+		{"both there", nil, nil, 202}, {"journal away", away, nil, 202}, {"Broker away", nil, away, 202}, {"both away", away, away, 503},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.journal.fail, w.topic.fail = c.journal, c.topic
+			for i := range 5 {
+				status, header, body := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]")
+				if status != c.status || (status == 503) != (header.Get("Retry-After") == "1") {
+					t.Fatalf("%d %v %s", status, header, body)
+				}
+			}
+			if err := w.Ready(t.Context()); (err == nil) != (c.status == 202) {
+				t.Errorf("ready: %v", err)
+			}
+			if c.topic == nil {
+				if n := len(w.topic.batches(t)); n != 5 {
+					t.Errorf("%d batches were published", n)
+				}
+			}
+			// When it is back, so is ingest.
+			w.journal.fail, w.topic.fail = nil, nil
+			if status, _, body := w.post(t, "["+doc("again", "G-A", "")+"]"); status != 202 {
+				t.Errorf("%d %s", status, body)
+			}
+			if err := w.Ready(t.Context()); err != nil && c.name == "both away" {
+				t.Errorf("not ready again: %v", err)
+			}
+		})
+	}
+}
+
+func TestBackPressure(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxRequests = 4 })
+	hang := make(chan struct{})
+	w.topic.hang = hang
+	block := make(chan struct{})
+	w.journal.fail = func() error { <-block; return nil }
+	results := make(chan int, 20)
+	for i := range 20 {
+		go func() {
+			status, header, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]")
+			if status == 503 && header.Get("Retry-After") == "" {
+				t.Error("503 without Retry-After")
+			}
+			results <- status
+		}()
+	}
+	for range 16 { // all but those in the buffer are turned away at once
+		if status := <-results; status != 503 {
+			t.Errorf("answered %d while nothing is durable", status)
+		}
+	}
+	close(block)
+	close(hang)
+	for range 4 {
+		if status := <-results; status != 202 {
+			t.Errorf("answered %d", status)
+		}
+	}
+	// A full buffer of bytes turns away, too, before it is read.
+	w.gate.bytes.Add(w.gate.maxBytes)
+	if status, _, _ := w.post(t, "["+doc("x", "G-A", "")+"]"); status != 503 {
+		t.Errorf("answered %d with a full buffer", status)
+	}
+	w.gate.bytes.Add(-w.gate.maxBytes)
+	if status, _, _ := w.post(t, "["+doc("x", "G-A", "")+"]"); status != 202 {
+		t.Errorf("answered %d with an empty buffer", status)
+	}
+}
+
+// stillWorld is a collector within a bubble of still time.
+func stillCollector(t *testing.T, j *memoryJournal, p *topic, change func(*Config)) *collector {
+	cfg := defaults(t)
+	if change != nil {
+		change(&cfg)
+	}
+	m, err := newMeters(noop.Meter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newCollector(cfg, Ports{Journal: j, Publisher: p, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}, m)
+}
+
+func submissionOf(ids ...string) *submission {
+	s := &submission{done: make(chan struct{}, 1), receivedAt: time.Now()}
+	for _, id := range ids {
+		s.encoded = event.AppendEvent(s.encoded, &event.Event{ID: id, Stream: "G-A"})
+		s.add("G-A", 7, 0)
+	}
+	return s
+}
+
+func TestHangingBrokerHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, p := &memoryJournal{delay: 2 * time.Millisecond}, &topic{hang: make(chan struct{})}
+		c := stillCollector(t, j, p, nil)
+		for i := range 50 {
+			start := time.Now()
+			if err := c.submit(submissionOf(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(start); d > patience+10*time.Millisecond {
+				t.Fatalf("request %d waited %v for a Broker that hangs", i, d)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if len(j.rows) != 50 {
+			t.Fatalf("%d rows in the journal", len(j.rows))
+		}
+		close(p.hang)
+		p.mu.Lock()
+		p.hang = nil
+		p.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if err := c.submit(submissionOf("back")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		last := p.batches(t)
+		if len(last) == 0 || last[len(last)-1].Events[0].ID != "back" {
+			t.Fatal("the Broker is back, and the last batch is not in it")
+		}
+		if len(j.marks) == 0 || len(j.marks) > len(last) || j.marks[0].Payload != nil {
+			t.Fatalf("%d marks for %d batches", len(j.marks), len(last))
+		}
+	})
+}
+
+func TestHangingBothIs503WithinTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := stillCollector(t, &memoryJournal{delay: time.Hour}, &topic{hang: make(chan struct{})}, nil)
+		start := time.Now()
+		err := c.submit(submissionOf("1"))
+		if !fault.Is(err, fault.Transient) {
+			t.Fatalf("expected a transient error, found %v", err)
+		}
+		if d := time.Since(start); d > 6*time.Second {
+			t.Fatalf("it took %v", d)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestIdleSystemFlushesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memoryJournal{}
+		c := stillCollector(t, j, &topic{}, nil)
+		for range 20 {
+			start := time.Now()
+			if err := c.submit(submissionOf("1")); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(start); d != 0 {
+				t.Fatalf("a lone request waited %v", d)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestBusySystemGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memoryJournal{delay: 2 * time.Millisecond}
+		c := stillCollector(t, j, &topic{}, nil)
+		var wg sync.WaitGroup
+		var slowest atomic.Int64
+		const requests = 5000 // one every 100 µs: 10,000/s
+		for range requests {
+			wg.Go(func() {
+				start := time.Now()
+				if err := c.submit(submissionOf("1")); err != nil {
+					t.Error(err)
+				}
+				if d := int64(time.Since(start)); d > slowest.Load() {
+					slowest.Store(d)
+				}
+			})
+			time.Sleep(100 * time.Microsecond)
+		}
+		wg.Wait()
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(j.rows); n > 25 || n < 10 {
+			t.Errorf("%d requests in half a second made %d batches", requests, n)
+		}
+		if d := time.Duration(slowest.Load()); d > 70*time.Millisecond {
+			t.Errorf("the slowest request waited %v", d)
+		}
+	})
+}
+
+func TestSendersThatWaitForAnswersAreNotHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memoryJournal{delay: time.Millisecond}
+		c := stillCollector(t, j, &topic{}, nil)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				for range 100 {
+					if err := c.submit(submissionOf("1")); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(start); d > 800*time.Millisecond {
+			t.Errorf("100 rounds of 64 senders took %v", d)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestRefusedAloneAreWrittenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &memoryJournal{}
+		c := stillCollector(t, j, &topic{}, nil)
+		start := time.Now()
+		s := submissionOf()
+		s.refused = []event.Refused{{ID: "r"}}
+		if err := c.submit(s); err != nil || time.Since(start) != 0 {
+			t.Fatalf("refused events held their answer up for %v: %v", time.Since(start), err)
+		}
+		time.Sleep(2 * refusedDelay)
+		j.mu.Lock()
+		n := len(j.rows)
+		j.mu.Unlock()
+		if n != 1 || len(j.rows[0].Counts) != 0 {
+			t.Fatalf("%d batches were written", n)
+		}
+		// What is over the limit is dropped, and blocks nothing.
+		s = submissionOf()
+		for range 100 {
+			s.refused = append(s.refused, event.Refused{Data: make([]byte, 4096)})
+		}
+		if err := c.submit(s); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.refused) > 64 {
+			t.Fatalf("%d refused events wait", len(c.refused))
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestDrainLosesNothing(t *testing.T) {
+	w := newWorld(t, nil)
+	var accepted atomic.Int64
+	var wg sync.WaitGroup
+	started := make(chan struct{}, 100)
+	for s := range 8 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				status, _, _ := w.post(t, "["+doc(fmt.Sprintf("%d-%d", s, i), "G-A", "")+"]")
+				if status != 202 {
+					return
+				}
+				accepted.Add(1)
+				select {
+				case started <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 50 {
+		<-started
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	n := 0
+	for _, b := range w.topic.batches(t) {
+		n += len(b.Events)
+	}
+	if int64(n) != accepted.Load() {
+		t.Errorf("%d events were accepted, %d are in the topic", accepted.Load(), n)
+	}
+	if err := w.Ready(t.Context()); err == nil {
+		t.Error("ready after Close")
+	}
+	rows, err := w.journal.Unfinished(t.Context(), store.StagePublished, arrival.Add(time.Hour), 10)
+	if err != nil || len(rows) != 0 {
+		t.Errorf("after Close %d batches are not marked as published: %v", len(rows), err)
+	}
+}
+
+func TestLanesHoldFewStreams(t *testing.T) {
+	f := &flush{}
+	cfg := defaults(t)
+	const streams, each = 40, 100
+	all := map[string]int{}
+	for s := range streams {
+		sub := &submission{receivedAt: arrival.Add(time.Duration(s) * time.Millisecond)}
+		for i := range each {
+			// Two hours, in turn, so that each event is a run of its own.
+			id := fmt.Sprintf("%d-%d", s, i)
+			sub.encoded = event.AppendEvent(sub.encoded, &event.Event{ID: id, Stream: fmt.Sprintf("G-%d", s)})
+			sub.add(fmt.Sprintf("G-%d", s), uint64(s)*0x9e3779b97f4a7c15, event.Hour(i%2))
+			all[id]++
+		}
+		f.subs = append(f.subs, sub)
+		f.events += each
+	}
+	if err := f.seal(&cfg, arrival.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.rows) != 4 || len(f.msgs) != 4 {
+		t.Fatalf("%d batches", len(f.rows))
+	}
+	where := map[string]event.BatchID{}
+	for _, r := range f.rows {
+		b, err := event.DecodeBatch(r.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !b.ReceivedAt.Equal(arrival) || !r.ReceivedAt.Equal(arrival) {
+			t.Errorf("received at %s", b.ReceivedAt)
+		}
+		counts := map[string]int64{}
+		var total int64
+		for _, c := range r.Counts {
+			counts[c.Stream] += c.Events
+			total += c.Events
+		}
+		if total != int64(len(b.Events)) || len(counts) > 20 {
+			t.Errorf("batch of %d events of %d streams counts %d", len(b.Events), len(counts), total)
+		}
+		for _, e := range b.Events {
+			if all[e.ID]--; all[e.ID] != 0 {
+				t.Errorf("event %s twice", e.ID)
+			}
+			if id, ok := where[e.Stream]; ok && id != b.ID {
+				t.Errorf("stream %s is in two batches", e.Stream)
+			}
+			where[e.Stream] = b.ID
+		}
+	}
+	for i, sub := range f.subs {
+		if len(sub.batches) != 1 || sub.batches[0] != where[fmt.Sprintf("G-%d", i)] {
+			t.Errorf("the receipt of submission %d names %v", i, sub.batches)
+		}
+	}
+}
+
+func TestLargeFlushBecomesSeveralBatches(t *testing.T) {
+	f := &flush{}
+	cfg := defaults(t)
+	cfg.MaxLanes = 1
+	noise := make([]byte, 6000)
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for s := range 2 {
+		sub := &submission{receivedAt: arrival}
+		for i := range 900 { // 5.4 MB in one run: more than a batch holds
+			for k := range noise {
+				noise[k] = byte(' ' + rnd.IntN(90))
+			}
+			sub.encoded = event.AppendEvent(sub.encoded, &event.Event{ID: fmt.Sprintf("%d-%d", s, i), Extra: string(noise)})
+			sub.add("G-A", 1, 1)
+		}
+		f.subs = append(f.subs, sub)
+		f.events += 900
+	}
+	if err := f.seal(&cfg, arrival); err != nil {
+		t.Fatal(err)
+	}
+	var events, counted int64
+	for _, r := range f.rows {
+		b, err := event.DecodeBatch(r.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Payload) > event.MaxBatchBytes {
+			t.Errorf("a batch of %d bytes", len(r.Payload))
+		}
+		events += int64(len(b.Events))
+		for _, c := range r.Counts {
+			counted += c.Events
+		}
+	}
+	if events != 1800 || counted != 1800 || len(f.subs[0].batches) < 2 {
+		t.Fatalf("%d batches of %d events, counted %d", len(f.rows), events, counted)
+	}
+}
+
+func TestTickClosesGaps(t *testing.T) {
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	w.topic.fail = func() error { return errAway }
+	for i := range 3 {
+		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
+			t.Fatal(status)
+		}
+	}
+	tick := cloudevents.New()
+	tick.SetExtension(event.ExtensionTick, "journal")
+	// Too early: the batches are fresh.
+	w.topic.fail = nil
+	if err := w.Tick(ctx, tick); err != nil || len(w.topic.batches(t)) != 0 {
+		t.Fatalf("%d batches, %v", len(w.topic.batches(t)), err)
+	}
+	at := func(d time.Duration) int {
+		w.now.Store(arrival.Add(d).UnixMicro())
+		if err := w.Tick(ctx, tick); err != nil {
+			t.Fatal(err)
+		}
+		return len(w.topic.batches(t))
+	}
+	if n := at(2 * time.Minute); n != 3 {
+		t.Fatalf("after two minutes %d batches were published", n)
+	}
+	if n := at(3 * time.Minute); n != 3 {
+		t.Fatalf("published again at once: %d", n)
+	}
+	// Nobody processes them: a dead letter. Again after half an hour, then
+	// after another one, two, …
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{31 * time.Minute, 3}, {33 * time.Minute, 6}, {64 * time.Minute, 6}, {94 * time.Minute, 9}} {
+		if n := at(c.after); n != c.want {
+			t.Fatalf("after %v %d batches were published, expected %d", c.after, n, c.want)
+		}
+	}
+	// Processed and archived: nothing is left, and the rows go in the end.
+	rows, err := w.journal.Unfinished(ctx, store.AllStages, arrival.Add(time.Hour), 10)
+	if err != nil || len(rows) != 3 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for _, stage := range []store.Stage{store.StageArchived, store.StageProcessed} {
+		if err := w.journal.Mark(ctx, stage, rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := at(48 * time.Hour); n != 9 {
+		t.Fatalf("a finished batch was published: %d", n)
+	}
+	if n := at(8 * 24 * time.Hour); n != 9 {
+		t.Fatal("a finished batch was published")
+	}
+	if n, err := w.journal.Sweep(ctx, arrival.Add(30*24*time.Hour)); n != 0 || err != nil {
+		t.Fatalf("the tick left %d rows to sweep, %v", n, err)
+	}
+	other := cloudevents.New()
+	other.SetExtension(event.ExtensionTick, "summary")
+	if err := w.Tick(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTickReportsABrokerThatIsAway(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TickBatches = 2 })
+	w.topic.fail = func() error { return errAway }
+	for i := range 3 {
+		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
+			t.Fatal(status)
+		}
+	}
+	w.now.Store(arrival.Add(5 * time.Minute).UnixMicro())
+	if err := w.Tick(t.Context(), cloudevents.New()); !fault.Is(err, fault.Transient) {
+		t.Fatalf("expected a transient error, found %v", err)
+	}
+	w.topic.fail = nil
+	if err := w.Tick(t.Context(), cloudevents.New()); err != nil || len(w.topic.batches(t)) != 2 {
+		t.Fatalf("a tick is bounded by 2 batches: %d, %v", len(w.topic.batches(t)), err)
+	}
+}
+
+func TestRefreshGoesOnAfterAFault(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.StreamsRefresh = time.Millisecond })
+	ctx, cancel := context.WithCancel(t.Context())
+	r := refresher{cfg: w.cfg, registry: &flakyRegistry{Registry: w.registry}, streams: w.streams, visitors: w.visitors, log: w.ports.Log}
+	done := make(chan error)
+	go func() { done <- r.run(ctx) }()
+	w.merchant(t, "G-LATER", "s", nil)
+	for !w.visitors.keyed() || w.streams.Len() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+type flakyRegistry struct {
+	store.Registry
+	calls atomic.Int64
+}
+
+func (r *flakyRegistry) Secret(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error) {
+	if r.calls.Add(1)%2 == 1 {
+		return nil, errAway
+	}
+	return r.Registry.Secret(ctx, name, make)
+}
+
+// A sender that goes away in the middle costs only itself.
+func TestSenderThatGoesAway(t *testing.T) {
+	w := newWorld(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.server.URL+"/events", reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/cloudevents-batch+json")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		res, err := http.DefaultClient.Do(r)
+		if err == nil {
+			_ = res.Body.Close()
+		}
+	}()
+	_, _ = writer.Write([]byte("[" + doc("1", "G-A", "")))
+	cancel()
+	<-done
+	_ = writer.Close()
+	if status, _, _ := w.post(t, "["+doc("2", "G-A", "")+"]"); status != 202 {
+		t.Fatal(status)
+	}
+	if e := w.only(t); e.ID != "2" {
+		t.Fatalf("took %s", e.ID)
+	}
+}
