@@ -103,10 +103,7 @@ func bodyOf(r *Record) []byte {
 		w.hashes(users) // else they stand in the head
 	}
 	w.uvarint(uint64(len(strs.list)))
-	for _, s := range strs.list {
-		w.uvarint(uint64(len(s)))
-		w.out = append(w.out, s...)
-	}
+	w.strings(strs.list)
 	w.uvarint(uint64(payloads.n))
 	w.out = append(w.out, payloads.w.out...)
 	w.out = append(w.out, tables.out...)
@@ -251,6 +248,38 @@ func (w *writer) counters(c *Counters) {
 		if v != 0 {
 			w.out = binary.AppendVarint(w.out, v)
 		}
+	}
+}
+
+// strings writes each string as what it does not share with the one before:
+// pages of one folder begin alike, titles of one site end alike. The length of
+// that, doubled, plus one where anything is shared; then how much at the
+// start and at the end.
+func (w *writer) strings(list []string) {
+	before := ""
+	for _, s := range list {
+		most := min(len(s), len(before))
+		start := 0
+		for start < most && s[start] == before[start] {
+			start++
+		}
+		end := 0
+		for end < most-start && s[len(s)-1-end] == before[len(before)-1-end] {
+			end++
+		}
+		if start+end < 3 {
+			start, end = 0, 0 // saying so costs as much
+		}
+		own := s[start : len(s)-end]
+		if start+end > 0 {
+			w.uvarint(uint64(len(own))<<1 | 1)
+			w.uvarint(uint64(start))
+			w.uvarint(uint64(end))
+		} else {
+			w.uvarint(uint64(len(own)) << 1)
+		}
+		w.out = append(w.out, own...)
+		before = s
 	}
 }
 
@@ -418,16 +447,9 @@ func (d *reader) tables(r *Record, want Want) {
 	if !r.Users.Exact() {
 		users = d.rice(d.count(1<<26, 4))
 	}
-	strs := make([]string, d.count(1<<20, 1))
-	text := string(d.in)
-	at := 0
-	for i := range strs {
-		n := int(d.upTo(uint64(len(d.in))))
-		at = len(text) - len(d.in)
-		if d.take(n); d.bad != "" {
-			return
-		}
-		strs[i] = text[at : at+n]
+	strs := d.strings()
+	if d.bad != "" {
+		return
 	}
 	payloads := make([]payload, 1, 16)
 	payloads[0] = payload{r.Total, r.Users}
@@ -455,6 +477,46 @@ func (d *reader) tables(r *Record, want Want) {
 	if len(d.in) > 0 {
 		d.fail("bytes after the end")
 	}
+}
+
+// maxText bounds the strings of a record in sum; what is written is far below.
+const maxText = 1 << 26
+
+func (d *reader) strings() []string {
+	n := d.count(1<<20, 1)
+	ends := make([]int, 0, n)
+	text := make([]byte, 0, 2*len(d.in))
+	from := 0 // where the string before begins
+	for range n {
+		size := d.upTo(2*maxText + 1)
+		start, end := 0, 0
+		before := len(text) - from
+		if size&1 == 1 {
+			start = int(d.upTo(uint64(before)))
+			end = int(d.upTo(uint64(before - start)))
+		}
+		own := d.take(int(size >> 1))
+		if d.bad == "" && len(text)+len(own)+start+end > maxText {
+			d.fail("too much text")
+		}
+		if d.bad != "" {
+			return nil
+		}
+		at := len(text)
+		text = append(text, text[from:from+start]...)
+		text = append(text, own...)
+		text = append(text, text[at-end:at]...)
+		from = at
+		ends = append(ends, len(text))
+	}
+	all := string(text)
+	strs := make([]string, n)
+	at := 0
+	for i, end := range ends {
+		strs[i] = all[at:end]
+		at = end
+	}
+	return strs
 }
 
 type payload struct {
