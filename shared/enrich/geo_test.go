@@ -1,0 +1,141 @@
+package enrich
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// The test writes a place file of its own, after the format's description
+// (https://maxmind.github.io/MaxMind-DB/), for none is kept with the code.
+
+type pair struct {
+	key   string
+	value any
+}
+
+// appendValue encodes a value of the format: string, uint16, uint32, uint64,
+// []any or []pair (a map).
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case string:
+		return append(append(b, 2<<5|byte(len(v))), v...)
+	case uint16:
+		return binary.BigEndian.AppendUint16(append(b, 5<<5|2), v)
+	case uint32:
+		return binary.BigEndian.AppendUint32(append(b, 6<<5|4), v)
+	case uint64:
+		return binary.BigEndian.AppendUint64(append(b, 8, 9-7), v)
+	case []any:
+		b = append(b, byte(len(v)), 11-7)
+		for _, x := range v {
+			b = appendValue(b, x)
+		}
+		return b
+	case []pair:
+		b = append(b, 7<<5|byte(len(v)))
+		for _, p := range v {
+			b = appendValue(appendValue(b, p.key), p.value)
+		}
+		return b
+	default:
+		panic("a value of another kind")
+	}
+}
+
+func writePlaces(t *testing.T, places map[string]any) string {
+	t.Helper()
+	type node [2]int // 0: nothing; >0: a node; <0: -1-offset of data
+	nodes := []node{{}}
+	var data []byte
+	for prefix, value := range places {
+		p := netip.MustParsePrefix(prefix)
+		addr, at := p.Addr().As4(), 0
+		for bit := range p.Bits() {
+			side := addr[bit/8] >> (7 - bit%8) & 1
+			if bit == p.Bits()-1 {
+				nodes[at][side] = -1 - len(data)
+				break
+			}
+			if nodes[at][side] == 0 {
+				nodes = append(nodes, node{})
+				nodes[at][side] = len(nodes) - 1
+			}
+			at = nodes[at][side]
+		}
+		data = appendValue(data, value)
+	}
+	var file []byte
+	for _, n := range nodes {
+		for _, to := range n {
+			record := to
+			switch {
+			case to == 0:
+				record = len(nodes)
+			case to < 0:
+				record = len(nodes) + 16 + (-1 - to)
+			}
+			file = append(file, byte(record>>16), byte(record>>8), byte(record))
+		}
+	}
+	file = append(append(file, make([]byte, 16)...), data...)
+	file = append(file, "\xab\xcd\xefMaxMind.com"...)
+	file = appendValue(file, []pair{
+		{"binary_format_major_version", uint16(2)}, {"binary_format_minor_version", uint16(0)}, {"build_epoch", uint64(1)},
+		{"database_type", "Test-City"}, {"description", []pair{{"en", "test"}}}, {"ip_version", uint16(4)}, {"languages", []any{"en"}},
+		{"node_count", uint32(len(nodes))}, {"record_size", uint16(24)},
+	})
+	path := filepath.Join(t.TempDir(), "places.mmdb")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestGeo(t *testing.T) {
+	names := func(name string) []pair { return []pair{{"names", []pair{{"de", "x"}, {"en", name}}}} }
+	path := writePlaces(t, map[string]any{
+		"192.0.2.0/24":    []pair{{"country", []pair{{"iso_code", "DE"}}}, {"subdivisions", []any{names("Berlin State")}}, {"city", names("Berlin")}},
+		"198.51.100.0/24": []pair{{"country", []pair{{"iso_code", "FR"}}}},
+		"203.0.113.0/24":  []pair{{"country", "not a map"}},
+	})
+	geo, err := OpenGeo(path, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	berlin := Place{"DE", "Berlin State", "Berlin"}
+	for ip, want := range map[string]Place{
+		"192.0.2.0": berlin, "192.0.2.0/24": berlin, "::ffff:192.0.2.77": berlin, "198.51.100.0": {Country: "FR"},
+		"203.0.113.0": {}, "8.8.8.8": {}, "2001:db8::": {}, "nonsense": {}, "": {},
+	} {
+		for range 2 { // the second time from memory
+			if got := geo.Of(ip); got != want {
+				t.Errorf("%q: got %+v, want %+v", ip, got, want)
+			}
+		}
+	}
+	for country, want := range map[string]Place{"": berlin, "de": berlin, "DE": berlin, "AT": {Country: "AT"}} {
+		if got := geo.placeOf("192.0.2.0", country); got != want {
+			t.Errorf("ingress says %q: got %+v, want %+v", country, got, want)
+		}
+	}
+	if err := geo.Close(); err != nil {
+		t.Error(err)
+	}
+	var none *Geo
+	if got := none.placeOf("192.0.2.0", "DE"); got != (Place{Country: "DE"}) || none.Close() != nil {
+		t.Errorf("without a file: %+v", got)
+	}
+	if err := os.WriteFile(path, []byte("no places"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{path, path + ".missing"} {
+		if _, err := OpenGeo(bad, 10); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: got %v, want Invalid", bad, err)
+		}
+	}
+}
