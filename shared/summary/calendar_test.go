@@ -1,0 +1,233 @@
+package summary_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+func calendar(t interface{ Fatal(...any) }, zone string) *summary.Calendar {
+	c, err := summary.NewCalendar(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func ms(t testing.TB, s string) int64 {
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.UnixMilli()
+}
+
+func TestDays(t *testing.T) {
+	for _, c := range []struct {
+		zone, at, from, to string
+		hours              int
+		first, last        string // dateHour of the first and last hour
+	}{
+		{"UTC", "2026-03-10T12:00:00Z", "2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z", 24, "2026031000", "2026031023"},
+		{"Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z", 23, "2026032900", "2026032923"},
+		{"Europe/Berlin", "2026-10-25T12:00:00Z", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z", 25, "2026102500", "2026102523"},
+		{"Asia/Kolkata", "2026-03-10T12:00:00Z", "2026-03-09T18:30:00Z", "2026-03-10T18:30:00Z", 24, "2026031000", "2026031023"},
+		{"Asia/Kathmandu", "2026-03-10T12:00:00Z", "2026-03-09T18:15:00Z", "2026-03-10T18:15:00Z", 24, "2026031000", "2026031023"},
+		// Half an hour of summer time.
+		{"Australia/Lord_Howe", "2026-04-05T02:00:00Z", "2026-04-04T13:00:00Z", "2026-04-05T13:30:00Z", 25, "2026040500", "2026040523"},
+		{"Australia/Lord_Howe", "2026-10-04T02:00:00Z", "2026-10-03T13:30:00Z", "2026-10-04T13:00:00Z", 24, "2026100400", "2026100423"},
+		// The clock was put back at 00:01: the date stays where it was.
+		{"America/St_Johns", "2010-11-07T12:00:00Z", "2010-11-07T02:30:00Z", "2010-11-08T03:30:00Z", 26, "2010110700", "2010110723"},
+		// Midnight does not exist.
+		{"America/Santiago", "2026-09-06T12:00:00Z", "2026-09-06T04:00:00Z", "2026-09-07T03:00:00Z", 23, "2026090601", "2026090623"},
+		// 2011-12-30 does not exist.
+		{"Pacific/Apia", "2011-12-30T12:00:00Z", "2011-12-30T10:00:00Z", "2011-12-31T10:00:00Z", 24, "2011123100", "2011123123"},
+	} {
+		t.Run(c.zone+" "+c.at, func(t *testing.T) {
+			cal := calendar(t, c.zone)
+			day := cal.Day(ms(t, c.at))
+			if want := (summary.Window{From: ms(t, c.from), To: ms(t, c.to)}); day != want {
+				t.Fatalf("day from %s to %s", time.UnixMilli(day.From).UTC(), time.UnixMilli(day.To).UTC())
+			}
+			hours := cal.Hours(day.From, day.To)
+			if len(hours) != c.hours {
+				t.Errorf("%d hours, want %d", len(hours), c.hours)
+			}
+			first := cal.TimeValue(summary.DimDateHour, hours[0].From)
+			last := cal.TimeValue(summary.DimDateHour, hours[len(hours)-1].From)
+			if first != c.first || last != c.last {
+				t.Errorf("from %s to %s", first, last)
+			}
+		})
+	}
+}
+
+// Hours and days follow one another without gap or overlap, each hour lies in
+// one day, and dates never go back; wherever the clock does nothing odd, labels
+// are those of package time.
+func TestCalendarCutsTime(t *testing.T) {
+	zones := []string{"UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
+		"America/St_Johns", "Pacific/Apia", "America/Santiago", "Asia/Gaza", "Africa/Casablanca", "Asia/Beirut", "Pacific/Chatham", "America/Havana"}
+	rapid.Check(t, func(t *rapid.T) {
+		cal := calendar(t, rapid.SampledFrom(zones).Draw(t, "zone"))
+		from := time.Date(2005, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(rapid.Int64Range(0, 25*366*24*60).Draw(t, "minute")) * time.Minute).UnixMilli()
+		days := cal.Days(from, from+40*24*hourMs)
+		if days[0].From > from || days[0].To <= from {
+			t.Fatal("the first day does not hold the start")
+		}
+		for i, d := range days {
+			if i > 0 && (d.From != days[i-1].To || cal.CivilDay(d.From) <= cal.CivilDay(days[i-1].From)) {
+				t.Fatalf("day %v does not follow %v", d, days[i-1])
+			}
+			at := d.From
+			for _, h := range cal.Hours(d.From, d.To) {
+				if h.From != at || h.To <= h.From || h.To-h.From > hourMs {
+					t.Fatalf("hour %v does not follow %d", h, at)
+				}
+				if cal.Hour(h.From) != h || cal.Hour(h.To-1) != h || cal.Day(h.From) != d || cal.Day(h.To-1) != d {
+					t.Fatalf("hour %v is not its own", h)
+				}
+				local := time.UnixMilli(h.From).In(cal.Location())
+				if got := cal.TimeValue(summary.DimHour, h.From); got != local.Format("15") {
+					t.Fatalf("hour %s of %s", got, local)
+				}
+				if got, want := cal.TimeValue(summary.DimDate, h.From), local.Format("20060102"); got < want {
+					t.Fatalf("date %s of %s", got, local)
+				}
+				at = h.To
+			}
+			if at != d.To {
+				t.Fatalf("the hours of day %v end at %d", d, at)
+			}
+			date := time.Unix(cal.CivilDay(d.From)*86400, 0).UTC()
+			if start := cal.DateStart(date.Date()); start != d.From {
+				t.Fatalf("date %s starts at %d, its day at %d", date, start, d.From)
+			}
+		}
+	})
+}
+
+func TestTimeValues(t *testing.T) {
+	cal := calendar(t, "Europe/Berlin")
+	at := ms(t, "2026-12-31T23:30:00Z") // 00:30 on Friday, January 1st 2027
+	for d, want := range map[summary.Dimension]string{
+		summary.DimYear: "2027", summary.DimMonth: "01", summary.DimYearMonth: "202701", summary.DimISOWeek: "53",
+		summary.DimDate: "20270101", summary.DimDateHour: "2027010100", summary.DimHour: "00", summary.DimDayOfWeek: "5",
+	} {
+		if got := cal.TimeValue(d, at); got != want {
+			t.Errorf("dimension %d: got %q, want %q", d, got, want)
+		}
+	}
+	for _, zone := range []string{"", "Local", "Mars/Olympus"} {
+		if _, err := summary.NewCalendar(zone); !fault.Is(err, fault.Invalid) {
+			t.Errorf("zone %q: %v", zone, err)
+		}
+	}
+}
+
+// Grouping agrees with adding up row by row.
+func TestGroupAgreesWithRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rows := drawRows(t, 40)
+		n := newNaive(rows, euros)
+		from, to := spanOf(rows)
+		facts := summary.Resolve(frameOf(rows), summary.Of(from, to), euros)
+		cal := calendar(t, "Asia/Kolkata")
+		keys := summary.Keys(summary.DimCountry, summary.DimDate, summary.DimSessionSourceMedium, summary.DimLandingPage)
+		keep := make([]bool, len(facts.Rows))
+		kept := map[string]bool{}
+		for i, row := range facts.Rows {
+			keep[i] = rapid.IntRange(0, 3).Draw(t, "keep") > 0
+			r := facts.Frame.Row(int(row))
+			kept[rowKey(&r)] = keep[i]
+		}
+		table := summary.Group(facts, keys, summary.GroupOptions{Keep: keep, Users: true, Calendar: cal})
+
+		type group struct {
+			c     summary.Counters
+			users map[uint64]bool
+		}
+		want := map[string]*group{}
+		items := map[string]*summary.Counters{}
+		for i := range n.rows {
+			r, f := &n.rows[i], n.fact(i)
+			if !f.counts || !kept[rowKey(r)] {
+				continue
+			}
+			a := &n.rows[f.attribution].Text
+			key := fmt.Sprint([]string{r.Text[processed.ColCountry], time.UnixMilli(r.Millis).In(cal.Location()).Format("20060102"),
+				a[processed.ColSource] + " / " + a[processed.ColMedium], n.rows[f.landing].Text[processed.ColPagePath]})
+			g := want[key]
+			if g == nil {
+				g = &group{users: map[uint64]bool{}}
+				want[key] = g
+			}
+			g.users[r.User] = true
+			countNaively(&g.c, r, f, items)
+		}
+		if table.Len() != len(want) {
+			t.Fatalf("%d groups, want %d", table.Len(), len(want))
+		}
+		for i := range table.Len() {
+			g := want[fmt.Sprint(table.Row(i))]
+			if g == nil || g.c != table.Counters[i] || int64(len(g.users)) != table.Users[i].Estimate() {
+				t.Fatalf("group %q: got %v, want %v", table.Row(i), table.Counters[i], g)
+			}
+		}
+		byItem := summary.Group(facts, summary.Keys(summary.DimItemID), summary.GroupOptions{Keep: keep})
+		if byItem.Len() != len(items) {
+			t.Fatalf("%d items, want %d", byItem.Len(), len(items))
+		}
+		for i := range byItem.Len() {
+			if c := items[byItem.Values[0][i]]; *c != byItem.Counters[i] {
+				t.Fatalf("item %q: got %v, want %v", byItem.Values[0][i], byItem.Counters[i], *c)
+			}
+		}
+	})
+}
+
+func countNaively(c *summary.Counters, r *processed.Row, f fact, items map[string]*summary.Counters) {
+	name := r.Text[processed.ColName]
+	ours := r.Text[processed.ColCurrency] != "USD"
+	c[summary.Events]++
+	c[summary.Views] += boolInt(name == "page_view")
+	c[summary.Sessions] += boolInt(f.begins)
+	c[summary.EngagedSessions] += boolInt(f.engaged)
+	c[summary.SessionMillis] += f.length
+	c[summary.EngagementMillis] += r.Engaged
+	c[summary.KeyEvents] += boolInt(f.key)
+	c[summary.Transactions] += boolInt(f.purchase)
+	if r.Flags&processed.FlagHasValue != 0 {
+		if !ours {
+			c[summary.Unconverted]++
+		} else if name != "purchase" || f.purchase {
+			c[summary.ValueMicros] += r.Value
+			if f.purchase {
+				c[summary.RevenueMicros] += r.Value
+			}
+		}
+	}
+	for _, it := range r.Items {
+		id := it.Text[processed.ItemID]
+		if items[id] == nil {
+			items[id] = &summary.Counters{}
+		}
+		for _, to := range []*summary.Counters{c, items[id]} {
+			if f.purchase {
+				to[summary.ItemQuantity] += it.Quantity
+				if ours {
+					to[summary.ItemRevenue] += it.Price * it.Quantity
+				}
+			}
+			if name == "view_item" {
+				to[summary.ItemViews]++
+			}
+		}
+	}
+}
