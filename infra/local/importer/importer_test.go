@@ -288,6 +288,18 @@ func TestImportStartsAgainWhenTheLogChanged(t *testing.T) {
 	}
 }
 
+func TestImportFailsWhereTheRequestIsWrong(t *testing.T) {
+	c, url := newCollector(t)
+	c.before = func(_ int, w http.ResponseWriter) bool {
+		w.WriteHeader(422)
+		_, _ = io.WriteString(w, `{"accepted":0,"rejected":[{"index":-1,"field":"body","reason":"invalid"}]}`)
+		return true
+	}
+	if err := newHarness(t, url, pages(10)).run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "422") {
+		t.Error(err)
+	}
+}
+
 func TestImportStopsWhenToldTo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c, url := newCollector(t)

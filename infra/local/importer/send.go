@@ -23,6 +23,17 @@ type receipt struct {
 	} `json:"rejected"`
 }
 
+// eachEvent reports whether events were rejected one by one, and not the
+// request as a whole, which has the index -1.
+func (r *receipt) eachEvent() bool {
+	for _, e := range r.Rejected {
+		if e.Index < 0 {
+			return false
+		}
+	}
+	return len(r.Rejected) > 0
+}
+
 // Back-off between tries of one batch: from the first to the longest, doubled
 // each time, half of it random so that many importers do not come together.
 const (
@@ -95,7 +106,7 @@ func (s *sender) try(ctx context.Context, body []byte) (receipt, time.Duration, 
 	switch code := res.StatusCode; {
 	case code >= 200 && code < 300 && parsed:
 		return r, 0, nil
-	case (code == http.StatusBadRequest || code == http.StatusUnprocessableEntity) && len(r.Rejected) > 0:
+	case (code == http.StatusBadRequest || code == http.StatusUnprocessableEntity) && r.eachEvent():
 		return r, 0, nil // all were rejected, each for its own reason
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
 		return r, retryAfter(res.Header, time.Now()), fmt.Errorf("the server answered %s: %s", res.Status, told)
