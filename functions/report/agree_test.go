@@ -99,12 +99,12 @@ func questions() []string {
 // events came; and, of the last, summarised again.
 func TestRecordsAndDocumentsAgree(t *testing.T) {
 	from := time.Date(2026, 3, 6, 3, 0, 0, 0, time.UTC)
-	for _, zone := range []string{"UTC", "Asia/Kolkata", "America/New_York"} {
+	for _, zone := range []string{"Asia/Kolkata", "America/New_York"} {
 		t.Run(zone, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(7, uint64(len(zone))))
 			// 8 March 2026 has 23 hours in New York.
-			early := randomRows(r, 800, from, 150*time.Hour)
-			late := append(randomRows(r, 15, from.Add(120*time.Hour), 2*time.Hour), randomRows(r, 15, from.Add(150*time.Hour), 2*time.Hour)...)
+			early := randomRows(r, 500, from, 100*time.Hour)
+			late := append(randomRows(r, 15, from.Add(75*time.Hour), 2*time.Hour), randomRows(r, 15, from.Add(100*time.Hour), 2*time.Hour)...)
 			change := func(s *access.Settings, _ *Config) { s.TimeZone = zone }
 			open, closed, mixed := newWorld(t, change), newWorld(t, change), newWorld(t, change)
 			for _, w := range []*world{open, closed, mixed} {

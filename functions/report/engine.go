@@ -167,7 +167,7 @@ func (r *reading) fromRecords(ctx context.Context, b *report.Builder, windows []
 	if hourly {
 		grain = store.GrainHour
 	}
-	var asked []summary.Window
+	asked := make([]summary.Window, 0, len(windows))
 	keys := make([]store.SummaryKey, 0, len(windows))
 	for _, w := range windows {
 		if stale(open, w) {
@@ -198,7 +198,7 @@ func (r *reading) fromRecords(ctx context.Context, b *report.Builder, windows []
 			missing = append(missing, w)
 			continue
 		}
-		record, err := summary.DecodeRecord(data[i], want)
+		record, err := r.s.records.decode(keys[i], data[i], want)
 		if err != nil || !r.plan.Holds(record) {
 			// A record that cannot be read is as good as none.
 			missing = append(missing, w)

@@ -26,14 +26,15 @@ type Config struct {
 	// AdminToken is the operator's. With an empty one nobody is.
 	AdminToken function.Secret `env:"ADMIN_TOKEN"`
 
-	Deadline    time.Duration `env:"REPORT_DEADLINE" envDefault:"20s"`        // for one answer
-	Concurrency int           `env:"REPORT_CONCURRENCY" envDefault:"0"`       // reports that read documents at once; 0: one for each core
-	PerMerchant int           `env:"REPORT_PER_MERCHANT" envDefault:"2"`      // of these, of one merchant
-	Queue       int           `env:"REPORT_QUEUE" envDefault:"64"`            // of one merchant, waiting
-	QueueWait   time.Duration `env:"REPORT_QUEUE_WAIT" envDefault:"5s"`       // then 503
-	MaxEvents   int64         `env:"REPORT_MAX_EVENTS" envDefault:"20000000"` // rows of documents that one report may look at
-	MaxGroups   int           `env:"REPORT_MAX_GROUPS" envDefault:"1000000"`  // rows that one report may group into
-	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`     // how long a merchant's settings are kept
+	Deadline    time.Duration `env:"REPORT_DEADLINE" envDefault:"20s"`         // for one answer
+	Concurrency int           `env:"REPORT_CONCURRENCY" envDefault:"0"`        // reports that read documents at once; 0: one for each core
+	PerMerchant int           `env:"REPORT_PER_MERCHANT" envDefault:"2"`       // of these, of one merchant
+	Queue       int           `env:"REPORT_QUEUE" envDefault:"64"`             // of one merchant, waiting
+	QueueWait   time.Duration `env:"REPORT_QUEUE_WAIT" envDefault:"5s"`        // then 503
+	MaxEvents   int64         `env:"REPORT_MAX_EVENTS" envDefault:"20000000"`  // rows of documents that one report may look at
+	MaxGroups   int           `env:"REPORT_MAX_GROUPS" envDefault:"1000000"`   // rows that one report may group into
+	CacheBytes  int           `env:"REPORT_CACHE_BYTES" envDefault:"33554432"` // memory for decoded records; 0 keeps none
+	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`      // how long a merchant's settings are kept
 }
 
 // Validate reports all faults.
@@ -47,6 +48,7 @@ func (c *Config) Validate() error {
 		{"REPORT_DEADLINE", int64(c.Deadline), 1}, {"REPORT_CONCURRENCY", int64(c.Concurrency), 0}, {"REPORT_PER_MERCHANT", int64(c.PerMerchant), 1},
 		{"REPORT_QUEUE", int64(c.Queue), 0}, {"REPORT_QUEUE_WAIT", int64(c.QueueWait), 1}, {"REPORT_MAX_EVENTS", c.MaxEvents, 1},
 		{"REPORT_MAX_GROUPS", int64(c.MaxGroups), 1}, {"REPORT_SETTINGS_AGE", int64(c.SettingsAge), 0},
+		{"REPORT_CACHE_BYTES", int64(c.CacheBytes), 0},
 	} {
 		if f.v < f.least {
 			errs = append(errs, fmt.Errorf("%s%s: expected at least %d, got %d", function.Prefix, f.name, f.least, f.v))
@@ -74,6 +76,7 @@ type Service struct {
 	merchants *merchants
 	authorize *access.Authorizer
 	gate      *gate
+	records   *records
 }
 
 // Ports are the stores that reports read.
@@ -96,6 +99,7 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 		config: config, ports: ports, clock: clock, catalog: cat, catalogJS: cat.JSON(), merchants: known,
 		authorize: access.NewAuthorizer(string(config.AdminToken), known),
 		gate:      newGate(config.Concurrency, config.PerMerchant, config.Queue, config.QueueWait),
+		records:   newRecords(config.CacheBytes),
 	}
 }
 

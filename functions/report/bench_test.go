@@ -1,0 +1,115 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/report"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// trafficOf are page views of a shop of some size: visitors and pages by
+// Zipf's law, over whole days before midday.
+func trafficOf(n, days int) []processed.Row {
+	r := rand.New(rand.NewPCG(1, 2))
+	pages := rand.NewZipf(r, 1.2, 4, 999)
+	rows := make([]processed.Row, n)
+	span := time.Duration(days) * 24 * time.Hour
+	for i := range rows {
+		at := midday.Truncate(24 * time.Hour).Add(-span).Add(time.Duration(float64(span) * float64(i) / float64(n)))
+		row := row(fmt.Sprint(i), fmt.Sprint("c", r.IntN(n/8+1)), fmt.Sprint("/p", pages.Uint64()), at)
+		row.Text[processed.ColCountry] = []string{"DE", "AT", "CH", "FR", "US", "GB", "NL"}[r.IntN(7)]
+		row.Text[processed.ColDeviceCategory] = []string{"desktop", "mobile", "tablet"}[r.IntN(3)]
+		row.Text[processed.ColBrowser] = []string{"Chrome", "Firefox", "Safari", "Edge"}[r.IntN(4)]
+		if r.IntN(6) == 0 {
+			row.Text[processed.ColSource], row.Text[processed.ColMedium] = []string{"google", "bing", "news"}[r.IntN(3)], "organic"
+		}
+		rows[i] = row
+	}
+	return rows
+}
+
+func (w *world) bench(b *testing.B, query string) {
+	b.Helper()
+	m, cal, err := w.service.merchant(context.Background(), w.merchant.ID)
+	w.must(err)
+	v, err := url.ParseQuery(encode(query))
+	w.must(err)
+	var sources report.Sources
+	rows := 0
+	b.ReportAllocs()
+	began := cpuTime(b)
+	for b.Loop() {
+		q, err := report.ParseURL(w.service.catalog, m.ID, v, w.service.today(cal))
+		w.must(err)
+		result, err := w.service.run(context.Background(), m, cal, q)
+		w.must(err)
+		sources, rows = result.Meta.Sources, len(result.Rows)
+		result.AppendJSON(nil)
+	}
+	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+	if rows == 0 {
+		b.Fatal("expected rows")
+	}
+	b.ReportMetric(float64(sources.DayRecords+sources.HourRecords), "records")
+	b.ReportMetric(float64(sources.Events), "events")
+}
+
+// cpuTime is what the process has used: wall time says little on a machine
+// that does other work, too.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkRecords asks summaries alone.
+func BenchmarkRecords(b *testing.B) {
+	for _, perDay := range []int{100, 5000} {
+		w := newWorld(b, nil)
+		w.put(trafficOf(28*perDay, 28)...)
+		w.summariseDays()
+		const core = "metrics=users,new_users,sessions,engaged_sessions,bounceRate,averageSessionDuration,views,events,key_events,revenue"
+		b.Run(fmt.Sprintf("28 days by day, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=date") })
+		b.Run(fmt.Sprintf("28 days by source, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=source,medium") })
+	}
+}
+
+// summariseDays closes days only, from one resolve.
+func (w *world) summariseDays() {
+	ctx := context.Background()
+	first, last, _, err := w.stores.Processed.Extent(ctx, w.merchant.ID, 1)
+	w.must(err)
+	cal, err := summary.NewCalendar("UTC")
+	w.must(err)
+	for _, day := range cal.Days(first.Start().UnixMilli(), last.End().UnixMilli()) {
+		facts, err := w.service.ports.History.Facts(ctx, &w.merchant, 1, day, summary.Needs(summary.RecordKeys()), true, nil)
+		w.must(err)
+		users, millis := facts.Users()
+		_, err = w.stores.Visitors.See(ctx, w.merchant.ID, 1, users, millis)
+		w.must(err)
+		w.record('d', day, summary.NewRecord(facts, 0))
+	}
+	for h := first; h <= last; h++ {
+		marks, err := w.stores.Processed.Marks(ctx, w.merchant.ID, 1, h)
+		w.must(err)
+		w.must(w.stores.Processed.Clean(ctx, marks))
+	}
+}
+
+// BenchmarkDocuments asks what no summary holds: two dimensions and a filter on
+// a third, exact users and sessions, over a million events.
+func BenchmarkDocuments(b *testing.B) {
+	w := newWorld(b, nil)
+	w.put(trafficOf(1_000_000, 7)...)
+	const query = "metrics=users,sessions,views&dimensions=country,device&filter=browser!=Edge&from=7daysAgo&to=yesterday"
+	b.Run("first", func(b *testing.B) { w.bench(b, query) })
+}
