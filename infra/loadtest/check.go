@@ -75,17 +75,18 @@ func (p *Process) CheckReports(ctx context.Context, merchants []Merchant, truth 
 // Totals asks for a report without dimensions; zeros where it has no row.
 func (p *Process) Totals(ctx context.Context, m Merchant, metrics string, from, to time.Time) ([]float64, error) {
 	var report struct {
-		Metrics []struct{} `json:"metrics"`
-		Rows    []struct {
-			Metrics []float64 `json:"metrics"`
-		} `json:"rows"`
+		Metrics []string             `json:"metrics"`
+		Rows    []map[string]float64 `json:"rows"`
 	}
 	q := url.Values{"metrics": {metrics}, "from": {from.UTC().Format(time.DateOnly)}, "to": {to.UTC().Format(time.DateOnly)}}
 	if err := p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), m.ReportToken, "", nil, http.StatusOK, &report); err != nil {
 		return nil, err
 	}
-	if len(report.Rows) == 0 {
-		return make([]float64, len(report.Metrics)), nil
+	totals := make([]float64, len(report.Metrics))
+	for i, name := range report.Metrics {
+		if len(report.Rows) > 0 {
+			totals[i] = report.Rows[0][name]
+		}
 	}
-	return report.Rows[0].Metrics, nil
+	return totals, nil
 }

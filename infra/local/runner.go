@@ -283,6 +283,9 @@ func (b *brokerFunction) function() function.Function {
 			starting, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
 			if err := b.dispatcher.Start(starting); err != nil {
+				if ctx.Err() != nil {
+					return nil // told to stop before it had started
+				}
 				return err
 			}
 			b.started.Store(true)

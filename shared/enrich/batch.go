@@ -299,22 +299,22 @@ func (e *Enricher) page(ev *event.Event, text *[processed.NumStringColumns]strin
 }
 
 // agent reads the user agent that counts: the claimed one of a server that
-// holds the secret, else the request's own. Such a server that claims none is
-// not a visitor's program: its own agent ("python-requests") makes its events
-// no bot's.
+// holds the secret, else the request's own. The own agent of a program that
+// posts events by itself (an SDK's HTTP client, "python-requests", curl, or
+// none at all) says nothing about the visitor, and makes the events no bot's:
+// a crawler is met where it runs a page's tracker, in a browser's engine.
 func (e *Enricher) agent(w *work, ev *event.Event, speaks bool, r *processed.Row) {
-	agent, own := ev.UserAgent, true
+	agent := ev.UserAgent
 	if speaks && ev.ClaimedUserAgent != "" {
-		agent, own = ev.ClaimedUserAgent, false
+		agent = ev.ClaimedUserAgent
+	} else if !runsPages(agent) {
+		return
 	}
 	if agent != w.agent || agent == "" {
 		w.agent, w.said = agent, e.agents.Of(agent)
 	}
 	a := &w.said
 	if a.Bot {
-		if speaks && own {
-			return
-		}
 		r.Flags |= processed.FlagBot
 	}
 	r.Text[processed.ColDeviceCategory] = a.Device
@@ -322,6 +322,12 @@ func (e *Enricher) agent(w *work, ev *event.Event, speaks bool, r *processed.Row
 	r.Text[processed.ColBrowserVersion] = a.BrowserVersion
 	r.Text[processed.ColOS] = a.OS
 	r.Text[processed.ColOSVersion] = a.OSVersion
+}
+
+// runsPages reports whether an agent is that of a browser's engine, or of a
+// crawler that uses one: since the nineties all of them begin like this.
+func runsPages(agent string) bool {
+	return strings.HasPrefix(agent, "Mozilla/") || strings.HasPrefix(agent, "Opera/")
 }
 
 // place takes the address that counts. What the ingress says of the request's

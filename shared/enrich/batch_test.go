@@ -173,14 +173,17 @@ func TestWhoSpeaks(t *testing.T) {
 		"empty credential":   {func(e *event.Event) { e.Auth = event.AuthUnknown }, "Chrome", false, 1},
 		"a library without secret": {func(e *event.Event) {
 			e.UserAgent = "python-requests/2.31"
-		}, "python-requests", true, 1},
+		}, "", false, 1},
+		"a crawler that runs the page": {func(e *event.Event) {
+			e.UserAgent = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+		}, "Googlebot", true, 1},
 		"a server that claims nothing": {func(e *event.Event) {
 			e.Auth, e.UserAgent, e.ClaimedUserAgent, e.ClaimedVisitor = event.AuthVerified, "python-requests/2.31", "", 0
 		}, "", false, 1},
 		"a server that claims a bot": {func(e *event.Event) {
 			e.Auth, e.ClaimedUserAgent = event.AuthVerified, "-"
 		}, "", true, 2},
-		"no agent": {func(e *event.Event) { e.UserAgent = "" }, "", true, 1},
+		"no agent": {func(e *event.Event) { e.UserAgent = "" }, "", false, 1},
 	} {
 		ev := view("G-1", noon)
 		ev.ClientID, ev.Visitor = "", 1

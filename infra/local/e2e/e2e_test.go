@@ -288,11 +288,10 @@ func TestClearErrors(t *testing.T) {
 		says              string
 	}{
 		"no JSON":          {"application/cloudevents+json", "{", 400, "JSON"},
-		"no stream":        {"application/cloudevents+json", `{"specversion":"1.0","type":"footfall.event.v1","source":"/x","id":"1","data":{"name":"a"}}`, 400, "measurementid"},
+		"no stream":        {"application/cloudevents+json", `{"specversion":"1.0","type":"footfall.event.v1","source":"/x","id":"1","data":{"name":"a"}}`, 422, "measurementid"},
 		"other media":      {"image/png", "x", 415, "application/cloudevents"},
-		"empty batch":      {"application/cloudevents-batch+json", "[]", 400, ""},
-		"a bad time":       {"application/cloudevents+json", `{"specversion":"1.0","type":"footfall.event.v1","source":"/x","id":"1","measurementid":"G-AAAAAAAAAA","time":"noon","data":{"name":"a"}}`, 400, "time"},
-		"a foreign type":   {"application/cloudevents+json", `{"specversion":"1.0","type":"com.example.x","source":"/x","id":"1","measurementid":"G-AAAAAAAAAA","data":{"name":"a"}}`, 400, "type"},
+		"a bad time":       {"application/cloudevents+json", `{"specversion":"1.0","type":"footfall.event.v1","source":"/x","id":"1","measurementid":"G-AAAAAAAAAA","time":"noon","data":{"name":"a"}}`, 422, "time"},
+		"a foreign type":   {"application/cloudevents+json", `{"specversion":"1.0","type":"com.example.x","source":"/x","id":"1","measurementid":"G-AAAAAAAAAA","data":{"name":"a"}}`, 422, "type"},
 		"too large a body": {"application/cloudevents-batch+json", "[" + strings.Repeat(" ", 8<<20) + "]", 413, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

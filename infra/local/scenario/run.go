@@ -32,6 +32,12 @@ var ErrNeedsClock = errors.New("the story needs a clock that can be moved")
 // Run plays a story. Its error names the line that did not come true.
 func Run(ctx context.Context, sys System, steps []Step) error {
 	p := &player{sys: sys, merchants: map[string]*merchant{}, sent: map[string][]byte{}}
+	err := p.eventually(ctx, func() error {
+		return p.do(ctx, http.MethodGet, "/health/readiness", "", "", nil, http.StatusOK, nil)
+	})
+	if err != nil {
+		return err
+	}
 	for i := 0; i < len(steps); i++ {
 		step := steps[i]
 		var err error
@@ -158,7 +164,7 @@ func (p *player) createMerchant(ctx context.Context, s Step) error {
 		return err
 	}
 	name := word(s, 0)
-	body["name"] = "scenario " + name
+	body["name"] = strings.TrimSpace("scenario " + name)
 	if body["time_zone"] == nil {
 		body["time_zone"] = "UTC"
 	}
@@ -251,7 +257,7 @@ func (p *player) send(ctx context.Context, block []Step) error {
 	}
 	want := http.StatusAccepted
 	if len(reject) == len(events) {
-		want = http.StatusBadRequest
+		want = http.StatusUnprocessableEntity
 	}
 	var got receipt
 	if err := p.do(ctx, "POST", "/events", p.current.secret, "application/cloudevents-batch+json", body, want, &got); err != nil {

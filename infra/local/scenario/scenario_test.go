@@ -1,0 +1,93 @@
+package scenario_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/footfall/footfall/infra/local"
+	"github.com/footfall/footfall/infra/local/scenario"
+)
+
+var (
+	target     = flag.String("target", "", "URL of a running Footfall to play the stories against, instead of one in this process")
+	adminToken = flag.String("admin-token", "", "the admin token of -target")
+)
+
+// TestScenarios plays every story, against -target or each on a system of its
+// own in this process.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.scenario")
+	if err != nil || len(files) < 15 {
+		t.Fatalf("expected at least fifteen stories, got %d (%v)", len(files), err)
+	}
+	var sys func(t *testing.T) scenario.System
+	if *target != "" {
+		sys = func(*testing.T) scenario.System {
+			return scenario.System{URL: strings.TrimRight(*target, "/"), AdminToken: *adminToken, Patience: 30 * time.Second}
+		}
+	} else {
+		sys = inProcess
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".scenario"), func(t *testing.T) {
+			t.Parallel()
+			story, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer story.Close()
+			steps, err := scenario.Parse(story)
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			err = scenario.Run(t.Context(), sys(t), steps)
+			if errors.Is(err, scenario.ErrNeedsClock) {
+				t.Skip("the story moves the clock, and that of -target cannot be moved")
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+		})
+	}
+}
+
+// inProcess starts a Footfall whose clock the story moves. Each story has its
+// own, for there is one clock.
+func inProcess(t *testing.T) scenario.System {
+	var clock atomic.Int64
+	clock.Store(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC).UnixNano())
+	var log bytes.Buffer
+	environ := []string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_REPORT_SETTINGS_AGE=0s", "FOOTFALL_LOG_LEVEL=warn"}
+	runner, err := local.New(t.Context(), environ, local.Options{
+		Clock:  func() time.Time { return time.Unix(0, clock.Load()) },
+		Log:    &log,
+		NoCron: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- runner.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the runner did not stop cleanly: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("the runner said:\n%s", log.String())
+		}
+	})
+	return scenario.System{
+		URL: runner.URL(), AdminToken: runner.AdminToken(), Patience: 5 * time.Second,
+		SetClock: func(now time.Time) { clock.Store(now.UnixNano()) },
+	}
+}
