@@ -26,7 +26,12 @@ type KafkaConfig struct {
 	// 512 MiB.
 	Retention      time.Duration
 	RetentionBytes int64
-	Log            *slog.Logger // default: none
+	// NoSync leaves it to the operating system when records reach the disk:
+	// they survive kill -9 and not a power loss. For whoever has them durable
+	// elsewhere, such as in the journal: a sync costs more than all the rest
+	// of a publish.
+	NoSync bool
+	Log    *slog.Logger // default: none
 }
 
 // Settings of the in-process Kafka. A segment is the grain in which old
@@ -42,8 +47,8 @@ const (
 )
 
 // Kafka is a Kafka in this process, on a port of the loopback interface. A
-// produce is answered when it is on the disk (fsync), so that what was
-// acknowledged survives kill -9 and power loss. It serves one process's needs:
+// produce is answered when it is on the disk (fsync, unless NoSync), so that
+// what was acknowledged survives kill -9 and power loss. It serves one process's needs:
 // one node, no replicas, one request at a time.
 type Kafka struct {
 	cluster *kfake.Cluster
@@ -79,7 +84,10 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 		if err := k.acquire(cfg.Dir); err != nil {
 			return nil, fmt.Errorf("cannot start Kafka in %q: %w", cfg.Dir, err)
 		}
-		opts = append(opts, kfake.DataDir(cfg.Dir), kfake.SyncWrites())
+		opts = append(opts, kfake.DataDir(cfg.Dir))
+		if !cfg.NoSync {
+			opts = append(opts, kfake.SyncWrites())
+		}
 	}
 	var err error
 	if k.cluster, err = kfake.NewCluster(opts...); err != nil {
