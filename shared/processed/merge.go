@@ -178,9 +178,7 @@ func (m *merger) merge() *Frame {
 	out.Flags = gather(m, func(f *Frame) []uint8 { return f.Flags })
 	out.Engaged = gather(m, func(f *Frame) []int64 { return f.Engaged })
 	out.Value = gather(m, func(f *Frame) []int64 { return f.Value })
-	for c := range out.Text {
-		out.Text[c] = m.text(m.rows, m.runs, func(f *Frame) *Strings { return &f.Text[c] })
-	}
+	m.texts(m.rows, m.runs, out.Text[:], func(f *Frame, c int) *Strings { return &f.Text[c] })
 	m.params(out)
 	m.items(out)
 	return out
@@ -200,56 +198,80 @@ func gather[T any](m *merger, column func(*Frame) []T) []T {
 	return out
 }
 
-// text joins a text column of n rows. Its dictionary is in order of first
+// texts joins text columns of n rows. A dictionary is in order of first
 // appearance, as a Builder's is, so that merging in any grouping gives equal
-// frames.
-func (m *merger) text(n int, runs []run, column func(*Frame) *Strings) Strings {
-	var out Strings
-	var dict dictionary
-	codes := make([][]uint32, len(m.frames)) // of each frame: old code to new, 0 = not met yet
+// frames. It walks frame by frame, not column by column: many frames of few
+// rows are read from memory once.
+func (m *merger) texts(n int, runs []run, out []Strings, column func(*Frame, int) *Strings) {
+	// known has the new code of each old one, zero where it was not met yet;
+	// first is where each frame's and column's codes begin in it.
+	first := make([]int, len(m.frames)*len(out))
+	total := 0
+	for k, f := range m.frames {
+		for c := range out {
+			first[k*len(out)+c] = total
+			if s := column(f, c); s != nil {
+				total += len(s.Dict)
+			}
+		}
+	}
+	known := make([]uint32, total)
+	dicts := make([]dictionary, len(out))
 	for _, r := range runs {
-		s := column(m.frames[r.frame])
-		if s == nil || s.Code == nil {
-			continue
-		}
-		if out.Code == nil {
-			out.Code = make([]uint32, n)
-		}
-		if codes[r.frame] == nil {
-			codes[r.frame] = make([]uint32, len(s.Dict))
-		}
-		known, to := codes[r.frame], out.Code[r.to:]
-		for i, code := range s.Code[r.start:r.end] {
-			if code == 0 {
+		f := m.frames[r.frame]
+		for c := range out {
+			s := column(f, c)
+			if s == nil || s.Code == nil {
 				continue
 			}
-			if known[code] == 0 {
-				known[code] = dict.code(&out, s.Dict[code])
+			o := &out[c]
+			if o.Code == nil {
+				o.Code = make([]uint32, n)
 			}
-			to[i] = known[code]
+			known, to := known[first[r.frame*len(out)+c]:], o.Code[r.to:]
+			for i, code := range s.Code[r.start:r.end] {
+				if code == 0 {
+					continue
+				}
+				if known[code] == 0 {
+					known[code] = dicts[c].code(o, s.Dict[code])
+				}
+				to[i] = known[code]
+			}
 		}
 	}
-	if out.Dict == nil {
-		return Strings{}
+	for c := range out {
+		if out[c].Dict == nil {
+			out[c] = Strings{}
+		}
 	}
-	return out
 }
 
 func (m *merger) params(out *Frame) {
+	var keys []string
+	seen := map[string]bool{}
 	for _, f := range m.frames {
 		for key := range f.Params {
-			if out.Params[key] != nil {
-				continue
+			if !seen[key] {
+				seen[key] = true
+				keys = append(keys, key)
 			}
-			column := m.text(m.rows, m.runs, func(f *Frame) *Strings { return f.Params[key] })
-			if column.Code == nil {
-				continue
-			}
-			if out.Params == nil {
-				out.Params = map[string]*Strings{}
-			}
-			out.Params[key] = &column
 		}
+	}
+	columns := make([]Strings, len(keys))
+	const atOnce = 32 // bounds the memory that many frames of many keys take
+	for from := 0; from < len(keys); from += atOnce {
+		part := columns[from:min(from+atOnce, len(keys))]
+		m.texts(m.rows, m.runs, part, func(f *Frame, c int) *Strings { return f.Params[keys[from+c]] })
+	}
+	for c := range columns {
+		if columns[c].Code == nil {
+			continue
+		}
+		if out.Params == nil {
+			out.Params = map[string]*Strings{}
+		}
+		out.Params[keys[c]] = &columns[c]
 	}
 }
 
@@ -281,7 +303,5 @@ func (m *merger) items(out *Frame) {
 		copy(items.Price[r.to:], from.Price[r.start:r.end])
 		copy(items.Quantity[r.to:], from.Quantity[r.start:r.end])
 	}
-	for c := range items.Text {
-		items.Text[c] = m.text(n, runs, func(f *Frame) *Strings { return &f.Items.Text[c] })
-	}
+	m.texts(n, runs, items.Text[:], func(f *Frame, c int) *Strings { return &f.Items.Text[c] })
 }

@@ -334,20 +334,24 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkMerge(b *testing.B) {
-	var frames []*processed.Frame
-	rows := sampleRows(10000)
-	for k := range 100 {
-		part := rows[100*k : 100*k+100]
-		for i := range part {
-			part[i].Batch = event.BatchID{byte(k)}
-		}
-		frames = append(frames, build(part))
+	for _, each := range []int{1, 100, 5000} {
+		b.Run(fmt.Sprint(each), func(b *testing.B) {
+			var frames []*processed.Frame
+			rows := sampleRows(10000)
+			for k := range len(rows) / each {
+				part := rows[each*k : each*k+each]
+				for i := range part {
+					part[i].Batch = event.BatchID{byte(k >> 8), byte(k)}
+				}
+				frames = append(frames, build(part))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				processed.Merge(frames...)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/event")
+		})
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		processed.Merge(frames...)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/event")
 }
 
 func perEvent(b *testing.B, run func([]processed.Row)) {
