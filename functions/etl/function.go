@@ -142,11 +142,11 @@ func (s *Service) transform(ctx context.Context, b *event.Batch) (store.Put, err
 		owner := known[stream]
 		return owner, owner.Merchant != ""
 	})
-	return PutOf(b, r, store.LiveRevision), nil
+	return putOf(b, r, store.LiveRevision), nil
 }
 
-// PutOf is a result as the store takes it, under a revision.
-func PutOf(b *event.Batch, r enrich.Result, rev store.Revision) store.Put {
+// putOf is a result as the store takes it, under a revision.
+func putOf(b *event.Batch, r enrich.Result, rev store.Revision) store.Put {
 	put := store.Put{Batch: b.ID}
 	for _, d := range r.Docs {
 		put.Docs = append(put.Docs, store.Doc{
