@@ -129,10 +129,11 @@ func open(dir string, o Options) (*Stores, error) {
 }
 
 // Close waits for calls under way, refuses new ones, and lets the folder go.
-// Everything that was acknowledged is on disk already.
+// Everything that was acknowledged is on disk already; what stands in the log
+// only is written to tables, so that the next start has no log to read.
 func (s *Stores) Close() error {
 	s.engine.use.close()
-	err := errors.Join(s.archive.Close(), s.engine.db.Close(), s.lock.Close())
+	err := errors.Join(s.archive.Close(), s.engine.db.Flush(), s.engine.db.Close(), s.lock.Close())
 	s.cache.Unref()
 	return err
 }

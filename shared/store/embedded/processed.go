@@ -19,12 +19,13 @@ import (
 // hour that has marks: lists of dirty hours cost what they return, however
 // many batches an hour has.
 //
-// The hour's key must be there as long as there are marks. Writers of marks
-// share the merchant's stripe; who takes marks off has it alone.
+// The hour's key is there as long as there are marks. Writers of marks share
+// the merchant's stripe; who takes marks off has it alone.
 type processed struct {
 	e         *engine
 	merchants stripes
 	batches   stripes // rejects of a batch are counted by one at a time
+	known     knownHours
 }
 
 // chunk bounds the documents of one write of MarkDirty.
@@ -57,19 +58,19 @@ func dirtyKey(merchant string, rev store.Revision, h event.Hour) []byte {
 	return appendHour(dirtyPrefix(merchant, rev), h)
 }
 
-// setMark marks a document dirty, and its hour where it is not yet: each time
-// that the hour's key is written again is one more version of it in memory,
-// which readers step over once it is deleted. The caller has the merchant's
-// stripe until b is applied.
-func (p *processed) setMark(b *pebble.Batch, k store.DocKey) error {
+// setMark marks a document dirty, and its hour where it is not known to be.
+// The caller has the merchant's stripe until b is applied, and then lets fresh
+// be known.
+func (p *processed) setMark(b *pebble.Batch, k store.DocKey, fresh []xxh3.Uint128) ([]xxh3.Uint128, error) {
 	if err := b.Set(docKey(tableMark, k), nil, nil); err != nil {
-		return err
+		return fresh, err
 	}
 	hour := dirtyKey(k.Merchant, k.Revision, k.Hour)
-	if there, err := p.e.exists(hour); err != nil || there {
-		return err
+	hash := xxh3.Hash128(hour)
+	if p.known.has(hash) {
+		return fresh, nil
 	}
-	return b.Set(hour, nil, nil)
+	return append(fresh, hash), b.Set(hour, nil, nil)
 }
 
 func setDoc(b *pebble.Batch, d store.Doc) error {
@@ -120,9 +121,13 @@ func (p *processed) put(put *store.Put) error {
 		err = p.putRejects(b, put.Rejects)
 	}
 	unshare := p.merchants.share(merchants)
+	var fresh []xxh3.Uint128
 	for i := range put.Docs {
 		if err == nil {
-			err = errors.Join(setDoc(b, put.Docs[i]), p.setMark(b, put.Docs[i].Key))
+			err = setDoc(b, put.Docs[i])
+		}
+		if err == nil {
+			fresh, err = p.setMark(b, put.Docs[i].Key, fresh)
 		}
 	}
 	if err != nil {
@@ -130,7 +135,7 @@ func (p *processed) put(put *store.Put) error {
 		unlock()
 		return errors.Join(err, b.Close())
 	}
-	return p.e.commit(b, func() { unshare(); unlock() })
+	return p.e.commit(b, func() { p.known.add(fresh); unshare(); unlock() })
 }
 
 // Scan implements store.Processed.
@@ -315,7 +320,9 @@ func (p *processed) cleanHour(hour store.DocKey, ids map[event.BatchID]struct{})
 	stay := slices.ContainsFunc(marks, func(k store.DocKey) bool { _, clean := ids[k.Batch]; return !clean })
 	b := p.e.db.NewBatch()
 	if !stay {
-		err = b.Delete(dirtyKey(hour.Merchant, hour.Revision, hour.Hour), nil)
+		key := dirtyKey(hour.Merchant, hour.Revision, hour.Hour)
+		p.known.remove(xxh3.Hash128(key))
+		err = b.Delete(key, nil)
 	}
 	if !stay && len(marks) >= manyMarks {
 		prefix := hourPrefix(tableMark, hour.Merchant, hour.Revision, hour.Hour)
@@ -343,14 +350,16 @@ func (p *processed) MarkDirty(ctx context.Context, merchant string, rev store.Re
 		flush := func() error {
 			unshare := p.merchants.share(set)
 			b := p.e.db.NewBatch()
+			var fresh []xxh3.Uint128
 			for _, k := range keys {
-				if err := p.setMark(b, k); err != nil {
+				var err error
+				if fresh, err = p.setMark(b, k, fresh); err != nil {
 					unshare()
 					return errors.Join(err, b.Close())
 				}
 			}
 			keys = keys[:0]
-			return p.e.commitLater(b, unshare)
+			return p.e.commitLater(b, func() { p.known.add(fresh); unshare() })
 		}
 		err := p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, _ func() ([]byte, error)) error {
 			if keys = append(keys, k); len(keys) == chunk {
@@ -424,7 +433,8 @@ func (p *processed) replace(b *pebble.Batch, old []store.DocKey, merged store.Do
 		}
 	}
 	if dirty {
-		if err := p.setMark(b, merged.Key); err != nil {
+		// Where old marks were, the hour's key is.
+		if err := b.Set(docKey(tableMark, merged.Key), nil, nil); err != nil {
 			return err
 		}
 	}
