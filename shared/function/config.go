@@ -26,6 +26,9 @@ type Config struct {
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"text"` // text or json
 	AccessLog bool       `env:"ACCESS_LOG"`                   // method, route, status, duration; nothing about the sender
 
+	// ProfileAddr serves /debug/pprof/ where it is set. Keep it to loopback.
+	ProfileAddr string `env:"PROFILE_ADDR"`
+
 	HeaderTimeout  time.Duration `env:"HEADER_TIMEOUT" envDefault:"5s"`
 	ReadTimeout    time.Duration `env:"READ_TIMEOUT" envDefault:"30s"`  // whole request
 	WriteTimeout   time.Duration `env:"WRITE_TIMEOUT" envDefault:"60s"` // from the end of the header to the end of the answer

@@ -109,6 +109,11 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 	if _, err := p.Listen(ctx); err != nil {
 		return err
 	}
+	stopProfiles, err := p.serveProfiles(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopProfiles()
 	drainer := &handlers.Drainer{Inner: handler, HealthCheck: p.probe(fns), QuietPeriod: p.Config.DrainQuiet}
 	srv := p.server(drainer)
 
