@@ -80,9 +80,13 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	return c.Processed.Replace(ctx, chosen, doc)
 }
 
-// choose picks the documents to merge: the small ones, and large ones from
-// four times what is to be added down. place is the highest place of a merged
-// document there.
+// rewritten is the size (events) up to which a merged document is written
+// again for however little.
+const rewritten = 1000
+
+// choose picks the documents to merge: those of batches, and merged ones that
+// are small, or not much larger than what is to be added. place is the highest
+// place of a merged document there.
 func choose(docs []store.Doc, most int) (chosen []store.DocKey, place uint64) {
 	for _, d := range docs {
 		if d.Key.IsMerged() {
@@ -99,16 +103,13 @@ func choose(docs []store.Doc, most int) (chosen []store.DocKey, place uint64) {
 			fresh += d.Events
 		}
 	}
-	sum, extra := 0, 0
+	sum := 0
 	for _, d := range docs {
 		if sum+d.Events > most {
 			continue
 		}
-		if d.Key.IsMerged() {
-			// Many merged ones are worth one more merge.
-			if extra++; d.Events > 4*fresh && extra < 4 && len(docs) < 8 {
-				continue
-			}
+		if d.Key.IsMerged() && d.Events > rewritten && d.Events > 4*fresh {
+			continue
 		}
 		sum += d.Events
 		chosen = append(chosen, d.Key)

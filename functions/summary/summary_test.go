@@ -1,0 +1,706 @@
+package summary_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"pgregory.net/rapid"
+
+	fn "github.com/footfall/footfall/functions/summary"
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/store/embedded"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+const hourMs = int64(time.Hour / time.Millisecond)
+
+type tb interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// bench is a whole summary function on stores in memory.
+type bench struct {
+	t      tb
+	stores *embedded.Stores
+	m      access.Merchant
+	rows   []processed.Row // all that was put
+	now    time.Time
+	events queue
+}
+
+// queue is a Broker that keeps what is published until the test delivers it.
+type queue struct {
+	mu     sync.Mutex
+	events []cloudevents.Event
+}
+
+func (q *queue) Publish(_ context.Context, broker string, events ...cloudevents.Event) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if broker != "control" {
+		return errors.New("not for this broker")
+	}
+	q.events = append(q.events, events...)
+	return nil
+}
+
+func (q *queue) take() []cloudevents.Event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	events := q.events
+	q.events = nil
+	return events
+}
+
+func newBench(t tb, zone string) *bench {
+	t.Helper()
+	stores, err := embedded.Open("/data", embedded.Options{FS: vfs.NewMem(), NoSync: true, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, stores: stores, now: time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC), m: access.Merchant{
+		ID: "mtest", Version: 1, Name: "Test", Generation: 1, CreatedAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		Settings: access.Settings{TimeZone: zone, Currency: "EUR", BotFilter: true, KeyEvents: []string{"sign_up"}},
+	}}
+	if err := stores.Registry.CreateMerchant(context.Background(), b.m); err != nil {
+		t.Fatal(err)
+	}
+	if b.m, err = stores.Registry.Merchant(context.Background(), b.m.ID); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) close() {
+	if err := b.stores.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) ports() fn.Ports {
+	return fn.Ports{Journal: b.stores.Journal, Processed: b.stores.Processed, Visitors: b.stores.Visitors, Summaries: b.stores.Summaries,
+		Registry: b.stores.Registry, Publisher: &b.events, Clock: func() time.Time { return b.now }}
+}
+
+func (b *bench) service(change func(*fn.Config), ports fn.Ports) *fn.Service {
+	cfg := fn.DefaultConfig()
+	cfg.Shards = 2
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := fn.New(cfg, ports)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+func hourOf(ms int64) event.Hour { return event.HourOfMicros(ms * 1000) }
+
+// put writes rows of one batch as the ETL does.
+func (b *bench) put(rows []processed.Row) {
+	b.t.Helper()
+	if len(rows) == 0 {
+		return
+	}
+	b.rows = append(b.rows, rows...)
+	b.putAgain(rows)
+}
+
+// putAgain is a redelivered batch.
+func (b *bench) putAgain(rows []processed.Row) {
+	byHour := map[event.Hour]*processed.Builder{}
+	for _, r := range rows {
+		h := hourOf(r.Millis)
+		if byHour[h] == nil {
+			byHour[h] = &processed.Builder{}
+		}
+		byHour[h].Add(r)
+	}
+	p := store.Put{Batch: rows[0].Batch}
+	for h, builder := range byHour {
+		f := builder.Frame()
+		p.Docs = append(p.Docs, store.Doc{Key: store.DocKey{Merchant: b.m.ID, Hour: h, Revision: store.LiveRevision, Batch: p.Batch},
+			Events: f.Len, Data: processed.Encode(f)})
+	}
+	if err := b.stores.Processed.Put(context.Background(), p); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func ping() cloudevents.Event {
+	e := cloudevents.New()
+	e.SetID("1")
+	e.SetSource("test")
+	e.SetType(event.TypePing)
+	e.SetExtension(event.ExtensionTick, "summary")
+	return e
+}
+
+// tick runs one tick and all its shards; errors are returned, as to a Broker.
+func (b *bench) tick(s *fn.Service) error {
+	errs := []error{s.Tick(context.Background(), ping())}
+	for _, e := range b.events.take() {
+		errs = append(errs, s.Shard(context.Background(), e))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *bench) dirty() []event.Hour {
+	hours, err := b.stores.Processed.DirtyOf(context.Background(), b.m.ID, store.LiveRevision, -1<<30, 1<<30)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return hours
+}
+
+// settle ticks until nothing below the watermark is dirty.
+func (b *bench) settle(s *fn.Service) {
+	b.t.Helper()
+	for range 20 {
+		if err := b.tick(s); err != nil {
+			b.t.Fatal(err)
+		}
+		left := false
+		for _, h := range b.dirty() {
+			left = left || !h.End().After(b.now)
+		}
+		if !left {
+			return
+		}
+	}
+	b.t.Fatal("20 ticks do not close all hours")
+}
+
+// check compares every record that a report would use with one counted at once
+// from all events.
+func (b *bench) check() {
+	b.t.Helper()
+	if len(b.rows) == 0 {
+		return
+	}
+	ctx := context.Background()
+	cal, err := summary.NewCalendar(b.m.Settings.TimeZone)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, r := range b.rows {
+		lo, hi = min(lo, r.Millis), max(hi, r.Millis)
+	}
+	w := summary.Window{From: cal.Day(lo).From, To: cal.Day(hi).To}
+	facts := summary.Resolve(frameOf(b.rows), w, history.SettingsOf(b.m.Settings))
+	users, first := facts.Users()
+	facts.SetFirstSeen(users, first)
+
+	loader := history.New(b.stores.Processed, b.stores.Visitors, history.Options{CacheBytes: 1 << 20})
+	from, to := w.UTCHours()
+	open, err := loader.Open(ctx, &b.m, store.LiveRevision, from, to, true)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, day := range cal.Days(w.From, w.To) {
+		for i, h := range cal.Hours(day.From, day.To) {
+			want := summary.NewRecord(facts.Slice(h), i)
+			b.compare(ctx, loader, open, store.GrainHour, h, want, i)
+		}
+		var parts []*summary.Record
+		for i, h := range cal.Hours(day.From, day.To) {
+			parts = append(parts, summary.NewRecord(facts.Slice(h), i))
+		}
+		b.compare(ctx, loader, open, store.GrainDay, day, summary.MergeRecords(parts...), -1)
+	}
+}
+
+func (b *bench) compare(ctx context.Context, loader *history.Loader, open *history.Open, grain store.Grain, w summary.Window, want *summary.Record, hour int) {
+	b.t.Helper()
+	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Revision: store.LiveRevision, Grain: grain, Start: w.From / 1000}
+	data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{key})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	at := fmt.Sprintf("%c %s", grain, time.UnixMilli(w.From).UTC().Format(time.RFC3339))
+	if !open.Touches(w) {
+		switch {
+		case data[0] == nil && !want.Empty():
+			b.t.Fatalf("%s: no record, and nothing says that it is open", at)
+		case data[0] != nil && !bytes.Equal(data[0], want.Encode()):
+			got, err := summary.DecodeRecord(data[0], summary.WantAll())
+			b.t.Fatalf("%s: record differs: got %v, want %v (%v)", at, got.Total, want.Total, err)
+		}
+		return
+	}
+	if hour < 0 {
+		return
+	}
+	// What is open is counted from documents, and to the same numbers.
+	facts, err := loader.Facts(ctx, &b.m, store.LiveRevision, w, summary.Needs(summary.RecordKeys()), true, open)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if got := summary.NewRecord(facts, hour); !bytes.Equal(got.Encode(), want.Encode()) {
+		b.t.Fatalf("%s: documents differ: got %v, want %v", at, got.Total, want.Total)
+	}
+}
+
+func frameOf(rows []processed.Row) *processed.Frame {
+	sorted := slices.Clone(rows)
+	slices.SortFunc(sorted, func(a, b processed.Row) int {
+		return cmp.Or(bytes.Compare(a.Batch[:], b.Batch[:]), cmp.Compare(a.Seq, b.Seq))
+	})
+	var b processed.Builder
+	for _, r := range sorted {
+		b.Add(r)
+	}
+	return b.Frame()
+}
+
+// script draws events of days that come in batches, in and out of order.
+type script struct {
+	rng   *rand.Rand
+	start int64
+	batch byte
+	ids   []processed.Row
+}
+
+func newScript(seed uint64) *script {
+	return &script{rng: rand.New(rand.NewPCG(seed, 1)), start: time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC).UnixMilli()}
+}
+
+// next is a batch of events that happened around an instant (ms).
+func (s *script) next(at int64) []processed.Row {
+	s.batch++
+	rows := make([]processed.Row, 1+s.rng.IntN(6))
+	for i := range rows {
+		r := &rows[i]
+		if len(s.ids) > 0 && s.rng.IntN(5) == 0 {
+			// The same event again: maybe at another time, for the sender
+			// gave none.
+			*r = s.ids[s.rng.IntN(len(s.ids))]
+			if s.rng.IntN(2) == 0 {
+				r.Millis += int64(s.rng.IntN(int(3 * hourMs)))
+			}
+		} else {
+			back := []int64{0, 1000, 20 * 60_000, 50 * 60_000, 3 * hourMs, 26 * hourMs, 60 * hourMs}
+			r.Millis = max(s.start, at-back[min(s.rng.IntN(14), 6)%7]*int64(s.rng.IntN(2))-int64(s.rng.IntN(10))*60_000)
+			r.EventID = processed.ID{Hi: uint64(s.batch), Lo: uint64(i)}
+			r.Client = uint64(1 + s.rng.IntN(4))
+			r.User = uint64(1 + s.rng.IntN(4))
+			r.Session = uint64(s.rng.IntN(2))
+			if s.rng.IntN(8) == 0 {
+				r.Flags |= processed.FlagBot
+			}
+			r.Text[processed.ColName] = []string{"page_view", "page_view", "purchase", "sign_up"}[s.rng.IntN(4)]
+			if r.Text[processed.ColName] == "purchase" {
+				r.Text[processed.ColTransactionID] = []string{"", "T1", "T2"}[s.rng.IntN(3)]
+				r.Flags |= processed.FlagHasValue
+				r.Value = 1_500_000
+			}
+			r.Text[processed.ColPagePath] = []string{"/", "/a", "/b"}[s.rng.IntN(3)]
+			r.Text[processed.ColSource] = []string{"", "", "google"}[s.rng.IntN(3)]
+			r.Text[processed.ColCountry] = []string{"DE", "FR"}[s.rng.IntN(2)]
+			s.ids = append(s.ids, *r)
+		}
+		r.Batch, r.Seq = event.BatchID{s.batch}, uint32(i)
+	}
+	return rows
+}
+
+// Whatever comes in which order, at any moment every record that is in force
+// equals one made of all events at once, and so does what is counted from
+// documents meanwhile.
+func TestRecordsEqualHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := newBench(t, rapid.SampledFrom([]string{"UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe"}).Draw(t, "zone"))
+		defer b.close()
+		s := b.service(func(c *fn.Config) {
+			c.Span = rapid.SampledFrom([]int{1, 5, 48}).Draw(t, "span")
+			c.RunEvents = rapid.SampledFrom([]int{5, 500_000}).Draw(t, "run events")
+			c.Page = rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "page")
+			c.MergeEvents = rapid.SampledFrom([]int{0, 10, 50_000}).Draw(t, "merge events")
+		}, b.ports())
+		in := newScript(rapid.Uint64().Draw(t, "seed"))
+		var last []processed.Row
+		for range rapid.IntRange(1, 14).Draw(t, "steps") {
+			switch rapid.IntRange(0, 9).Draw(t, "step") {
+			case 0, 1, 2, 3:
+				last = in.next(b.now.UnixMilli())
+				b.put(last)
+			case 4, 5, 6:
+				b.now = b.now.Add(time.Duration(rapid.SampledFrom([]int{10, 30, 60, 95, 600, 3000}).Draw(t, "minutes")) * time.Minute)
+			case 7:
+				if last != nil {
+					b.putAgain(last)
+				}
+			case 8:
+				if err := b.tick(s); err != nil {
+					t.Fatal(err)
+				}
+				b.check()
+			case 9:
+				b.check()
+			}
+		}
+		b.now = b.now.Add(4 * time.Hour)
+		b.settle(s)
+		b.check()
+		if d := b.dirty(); len(d) > 0 {
+			t.Fatalf("hours %v stay dirty", d)
+		}
+	})
+}
+
+// faulty makes calls fail before or after they did their work, at random.
+type faulty struct {
+	mu  sync.Mutex
+	rng *rand.Rand
+	in  int // one in so many
+}
+
+var errInjected = fault.New(fault.Transient, "injected")
+
+func (f *faulty) fails() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rng.IntN(f.in) == 0
+}
+
+func (f *faulty) around(call func() error) error {
+	if f.fails() {
+		return errInjected
+	}
+	if err := call(); err != nil {
+		return err
+	}
+	if f.fails() {
+		return errInjected
+	}
+	return nil
+}
+
+type faultyProcessed struct {
+	store.Processed
+	f *faulty
+}
+
+func (p faultyProcessed) Clean(ctx context.Context, marks []store.DocKey) error {
+	return p.f.around(func() error { return p.Processed.Clean(ctx, marks) })
+}
+
+func (p faultyProcessed) Replace(ctx context.Context, old []store.DocKey, d store.Doc) error {
+	return p.f.around(func() error { return p.Processed.Replace(ctx, old, d) })
+}
+
+func (p faultyProcessed) Scan(ctx context.Context, m string, rev store.Revision, from, to event.Hour, call func(store.Doc) error) error {
+	return p.f.around(func() error { return p.Processed.Scan(ctx, m, rev, from, to, call) })
+}
+
+type faultySummaries struct {
+	store.Summaries
+	f *faulty
+}
+
+func (p faultySummaries) Put(ctx context.Context, e []store.SummaryEntry) error {
+	return p.f.around(func() error { return p.Summaries.Put(ctx, e) })
+}
+
+type faultyVisitors struct {
+	store.Visitors
+	f *faulty
+}
+
+func (p faultyVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) (was []int64, err error) {
+	err = p.f.around(func() error { was, err = p.Visitors.See(ctx, m, g, users, millis); return err })
+	return was, err
+}
+
+// A tick may die anywhere: the next one mends it.
+func TestTicksThatDieMidway(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			b := newBench(t, "Europe/Berlin")
+			defer b.close()
+			f := &faulty{rng: rand.New(rand.NewPCG(seed, 7)), in: 5}
+			ports := b.ports()
+			ports.Processed, ports.Summaries, ports.Visitors = faultyProcessed{ports.Processed, f}, faultySummaries{ports.Summaries, f}, faultyVisitors{ports.Visitors, f}
+			s := b.service(nil, ports)
+			in := newScript(seed)
+			for range 25 {
+				b.put(in.next(b.now.UnixMilli()))
+				b.now = b.now.Add(40 * time.Minute)
+				if err := b.tick(s); err != nil && !strings.Contains(err.Error(), "injected") {
+					t.Fatal(err)
+				}
+				b.check()
+			}
+			b.now = b.now.Add(4 * time.Hour)
+			b.settle(b.service(nil, b.ports()))
+			b.check()
+		})
+	}
+}
+
+// Two instances at the same shard, with data coming in: when all is quiet the
+// records are right.
+func TestTwoAtOnce(t *testing.T) {
+	for seed := range uint64(6) {
+		b := newBench(t, "UTC")
+		one, two := b.service(nil, b.ports()), b.service(nil, b.ports())
+		in := newScript(seed)
+		for range 12 {
+			for range 3 {
+				b.put(in.next(b.now.UnixMilli()))
+			}
+			b.now = b.now.Add(70 * time.Minute)
+			var events []cloudevents.Event
+			if err := one.Tick(context.Background(), ping()); err != nil {
+				t.Fatal(err)
+			}
+			events = b.events.take()
+			late := in.next(b.now.UnixMilli() - 2*hourMs)
+			b.rows = append(b.rows, late...)
+			var wg sync.WaitGroup
+			for _, s := range []*fn.Service{one, two} {
+				wg.Go(func() {
+					for _, e := range events {
+						if err := s.Shard(context.Background(), e); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Go(func() { b.putAgain(late) })
+			wg.Wait()
+		}
+		b.now = b.now.Add(4 * time.Hour)
+		b.settle(one)
+		b.check()
+		b.close()
+	}
+}
+
+func TestRecordsAreMadeAgain(t *testing.T) {
+	b := newBench(t, "Europe/Berlin")
+	defer b.close()
+	s := b.service(nil, b.ports())
+	in := newScript(5)
+	for range 10 {
+		b.put(in.next(b.now.UnixMilli()))
+		b.now = b.now.Add(time.Hour)
+		b.settle(s)
+	}
+	ctx := context.Background()
+	// Summaries were lost, as a cache may lose them: marking is enough.
+	if err := b.stores.Summaries.DropBefore(ctx, b.m.ID, 99); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveRevision, -1<<30, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(s)
+	b.check()
+	// Lost again, and one late event only: its day is whole again.
+	if err := b.stores.Summaries.DropBefore(ctx, b.m.ID, 99); err != nil {
+		t.Fatal(err)
+	}
+	late := in.next(b.now.UnixMilli() - 4*hourMs)[:1]
+	b.put(late)
+	b.settle(s)
+	cal, err := summary.NewCalendar(b.m.Settings.TimeZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Revision: store.LiveRevision, Grain: store.GrainDay, Start: cal.Day(late[0].Millis).From / 1000}
+	data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	day, err := summary.DecodeRecord(data[0], summary.WantAll())
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := summary.Resolve(frameOf(b.rows), cal.Day(late[0].Millis), history.SettingsOf(b.m.Settings))
+	if got := day.Total[summary.Events]; got != int64(len(facts.Rows)) {
+		t.Errorf("the day has %d events, its record %d", len(facts.Rows), got)
+	}
+}
+
+// A change of settings raises the generation and marks all hours: new records
+// stand beside the old.
+func TestGenerations(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	s := b.service(nil, b.ports())
+	in := newScript(8)
+	for range 8 {
+		b.put(in.next(b.now.UnixMilli()))
+		b.now = b.now.Add(2 * time.Hour)
+	}
+	b.settle(s)
+	b.check()
+	b.m.Settings.TimeZone, b.m.Settings.BotFilter = "Asia/Kolkata", false
+	b.m.Generation++
+	ctx := context.Background()
+	if err := b.stores.Registry.UpdateMerchant(ctx, b.m); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveRevision, -1<<30, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	b.check()
+	b.settle(s)
+	b.check()
+}
+
+func TestSmallDocumentsAreMerged(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	s := b.service(nil, b.ports())
+	in := newScript(3)
+	ctx := context.Background()
+	docs := func() (n int) {
+		err := b.stores.Processed.Scan(ctx, b.m.ID, store.LiveRevision, hourOf(in.start), hourOf(in.start)+1, func(store.Doc) error { n++; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var first []processed.Row
+	for i := range 5 {
+		rows := in.next(in.start)
+		for k := range rows {
+			rows[k].Millis = in.start + int64(k)
+		}
+		if i == 0 {
+			first = rows
+		}
+		b.put(rows)
+	}
+	b.now = b.now.Add(time.Hour)
+	if n := docs(); n != 5 {
+		t.Fatalf("%d documents", n)
+	}
+	b.settle(s)
+	if n := docs(); n != 1 {
+		t.Errorf("%d documents after the hour was closed", n)
+	}
+	b.check()
+	b.putAgain(first) // delivered again: the merged one holds it
+	b.check()
+	b.settle(s)
+	b.check()
+	if n := docs(); n != 1 {
+		t.Errorf("%d documents after a batch came again", n)
+	}
+}
+
+func TestQuietTickPublishesNothing(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	s := b.service(nil, b.ports())
+	in := newScript(1)
+	b.put(in.next(b.now.UnixMilli()))
+	if err := s.Tick(context.Background(), ping()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.events.take()); n != 0 {
+		t.Errorf("%d shards although the only hour is open", n)
+	}
+	b.now = b.now.Add(time.Hour)
+	if err := s.Tick(context.Background(), ping()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.events.take()); n != 1 {
+		t.Errorf("%d shards for one merchant", n)
+	}
+}
+
+func TestBadEventsAreFinal(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	s := b.service(nil, b.ports())
+	other := ping()
+	other.SetExtension(event.ExtensionTick, "journal")
+	if err := s.Tick(context.Background(), other); !fault.Is(err, fault.Invalid) {
+		t.Errorf("another's tick: %v", err)
+	}
+	for _, data := range []string{`{}`, `{"shard":2,"count":2,"watermark":"2026-03-10T00:00:00Z"}`, `nonsense`} {
+		e := cloudevents.New()
+		e.SetID("1")
+		e.SetSource("test")
+		e.SetType(event.TypeSummaryShard)
+		if err := e.SetData(cloudevents.ApplicationJSON, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Shard(context.Background(), e); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", data, err)
+		}
+	}
+	if _, err := fn.New(fn.Config{}, b.ports()); err == nil || strings.Count(err.Error(), "FOOTFALL_SUMMARY_") < 7 {
+		t.Errorf("an empty configuration: %v", err)
+	}
+}
+
+func TestUnknownMerchantStaysDirty(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	known := b.m.ID
+	b.m.ID = "mgone"
+	b.put(newScript(1).next(b.now.UnixMilli()))
+	b.m.ID = known
+	b.now = b.now.Add(time.Hour)
+	ports := b.ports()
+	var log bytes.Buffer
+	ports.Log = slog.New(slog.NewTextHandler(&log, nil))
+	if err := b.tick(b.service(nil, ports)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "not registered") {
+		t.Error("nobody is told")
+	}
+}
+
+// BenchmarkCloseHour closes the first hour of many small merchants.
+func BenchmarkCloseHour(b *testing.B) {
+	x := newBench(b, "Europe/Berlin")
+	defer x.close()
+	ctx := context.Background()
+	for i := range b.N {
+		m := x.m
+		m.ID = fmt.Sprintf("m%07d", i)
+		if err := x.stores.Registry.CreateMerchant(ctx, m); err != nil {
+			b.Fatal(err)
+		}
+		x.m.ID = m.ID
+		in := newScript(uint64(i))
+		x.putAgain(in.next(x.now.UnixMilli()))
+		x.putAgain(in.next(x.now.UnixMilli()))
+	}
+	x.now = x.now.Add(time.Hour)
+	s := x.service(nil, x.ports())
+	b.ReportAllocs()
+	b.ResetTimer()
+	if err := x.tick(s); err != nil {
+		b.Fatal(err)
+	}
+}
