@@ -40,7 +40,9 @@ type LedgerCount struct {
 // the gaps that a Broker leaves.
 type Journal interface {
 	// Append records batches durably in one write. A batch that is already
-	// there is left as it is: appending twice changes nothing.
+	// there is left as it is: appending twice changes nothing. Where a mark
+	// was faster and has recorded it, Append adds what the mark did not know:
+	// the payload (unless it is archived and processed), counts, key.
 	Append(ctx context.Context, rows []JournalRow) error
 	// Mark adds a stage to batches. A batch that is not there (the journal
 	// was away when it was accepted) is recorded from the given row, without

@@ -2,11 +2,14 @@ package embedded
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/store"
@@ -57,10 +60,28 @@ func TestFormat(t *testing.T) {
 		"! 66 = 01",
 		"R 026d318000000100696e76616c6964 = 02",
 		"a 03472d417fffffff = 0606",
-		"d 026d31000000018000000101930000" + "00000000000000000000002a = 02dd",
+		"d 026d3100000001800000010193000000000000000000000000002a = 02dd",
+		"h 00000001f4ed026d3180000001 = ",
+		"i 0180000000000f42400193000000000000000000000000002a = ",
+		"i 0280000000000f42400193000000000000000000000000002a = ",
+		"i 0480000000000f42400193000000000000000000000000002a = ",
+		"j 0193000000000000000000000000002a = 000480897a016b0103472d410106",
+		"m 026d3100000001800000010193000000000000000000000000002a = ",
+		"p 0193000000000000000000000000002a = 6176726f",
+		"r 026d31800000010193000000000000000000000000002a00000007 = 0007696e76616c696403472d41016502046e616d650661206e616d6501dd",
+		"s 026d310000000100000001648000000000015180 = dd",
+		"v 026d31000000010000000000000005 = 7fffffffffffffff",
 	}
-	_ = want
-	for _, g := range got {
-		t.Log(g)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the stored bytes have changed (- expected, + found):\n%s", diff)
+	}
+	page, err := os.ReadFile("../../docs/formats/embedded.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range want {
+		if !strings.Contains(string(page), strings.TrimRight(line, " ")+"\n") {
+			t.Errorf("shared/docs/formats/embedded.md does not show %q", line)
+		}
 	}
 }
