@@ -9,6 +9,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/enrich"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
@@ -126,7 +127,7 @@ func (s *Service) Handle(ctx context.Context, e cloudevents.Event) error {
 	if err := s.processed.Put(ctx, put); err != nil {
 		return err
 	}
-	key, _ := e.Extensions()["partitionkey"].(string)
+	key, _ := e.Extensions()[broker.ExtensionPartitionKey].(string)
 	return s.journal.Mark(ctx, store.StageProcessed, []store.JournalRow{{
 		Batch: b.ID, ReceivedAt: b.ReceivedAt, PartitionKey: key, Counts: counts(b), Stages: store.StageProcessed,
 	}})
