@@ -48,7 +48,8 @@ type Journal interface {
 	// was away when it was accepted) is recorded from the given row, without
 	// a payload; counts and key that a row lacks are taken from any later call
 	// that brings them. When a row is both archived and processed its payload
-	// is dropped. A mark may be lost in a crash: stages repeat idempotently.
+	// is dropped. The mark of a known batch may be lost in a crash: stages
+	// repeat idempotently.
 	Mark(ctx context.Context, stage Stage, rows []JournalRow) error
 	// Payload returns a batch's container. NotFound where it is gone.
 	Payload(ctx context.Context, id event.BatchID) ([]byte, error)

@@ -94,7 +94,9 @@ type Processed interface {
 	// Scan calls fn with each document of a merchant's hours in [from, to).
 	Scan(ctx context.Context, merchant string, rev Revision, from, to event.Hour, fn func(Doc) error) error
 	// Dirty lists dirty hours of a shard whose end is not after the given
-	// time, by merchant and hour, at most limit, after the given one.
+	// time, at most limit, after the given one (zero = from the start): a
+	// merchant's hours together and in order, merchants in an order of the
+	// store's own.
 	Dirty(ctx context.Context, rev Revision, shard Shard, endBy time.Time, after DirtyHour, limit int) ([]DirtyHour, error)
 	// DirtyOf lists a merchant's dirty hours in [from, to), in order.
 	DirtyOf(ctx context.Context, merchant string, rev Revision, from, to event.Hour) ([]event.Hour, error)
