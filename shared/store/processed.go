@@ -102,7 +102,8 @@ type Processed interface {
 	DirtyOf(ctx context.Context, merchant string, rev Revision, from, to event.Hour) ([]event.Hour, error)
 	// Marks lists the documents of an hour that are marked dirty.
 	Marks(ctx context.Context, merchant string, rev Revision, hour event.Hour) ([]DocKey, error)
-	// Clean takes the dirty marks off documents that a summary now holds.
+	// Clean takes the dirty marks off documents that a summary now holds. A
+	// crash may bring marks back: the summary is worked out again.
 	Clean(ctx context.Context, marks []DocKey) error
 	// MarkDirty marks every document of a merchant's hours in [from, to).
 	MarkDirty(ctx context.Context, merchant string, rev Revision, from, to event.Hour) error
@@ -132,7 +133,8 @@ type RejectCount struct {
 
 // Visitors remembers when each user of a merchant was first seen. Users are
 // 64-bit hashes; generations keep histories apart that a reprocess or a change
-// of settings makes different.
+// of settings makes different. As with summaries, a write may be lost in a
+// crash as long as marks that Clean took off after it come back, too.
 type Visitors interface {
 	// FirstSeen returns, in the order of users, the first instant that each
 	// was seen (ms since the Unix epoch), and math.MaxInt64 for unknown ones.

@@ -55,8 +55,11 @@ func workUntilKilled(dir string, out io.Writer) error {
 		},
 		"processed": func(id event.BatchID) error { return s.Processed.Put(ctx, crashPut(id)) },
 		"visitors": func(id event.BatchID) error {
-			_, err := s.Visitors.See(ctx, "m", 1, []uint64{crashUser(id)}, []int64{1})
-			return err
+			// Durable with the next write that is.
+			if _, err := s.Visitors.See(ctx, "m", 1, []uint64{crashUser(id)}, []int64{1}); err != nil {
+				return err
+			}
+			return s.Processed.Put(ctx, crashPut(id))
 		},
 	}
 	failed := make(chan error)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,6 +130,50 @@ func TestClosedStoresRefuse(t *testing.T) {
 		if !fault.Is(err, fault.Transient) || !strings.Contains(err.Error(), "closed") {
 			t.Errorf("%s after close: %v", what, err)
 		}
+	}
+}
+
+// TestMarksGoLast crashes at many moments between a summary's writes: where
+// the dirty mark is off, what was written before must be there.
+func TestMarksGoLast(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	fs := vfs.NewCrashableMem()
+	s := mustOpen(t, fs)
+	rng := rand.New(rand.NewPCG(3, 4))
+	clean := 0
+	for i := range 30 {
+		id := event.BatchID{byte(i)}
+		k := store.SummaryKey{Merchant: "m", Start: int64(i)}
+		put := crashPut(id)
+		put.Docs[0].Key.Hour = event.Hour(i)
+		_, seeErr := s.Visitors.See(ctx, "m", 1, []uint64{uint64(i)}, []int64{1})
+		err := errors.Join(s.Processed.Put(ctx, put), seeErr,
+			s.Summaries.Put(ctx, []store.SummaryEntry{{Key: k, Data: []byte("x")}}),
+			s.Processed.Clean(ctx, []store.DocKey{put.Docs[0].Key}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := mustOpen(t, fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng}))
+		for j := range i + 1 {
+			dirty, err := left.Processed.DirtyOf(ctx, "m", 1, event.Hour(j), event.Hour(j+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(dirty) > 0 {
+				continue
+			}
+			clean++
+			k.Start = int64(j)
+			records, err := left.Summaries.Get(ctx, []store.SummaryKey{k})
+			seen, seenErr := left.Visitors.FirstSeen(ctx, "m", 1, []uint64{uint64(j)})
+			if err := errors.Join(err, seenErr); err != nil || records[0] == nil || seen[0] != 1 {
+				t.Fatalf("hour %d is clean after a crash in step %d, its record is %q, its user was first seen at %d: %v", j, i, records[0], seen[0], err)
+			}
+		}
+	}
+	if clean == 0 {
+		t.Error("no hour was ever clean")
 	}
 }
 

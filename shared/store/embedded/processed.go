@@ -304,7 +304,7 @@ func (p *processed) Clean(ctx context.Context, marks []store.DocKey) error {
 				return err
 			}
 		}
-		return p.e.settle()
+		return nil
 	})
 }
 

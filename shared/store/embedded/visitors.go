@@ -16,6 +16,11 @@ import (
 // visitors keeps one small value per user. See tells its caller what stood
 // there before, so it reads, compares and writes with the merchant's stripe
 // held; a plain Set is then right, and cheaper to read than merged operands.
+//
+// Like summaries it does not wait for the disk: a crash that takes a write away
+// takes away what came after it in the log, the taking-off of marks included,
+// and the hour is worked out again. So an hour in which a million merchants
+// were active is closed without a million syncs.
 type visitors struct {
 	e         *engine
 	merchants stripes
@@ -110,7 +115,7 @@ func (v *visitors) see(ctx context.Context, merchant string, generation uint32, 
 		unlock()
 		return before, b.Close()
 	}
-	return before, v.e.commit(b, unlock)
+	return before, v.e.commitLater(b, unlock)
 }
 
 // setEarlier writes the earlier instants. A user that occurs twice in one
