@@ -84,24 +84,24 @@ func (in *Ingest) unzstd(rq *request) ([]byte, error) {
 // readAll reads source to its end, at most limit bytes. size is the length
 // where it is known, else -1.
 func (in *Ingest) readAll(rq *request, dst []byte, source io.Reader, limit int, size int64) ([]byte, error) {
-	step := readChunk
+	room := readChunk
 	if size >= 0 {
-		step = int(size) + 1 // room to see the end
+		room = int(size) + 1 // to see the end
+	}
+	if cap(dst) < room {
+		dst = nil
+	} else if err := in.hold(rq, cap(dst)); err != nil { // memory of an earlier request counts from now on
+		return dst, err
 	}
 	for {
-		if len(dst) == cap(dst) || cap(dst)-len(dst) < step && len(dst) == 0 {
-			if err := in.hold(rq, step); err != nil {
+		if len(dst) == cap(dst) {
+			if err := in.hold(rq, room); err != nil {
 				return dst, err
 			}
-			grown := make([]byte, len(dst), len(dst)+step)
+			grown := make([]byte, len(dst), len(dst)+room)
 			copy(grown, dst)
 			dst = grown
-			step = max(readChunk, len(dst)+step) // doubling
-		} else if len(dst) == 0 {
-			// Memory of an earlier request: it counts from now on.
-			if err := in.hold(rq, cap(dst)); err != nil {
-				return dst, err
-			}
+			room = min(cap(dst), limit+1-min(limit, cap(dst))) // doubling, up to one byte too many
 		}
 		for len(dst) < cap(dst) {
 			n, err := source.Read(dst[len(dst):cap(dst)])

@@ -176,14 +176,14 @@ func (w *writer) mark(a *attempt) {
 
 // startRest tries the sinks that were left out; false where there are none.
 func (w *writer) startRest(a *attempt) bool {
-	any := false
+	tried := false
 	for i, s := range w.sinks {
 		if !a.started[i] && !s.busy.Load() {
 			w.start(a, i)
-			any = true
+			tried = true
 		}
 	}
-	return any
+	return tried
 }
 
 func (w *writer) start(a *attempt, i int) {

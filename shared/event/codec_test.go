@@ -281,7 +281,7 @@ func TestReaderReadsArchiveFile(t *testing.T) {
 			t.Fatalf("batch %d is %s, expected %s", i, b.ID, ids[i])
 		}
 	}
-	if _, err := r.Next(); err != io.EOF {
+	if _, err := r.Next(); !errors.Is(err, io.EOF) {
 		t.Fatalf("expected io.EOF, found %v", err)
 	}
 	r = NewReader(bytes.NewReader(file[:len(file)-1]))
