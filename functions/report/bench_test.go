@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
+	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -79,8 +81,17 @@ func BenchmarkRecords(b *testing.B) {
 		w.summariseDays()
 		const core = "metrics=users,new_users,sessions,engaged_sessions,bounceRate,averageSessionDuration,views,events,key_events,revenue"
 		b.Run(fmt.Sprintf("28 days by day, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=date") })
+		w.pendingBatch()
+		b.Run(fmt.Sprintf("28 days by day with a batch pending, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=date") })
 		b.Run(fmt.Sprintf("28 days by source, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=source,medium") })
 	}
+}
+
+// pendingBatch makes the watermark lag, as it always does a little while events
+// come in.
+func (w *world) pendingBatch() {
+	w.must(w.stores.Journal.Append(context.Background(), []store.JournalRow{{Batch: event.BatchID{0xee}, ReceivedAt: w.now.Add(-time.Second), Payload: []byte("x"),
+		Counts: []event.StreamHour{{Stream: w.merchant.Streams[0].MeasurementID, Hour: event.HourOf(w.now), Events: 1}}}}))
 }
 
 // summariseDays closes days only, from one resolve.

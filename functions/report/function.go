@@ -135,7 +135,7 @@ func (s *Service) handle(action access.Action, h func(ctx context.Context, w htt
 		if err == nil {
 			err = h(ctx, w, r, merchant)
 		}
-		if err != nil {
+		if err != nil && r.Context().Err() == nil { // a reader who is gone needs no answer
 			function.WriteError(w, s.deadline(ctx, err))
 		}
 	})
@@ -250,6 +250,9 @@ func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	private(w)
 	body, err := s.runReport(ctx, w, r)
+	if r.Context().Err() != nil {
+		return // a reader who is gone needs no answer
+	}
 	if err != nil {
 		err = s.deadline(ctx, err)
 		var f *fault.Error
