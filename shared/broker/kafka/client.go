@@ -64,8 +64,9 @@ type Client struct {
 	api       *kafkago.Client
 	balancer  kafkago.Murmur2Balancer // the Java client's partition for a key, any partition without one
 
-	mu     sync.RWMutex
-	topics map[string]*layout
+	mu        sync.RWMutex
+	topics    map[string]*layout
+	refreshed time.Time // when refresh last did something
 	conns  map[net.Conn]struct{} // open ones, so that Close leaves nothing behind
 	closed bool
 }
@@ -176,10 +177,24 @@ func (c *Client) layout(ctx context.Context, topic string, fresh bool) (*layout,
 	return l, nil
 }
 
-func (c *Client) forget(topic string) {
+// refreshPause is how often the client may ask anew where everything is.
+const refreshPause = 250 * time.Millisecond
+
+// refresh forgets where the topic is, after an answer that says it is elsewhere
+// or none at all. The transport by itself would look only every few seconds;
+// without its pools it has to look at once. Calls under way keep theirs.
+func (c *Client) refresh(topic string) {
 	c.mu.Lock()
 	delete(c.topics, topic)
+	now := time.Now()
+	due := now.Sub(c.refreshed) >= refreshPause
+	if due {
+		c.refreshed = now
+	}
 	c.mu.Unlock()
+	if due {
+		c.transport.CloseIdleConnections()
+	}
 }
 
 // Topic is a topic that EnsureTopics makes where it is missing.
@@ -237,6 +252,7 @@ func (c *Client) awaitTopic(ctx context.Context, name string) error {
 		if err == nil {
 			return nil
 		}
+		c.refresh(name)
 		if pause(ctx, try) != nil {
 			return fault.New(fault.Transient, "cannot make topic %q: it has no leader: %w", name, err)
 		}

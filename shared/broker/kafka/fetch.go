@@ -44,7 +44,7 @@ func (c *Client) fetchAll(ctx context.Context, cfg *GroupConfig, offsets map[int
 			cfg.Log.Warn("cannot fetch, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
 			try++
 		}
-		c.forget(cfg.Topic)
+		c.refresh(cfg.Topic)
 		if pause(ctx, try) != nil {
 			return
 		}

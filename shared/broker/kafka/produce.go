@@ -34,6 +34,7 @@ func (c *Client) Produce(ctx context.Context, topic string, messages ...broker.M
 
 	l, err := c.layout(ctx, topic, false)
 	for try := 0; err != nil; try++ {
+		c.refresh(topic)
 		if pause(ctx, try) != nil {
 			return fault.New(fault.Transient, "cannot publish to topic %q: %w", topic, err)
 		}
@@ -49,6 +50,7 @@ func (c *Client) Produce(ctx context.Context, topic string, messages ...broker.M
 			if errors.Is(err, kafkago.MessageSizeTooLarge) {
 				return fault.New(fault.TooLarge, "cannot publish to topic %q: %w", topic, err)
 			}
+			c.refresh(topic)
 			if pause(ctx, try) != nil {
 				return fault.New(fault.Transient, "cannot publish to topic %q: %w", topic, err)
 			}
