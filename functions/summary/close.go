@@ -117,6 +117,11 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 		return err
 	}
 	entries := c.records(facts, p)
+	// Another may have finished these hours with newer documents meanwhile. Do
+	// not write over its records; clean looks again, for it may be yet to come.
+	if there, err := c.marked(ctx, dirty, marks); err != nil || !there {
+		return err
+	}
 	if err := c.put(ctx, entries); err != nil {
 		return err
 	}
@@ -360,18 +365,8 @@ func (c *closing) putSome(ctx context.Context, entries []store.SummaryEntry) err
 // were written, and our records are still there after the marks are gone. Of
 // two who overlap, the one who writes last finds out by the one or the other.
 func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.DocKey, entries []store.SummaryEntry) (alone bool, err error) {
-	now, err := c.marks(ctx, dirty)
-	if err != nil {
+	if there, err := c.marked(ctx, dirty, marks); err != nil || !there {
 		return false, err
-	}
-	left := make(map[store.DocKey]bool, len(now))
-	for _, k := range now {
-		left[k] = true
-	}
-	for _, k := range marks {
-		if !left[k] {
-			return false, nil
-		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -389,6 +384,24 @@ func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.D
 	}
 	for i := range entries {
 		if !bytes.Equal(data[i], entries[i].Data) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// marked reports whether all the given marks are still there.
+func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.DocKey) (bool, error) {
+	now, err := c.marks(ctx, dirty)
+	if err != nil {
+		return false, err
+	}
+	left := make(map[store.DocKey]bool, len(now))
+	for _, k := range now {
+		left[k] = true
+	}
+	for _, k := range marks {
+		if !left[k] {
 			return false, nil
 		}
 	}

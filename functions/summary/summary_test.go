@@ -340,24 +340,21 @@ func TestRecordsEqualHistory(t *testing.T) {
 			c.MergeEvents = rapid.SampledFrom([]int{0, 10, 50_000}).Draw(t, "merge events")
 		}, b.ports())
 		in := newScript(rapid.Uint64().Draw(t, "seed"))
-		var last []processed.Row
-		for range rapid.IntRange(1, 14).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "step") {
-			case 0, 1, 2, 3:
+		for range rapid.IntRange(3, 10).Draw(t, "rounds") {
+			var last []processed.Row
+			for range in.rng.IntN(4) {
 				last = in.next(b.now.UnixMilli())
 				b.put(last)
-			case 4, 5, 6:
-				b.now = b.now.Add(time.Duration(rapid.SampledFrom([]int{10, 30, 60, 95, 600, 3000}).Draw(t, "minutes")) * time.Minute)
-			case 7:
-				if last != nil {
-					b.putAgain(last)
-				}
-			case 8:
+			}
+			if last != nil && in.rng.IntN(3) == 0 {
+				b.putAgain(last)
+			}
+			b.check()
+			b.now = b.now.Add(time.Duration([]int{10, 20, 30, 45, 60, 95, 600, 1500}[in.rng.IntN(8)]) * time.Minute)
+			if in.rng.IntN(3) > 0 {
 				if err := b.tick(s); err != nil {
 					t.Fatal(err)
 				}
-				b.check()
-			case 9:
 				b.check()
 			}
 		}
@@ -496,6 +493,97 @@ func TestTwoAtOnce(t *testing.T) {
 		b.settle(one)
 		b.check()
 		b.close()
+	}
+}
+
+// hooked calls a function once, before or after a call of the given name.
+type hooked struct {
+	store.Processed
+	store.Visitors
+	at string
+	do func()
+}
+
+func (h *hooked) here(at string) {
+	if do := h.do; h.at == at && do != nil {
+		h.do = nil
+		do()
+	}
+}
+
+func (h *hooked) Scan(ctx context.Context, m string, rev store.Revision, from, to event.Hour, call func(store.Doc) error) error {
+	h.here("before scan")
+	err := h.Processed.Scan(ctx, m, rev, from, to, call)
+	h.here("after scan")
+	return err
+}
+
+func (h *hooked) Clean(ctx context.Context, marks []store.DocKey) error {
+	h.here("before clean")
+	err := h.Processed.Clean(ctx, marks)
+	h.here("after clean")
+	return err
+}
+
+func (h *hooked) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) ([]int64, error) {
+	h.here("before see")
+	was, err := h.Visitors.See(ctx, m, g, users, millis)
+	h.here("after see")
+	return was, err
+}
+
+type hookedSummaries struct {
+	store.Summaries
+	h *hooked
+}
+
+func (s hookedSummaries) Put(ctx context.Context, e []store.SummaryEntry) error {
+	s.h.here("before put")
+	err := s.Summaries.Put(ctx, e)
+	s.h.here("after put")
+	return err
+}
+
+// One instance stands still in the middle of its work while data comes and
+// another instance does the same work from start to end.
+func TestOvertaken(t *testing.T) {
+	for _, at := range []string{"before scan", "after scan", "before see", "after see", "before put", "after put", "before clean", "after clean"} {
+		for seed := range uint64(8) {
+			t.Run(fmt.Sprintf("%s %d", at, seed), func(t *testing.T) {
+				b := newBench(t, "UTC")
+				defer b.close()
+				in := newScript(seed)
+				quick := b.service(nil, b.ports())
+				for range 6 {
+					for range 3 {
+						b.put(in.next(b.now.UnixMilli()))
+					}
+					b.now = b.now.Add(80 * time.Minute)
+					h := &hooked{Processed: b.stores.Processed, Visitors: b.stores.Visitors, at: at}
+					h.do = func() {
+						b.put(in.next(b.now.UnixMilli() - 2*hourMs))
+						if err := b.tick(quick); err != nil {
+							t.Error(err)
+						}
+					}
+					ports := b.ports()
+					ports.Processed, ports.Visitors, ports.Summaries = h, h, hookedSummaries{ports.Summaries, h}
+					slow := b.service(nil, ports)
+					if err := slow.Tick(context.Background(), ping()); err != nil {
+						t.Fatal(err)
+					}
+					for _, e := range b.events.take() {
+						if err := slow.Shard(context.Background(), e); err != nil {
+							t.Fatal(err)
+						}
+					}
+					b.check()
+				}
+				b.now = b.now.Add(4 * time.Hour)
+				b.settle(quick)
+				b.check()
+			})
+		}
 	}
 }
 
