@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -196,6 +197,68 @@ func (f *stuckFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error)
 
 func (f stuckFile) SyncData() error { f.wait(); return f.File.SyncData() }
 func (f stuckFile) Sync() error     { f.wait(); return f.File.Sync() }
+
+// TestBrokenDiskAcknowledgesNothing lets every sync of the log fail.
+func TestBrokenDiskAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	fs := &syncFS{FS: vfs.NewMem()}
+	fatal := make(chan error, 10)
+	s, err := Open("/data", Options{FS: fs, Fatal: func(err error) {
+		fatal <- err
+		runtime.Goexit() // in place of the end of the process
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs.broken.Store(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	results := make(chan error, 3)
+	for i := range cap(results) {
+		go func() { results <- s.Journal.Append(ctx, []store.JournalRow{crashRow(event.BatchID{byte(i)})}) }()
+	}
+	for range cap(results) {
+		select {
+		case err := <-results:
+			if err == nil {
+				t.Error("a write was acknowledged though its sync failed")
+			}
+		case err := <-fatal:
+			t.Log("the process would end:", err)
+			cancel()
+			return
+		}
+	}
+	cancel()
+}
+
+// syncFS fails syncs of log files while it is broken.
+type syncFS struct {
+	vfs.FS
+	broken atomic.Bool
+}
+
+type syncFile struct {
+	vfs.File
+	fs *syncFS
+}
+
+func (f *syncFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, c)
+	if err == nil && strings.HasSuffix(name, ".log") {
+		return syncFile{file, f}, nil
+	}
+	return file, err
+}
+
+func (f syncFile) SyncData() error { return errors.Join(f.err(), f.File.SyncData()) }
+func (f syncFile) Sync() error     { return errors.Join(f.err(), f.File.Sync()) }
+
+func (f syncFile) err() error {
+	if f.fs.broken.Load() {
+		return errors.New("the disk is broken")
+	}
+	return nil
+}
 
 func (f stuckFile) wait() {
 	if f.fs.stuck.Load() {
