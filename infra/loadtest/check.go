@@ -28,6 +28,40 @@ func (p *Process) Ledger(ctx context.Context, m Merchant, from, to time.Time) (L
 	return l, err
 }
 
+// WaitDelivered waits until every Trigger has settled all that stands in its
+// Broker's topic.
+func (p *Process) WaitDelivered(ctx context.Context) error {
+	pause := time.NewTicker(10 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		var brokers struct {
+			Brokers []struct {
+				Triggers []struct {
+					Lag      int64 `json:"lag"`
+					InFlight int64 `json:"in_flight"`
+				} `json:"triggers"`
+			} `json:"brokers"`
+		}
+		if err := p.Do(ctx, http.MethodGet, "/brokers", p.AdminToken, "", nil, http.StatusOK, &brokers); err != nil {
+			return err
+		}
+		var open int64
+		for _, b := range brokers.Brokers {
+			for _, t := range b.Triggers {
+				open += t.Lag + t.InFlight
+			}
+		}
+		if open == 0 && len(brokers.Brokers) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d deliveries are open: %w", open, ctx.Err())
+		case <-pause.C:
+		}
+	}
+}
+
 // WaitCounted waits until the ledgers of all merchants show every event that
 // was sent, with nothing pending. It fails as soon as more is counted than was
 // sent, and with the last difference when ctx ends.

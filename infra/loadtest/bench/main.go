@@ -69,13 +69,16 @@ func run(ctx context.Context, binary string, p plan) error {
 	if err != nil {
 		return err
 	}
+	if err := b.history(ctx); err != nil {
+		return err
+	}
 	if err := b.pipeline(ctx, t, p.batched, 100); err != nil {
 		return err
 	}
-	if err := b.archived(t); err != nil {
+	if err := b.pipeline(ctx, t, p.single, 1); err != nil {
 		return err
 	}
-	if err := b.pipeline(ctx, t, p.single, 1); err != nil {
+	if err := b.archived(t); err != nil {
 		return err
 	}
 	if err := b.underLoad(ctx, t, p); err != nil {
@@ -127,8 +130,7 @@ func newBench(ctx context.Context, sys *loadtest.Process) (*bench, error) {
 	return b, nil
 }
 
-// traffic of closed hours: half of it of the last hours, where live traffic
-// lies, and a fiftieth spread over the last four weeks, as late events are.
+// traffic of closed hours, so that a tick summarises all of it.
 func (b *bench) traffic(from time.Time) *loadtest.Traffic {
 	b.seed++
 	return loadtest.NewTraffic(loadtest.TrafficOptions{
@@ -136,8 +138,8 @@ func (b *bench) traffic(from time.Time) *loadtest.Traffic {
 	})
 }
 
-// pipeline sends events and measures the CPU time of everything until they
-// are archived, processed and summarised.
+// pipeline sends events, one in fifty up to two days late, and measures the CPU
+// time of everything until they are archived, processed and summarised.
 func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) error {
 	before, err := b.sys.CPU()
 	if err != nil {
@@ -148,7 +150,7 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 		contentType, connections = loadtest.ContentTypeSingle, 64
 	}
 	bodies := make(chan []byte, 64)
-	live, late := b.traffic(b.to.Add(-2*time.Hour)), b.traffic(b.from)
+	live, late := b.traffic(b.to.Add(-2*time.Hour)), b.traffic(b.to.Add(-48*time.Hour))
 	go func() {
 		defer close(bodies)
 		for i := 0; i*perRequest < events; i++ {
@@ -174,7 +176,7 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 		return err
 	}
 	accepted := time.Since(started)
-	if err := b.counted(ctx); err != nil {
+	if err := b.sys.WaitDelivered(ctx); err != nil {
 		return err
 	}
 	counted := time.Since(started)
@@ -202,7 +204,29 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 		first, goal = "", ""
 	}
 	t.add("events/s sustained, nothing pending at the end, "+what, first, goal, fmt.Sprintf("%.0f (accepted at %.0f)", rate, float64(events)/accepted.Seconds()))
+	if err := b.counted(ctx); err != nil {
+		return err
+	}
 	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
+}
+
+// history gives every merchant four weeks to report on.
+func (b *bench) history(ctx context.Context) error {
+	source := b.traffic(b.from)
+	sender := loadtest.NewSender(b.sys.URL, 1)
+	for range 300 {
+		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.truth)); err != nil {
+			return err
+		}
+		b.sent += 100
+	}
+	if err := b.sys.WaitDelivered(ctx); err != nil {
+		return err
+	}
+	if err := b.sys.Tick(ctx); err != nil {
+		return err
+	}
+	return b.quiet(ctx)
 }
 
 func (b *bench) counted(ctx context.Context) error {
