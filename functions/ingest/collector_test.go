@@ -709,8 +709,8 @@ func TestSenderThatGoesAway(t *testing.T) {
 	}()
 	_, _ = writer.Write([]byte("[" + doc("1", "G-A", "")))
 	cancel()
+	_ = writer.CloseWithError(errAway) // the transport waits for its body's reader
 	<-done
-	_ = writer.Close()
 	if status, _, _ := w.post(t, "["+doc("2", "G-A", "")+"]"); status != 202 {
 		t.Fatal(status)
 	}
