@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -90,7 +91,7 @@ func join(op FilterOp, kids []*Filter) *Filter {
 
 func filterFault(s string, at int, expected string) error {
 	position := len([]rune(s[:min(at, len(s))])) + 1
-	return fault.Field("filter", fmt.Sprintf("at position %d %s", position, expected))
+	return fault.Field("filter", fmt.Sprintf("%s, at position %d", expected, position))
 }
 
 // split cuts s at each separator that no backslash stands before.
@@ -143,7 +144,7 @@ func parseTerm(c *catalog.Catalog, s, term string, at int) (*Filter, error) {
 		} else if err == nil {
 			return nil, filterFault(s, at+end, "one of == != =~ !~ *= !* ^= $= after the dimension "+name)
 		} else {
-			return nil, fmt.Errorf("cannot read the filter at position %d: %w", len([]rune(s[:at]))+1, err)
+			return nil, unknownName(s, at, name, err, merr)
 		}
 		if op.negate {
 			return &Filter{Op: Not, Kids: []*Filter{leaf}}, nil
@@ -151,6 +152,21 @@ func parseTerm(c *catalog.Catalog, s, term string, at int) (*Filter, error) {
 		return leaf, nil
 	}
 	return nil, filterFault(s, at+end, operatorList)
+}
+
+// unknownName says what a name that is neither a dimension's nor a metric's may
+// have been meant to be.
+func unknownName(s string, at int, name string, errs ...error) error {
+	expected := "the name of a dimension or metric"
+	for _, err := range errs {
+		var f *fault.Error
+		if errors.As(err, &f) {
+			if _, near, ok := strings.Cut(f.Expected, ", such as "); ok {
+				return filterFault(s, at, fmt.Sprintf("%s, such as %s, not %s", expected, near, name))
+			}
+		}
+	}
+	return filterFault(s, at, fmt.Sprintf("%s, not %s", expected, printable(name)))
 }
 
 func isNameByte(b byte) bool {
