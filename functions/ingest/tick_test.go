@@ -1,0 +1,126 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+func TestTickClosesGaps(t *testing.T) {
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	w.topic.fail = func() error { return errAway }
+	for i := range 3 {
+		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
+			t.Fatal(status)
+		}
+	}
+	tick := cloudevents.New()
+	tick.SetExtension(event.ExtensionTick, "journal")
+	// Too early: the batches are fresh.
+	w.topic.fail = nil
+	if err := w.Tick(ctx, tick); err != nil || len(w.topic.batches(t)) != 0 {
+		t.Fatalf("%d batches, %v", len(w.topic.batches(t)), err)
+	}
+	at := func(d time.Duration) int {
+		w.now.Store(arrival.Add(d).UnixMicro())
+		if err := w.Tick(ctx, tick); err != nil {
+			t.Fatal(err)
+		}
+		return len(w.topic.batches(t))
+	}
+	if n := at(2 * time.Minute); n != 3 {
+		t.Fatalf("after two minutes %d batches were published", n)
+	}
+	if n := at(3 * time.Minute); n != 3 {
+		t.Fatalf("published again at once: %d", n)
+	}
+	// Nobody processes them: a dead letter. Again after half an hour, then
+	// after another one, two, …
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{31 * time.Minute, 3}, {33 * time.Minute, 6}, {64 * time.Minute, 6}, {94 * time.Minute, 9}} {
+		if n := at(c.after); n != c.want {
+			t.Fatalf("after %v %d batches were published, expected %d", c.after, n, c.want)
+		}
+	}
+	// Processed and archived: nothing is left, and the rows go in the end.
+	rows, err := w.journal.Unfinished(ctx, store.AllStages, arrival.Add(time.Hour), 10)
+	if err != nil || len(rows) != 3 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for _, stage := range []store.Stage{store.StageArchived, store.StageProcessed} {
+		if err := w.journal.Mark(ctx, stage, rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := at(48 * time.Hour); n != 9 {
+		t.Fatalf("a finished batch was published: %d", n)
+	}
+	if n := at(8 * 24 * time.Hour); n != 9 {
+		t.Fatal("a finished batch was published")
+	}
+	if n, err := w.journal.Sweep(ctx, arrival.Add(30*24*time.Hour)); n != 0 || err != nil {
+		t.Fatalf("the tick left %d rows to sweep, %v", n, err)
+	}
+	other := cloudevents.New()
+	other.SetExtension(event.ExtensionTick, "summary")
+	if err := w.Tick(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTickReportsABrokerThatIsAway(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TickBatches = 2 })
+	w.topic.fail = func() error { return errAway }
+	for i := range 3 {
+		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
+			t.Fatal(status)
+		}
+	}
+	w.now.Store(arrival.Add(5 * time.Minute).UnixMicro())
+	if err := w.Tick(t.Context(), cloudevents.New()); !fault.Is(err, fault.Transient) {
+		t.Fatalf("expected a transient error, found %v", err)
+	}
+	w.topic.fail = nil
+	if err := w.Tick(t.Context(), cloudevents.New()); err != nil || len(w.topic.batches(t)) != 2 {
+		t.Fatalf("a tick is bounded by 2 batches: %d, %v", len(w.topic.batches(t)), err)
+	}
+}
+
+func TestRefreshGoesOnAfterAFault(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.StreamsRefresh = time.Millisecond })
+	ctx, cancel := context.WithCancel(t.Context())
+	r := refresher{cfg: w.cfg, registry: &flakyRegistry{Registry: w.registry}, streams: w.streams, visitors: w.visitors, log: w.ports.Log}
+	done := make(chan error)
+	go func() { done <- r.run(ctx) }()
+	w.merchant(t, "G-LATER", "s", nil)
+	for !w.visitors.keyed() || w.streams.Len() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+type flakyRegistry struct {
+	store.Registry
+	calls atomic.Int64
+}
+
+func (r *flakyRegistry) Secret(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error) {
+	if r.calls.Add(1)%2 == 1 {
+		return nil, errAway
+	}
+	return r.Registry.Secret(ctx, name, make)
+}
