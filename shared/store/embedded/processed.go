@@ -142,8 +142,8 @@ func (p *processed) put(put *store.Put) error {
 func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour, fn func(store.Doc) error) error {
 	var fromCaller error
 	err := p.e.read(ctx, "scan processed data", func() error {
-		return p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, value func() ([]byte, error)) error {
-			v, err := value()
+		return p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, it *pebble.Iterator) error {
+			v, err := it.ValueAndErr()
 			if err != nil {
 				return err
 			}
@@ -162,9 +162,10 @@ func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revisio
 	return err
 }
 
-// eachDoc calls fn with the keys of documents, and how to get at their bytes.
+// eachDoc calls fn with the keys of documents and an iterator that stands on
+// them, for who wants their bytes.
 func (p *processed) eachDoc(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour,
-	fn func(store.DocKey, func() ([]byte, error)) error,
+	fn func(store.DocKey, *pebble.Iterator) error,
 ) error {
 	if from >= to {
 		return nil
@@ -181,7 +182,7 @@ func (p *processed) eachDoc(ctx context.Context, merchant string, rev store.Revi
 		d := decoder{b: it.Key()[len(lower)-4:]}
 		k := store.DocKey{Merchant: merchant, Revision: rev, Hour: d.hour(), Batch: d.batch()}
 		if err = d.err; err == nil {
-			err = fn(k, it.ValueAndErr)
+			err = fn(k, it)
 		}
 	}
 	return finish(it, err)
@@ -361,7 +362,7 @@ func (p *processed) MarkDirty(ctx context.Context, merchant string, rev store.Re
 			keys = keys[:0]
 			return p.e.commitLater(b, func() { p.known.add(fresh); unshare() })
 		}
-		err := p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, _ func() ([]byte, error)) error {
+		err := p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, _ *pebble.Iterator) error {
 			if keys = append(keys, k); len(keys) == chunk {
 				return flush()
 			}
