@@ -204,9 +204,12 @@ func (s *Service) hoursOf(v url.Values, cal *summary.Calendar, also ...string) (
 		}
 	}
 	instant := func(name string) (event.Hour, bool, error) {
+		if !strings.Contains(v.Get(name), "T") {
+			return 0, false, nil // absent, or a day
+		}
 		t, err := time.Parse(time.RFC3339, v.Get(name))
 		if err != nil {
-			return 0, false, nil
+			return 0, false, fault.Field(name, "an instant such as 2026-11-23T09:00:00Z")
 		}
 		h := event.HourOf(t)
 		if !h.Start().Equal(t) {
