@@ -96,7 +96,7 @@ func TestDeliverySemantics(t *testing.T) {
 			if len(got) != c.want.attempts {
 				t.Fatalf("%d attempts, want %d", len(got), c.want.attempts)
 			}
-			letters := w.topic("footfall.dead")
+			letters := w.topic(w.dead())
 			if (c.want.letter != nil) != (len(letters) == 1) || len(letters) > 1 {
 				t.Fatalf("%d dead letters", len(letters))
 			}
@@ -116,7 +116,7 @@ func TestDeliverySemantics(t *testing.T) {
 					t.Errorf("dead letter is not the event: %v %q", h, letters[0].Message.Value)
 				}
 			}
-			if n := len(w.topic("footfall.batches")); n != 1+c.want.replies {
+			if n := len(w.topic(w.batches())); n != 1+c.want.replies {
 				t.Errorf("%d events in the broker, want %d", n, 1+c.want.replies)
 			}
 			s := d.Status()[0].Triggers[0]
@@ -124,7 +124,7 @@ func TestDeliverySemantics(t *testing.T) {
 				t.Errorf("status %+v", s)
 			}
 			d.Close()
-			committed, err := w.client.Committed(w.ctx(), tr.ConsumerGroup, "footfall.batches")
+			committed, err := w.client.Committed(w.ctx(), w.group(), w.batches())
 			if err != nil || committed[0] != int64(1+c.want.replies) {
 				t.Errorf("committed %v, %v", committed, err)
 			}
@@ -187,7 +187,7 @@ func TestInvalidRecordIsDiscarded(t *testing.T) {
 	in := &inbox{}
 	w.http["sub"] = in
 	d := w.start()
-	if err := w.client.Produce(w.ctx(), "footfall.batches", broker.Message{Value: []byte("no event")}); err != nil {
+	if err := w.client.Produce(w.ctx(), w.batches(), broker.Message{Value: []byte("no event")}); err != nil {
 		t.Fatal(err)
 	}
 	w.publish(event("e1", ""))
@@ -399,7 +399,7 @@ func TestCommitStopsAtTheFirstGap(t *testing.T) {
 		w.publish(event(fmt.Sprint(i), ""))
 	}
 	committed := func() int64 {
-		m, err := w.client.Committed(w.ctx(), tr.ConsumerGroup, "footfall.batches")
+		m, err := w.client.Committed(w.ctx(), w.group(), w.batches())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -470,7 +470,7 @@ func TestNewTriggerStartsAtTheEnd(t *testing.T) {
 	w.publish(event("old", ""))
 	w.idle(d)
 	d.Close()
-	w.wiring.Triggers[0].ConsumerGroup = "knative-trigger-footfall-new"
+	w.wiring.Triggers[0].ConsumerGroup += "-new"
 	d = w.start()
 	w.publish(event("new", ""))
 	w.idle(d)

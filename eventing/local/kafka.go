@@ -23,7 +23,7 @@ type KafkaConfig struct {
 	Dir string // data folder; empty keeps everything in memory
 	// Retention and RetentionBytes (of one partition) bound what a topic
 	// keeps, read or not. Kafka looks every few minutes. Defaults: 7 days,
-	// 512 MiB.
+	// 64 MiB.
 	Retention      time.Duration
 	RetentionBytes int64
 	// NoSync leaves it to the operating system when records reach the disk:
@@ -37,13 +37,13 @@ type KafkaConfig struct {
 // Settings of the in-process Kafka. A segment is the grain in which old
 // records leave the disk; the offsets of a group must outlive a long holiday.
 const (
-	segmentBytes       = 32 << 20
+	segmentBytes       = 16 << 20
 	retentionCheck     = 5 * time.Minute
 	offsetsRetention   = 10 * 365 * 24 * time.Hour
 	minSessionTimeout  = time.Second
 	lockName           = "LOCK"
 	defaultRetention   = 7 * 24 * time.Hour
-	defaultRetainBytes = 512 << 20
+	defaultRetainBytes = 64 << 20
 )
 
 // Kafka is a Kafka in this process, on a port of the loopback interface. A

@@ -41,12 +41,11 @@ const testTimeout = 20 * time.Second
 // world is a Kafka, a wiring of one Broker with one Trigger or more, and what
 // the subscribers received.
 type world struct {
-	t       testing.TB
-	kafka   *Kafka
-	client  *kafka.Client
-	wiring  *eventing.Wiring
-	http    map[string]http.Handler
-	dispose []func()
+	t      testing.TB
+	kafka  *Kafka
+	client *kafka.Client
+	wiring *eventing.Wiring
+	http   map[string]http.Handler
 }
 
 func newKafka(t testing.TB, dir string) *Kafka {
@@ -71,9 +70,31 @@ func newClient(t testing.TB, k *Kafka) *kafka.Client {
 
 func newWorld(t testing.TB, partitions int, triggers ...eventing.Trigger) *world {
 	t.Helper()
-	k := newKafka(t, "")
-	return &world{t: t, kafka: k, client: newClient(t, k), wiring: testWiring(partitions, triggers...), http: map[string]http.Handler{}}
+	w := &world{t: t, wiring: testWiring(partitions, triggers...), http: map[string]http.Handler{}}
+	brokers := os.Getenv("FOOTFALL_TEST_KAFKA_BROKERS")
+	if brokers == "" {
+		w.kafka = newKafka(t, "")
+		w.client = newClient(t, w.kafka)
+		return w
+	}
+	// A real Kafka: topics and groups of the test's own.
+	own := fmt.Sprintf("-%d", time.Now().UnixNano())
+	w.wiring.Brokers[0].Topic.Name += own
+	w.wiring.Sinks[0].Topic.Name += own
+	for i := range w.wiring.Triggers {
+		w.wiring.Triggers[i].ConsumerGroup += own
+	}
+	var err error
+	if w.client, err = kafka.New(kafka.Config{Brokers: strings.Split(brokers, ",")}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.client.Close() })
+	return w
 }
+
+func (w *world) batches() string { return w.wiring.Brokers[0].Topic.Name }
+func (w *world) dead() string    { return w.wiring.Sinks[0].Topic.Name }
+func (w *world) group() string   { return w.wiring.Triggers[0].ConsumerGroup }
 
 func testWiring(partitions int, triggers ...eventing.Trigger) *eventing.Wiring {
 	return &eventing.Wiring{
@@ -141,7 +162,7 @@ func (w *world) ctx() context.Context {
 
 func (w *world) publish(events ...cloudevents.Event) {
 	w.t.Helper()
-	p := kafka.NewPublisher(w.client, map[string]string{"batches": "footfall.batches"})
+	p := kafka.NewPublisher(w.client, map[string]string{"batches": w.batches()})
 	if err := p.Publish(w.ctx(), "batches", events...); err != nil {
 		w.t.Fatal(err)
 	}

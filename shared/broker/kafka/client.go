@@ -66,9 +66,9 @@ type Client struct {
 
 	mu        sync.RWMutex
 	topics    map[string]*layout
-	refreshed time.Time // when refresh last did something
-	conns  map[net.Conn]struct{} // open ones, so that Close leaves nothing behind
-	closed bool
+	refreshed time.Time             // when refresh last did something
+	conns     map[net.Conn]struct{} // open ones, so that Close leaves nothing behind
+	closed    bool
 }
 
 // layout is where a topic's partitions are.
@@ -244,13 +244,15 @@ func (c *Client) EnsureTopics(ctx context.Context, topics ...Topic) error {
 	return nil
 }
 
-// awaitTopic waits until the topic has leaders, which Kafka elects some time
-// after it has answered that the topic is made.
+// awaitTopic waits until every partition answers, which is some time after
+// Kafka has said that the topic is made.
 func (c *Client) awaitTopic(ctx context.Context, name string) error {
 	for try := 0; ; try++ {
 		_, err := c.layout(ctx, name, true)
 		if err == nil {
-			return nil
+			if _, err = c.Ends(ctx, name); err == nil {
+				return nil
+			}
 		}
 		c.refresh(name)
 		if pause(ctx, try) != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,6 +30,23 @@ func cluster(t testing.TB, nodes int, opts ...kfake.Opt) (*kfake.Cluster, *kafka
 	}
 	t.Cleanup(k.Close)
 	return k, client(t, k, kafka.Config{})
+}
+
+// server gives a topic and a group of the test's own on a cluster to test
+// with: a real one where the environment names it, else one in this process.
+func server(t testing.TB) (c *kafka.Client, brokers []string, topic, group string) {
+	t.Helper()
+	if brokers := os.Getenv("FOOTFALL_TEST_KAFKA_BROKERS"); brokers != "" {
+		c, err := kafka.New(kafka.Config{Brokers: strings.Split(brokers, ",")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		own := fmt.Sprintf("footfall-test-%d", time.Now().UnixNano())
+		return c, strings.Split(brokers, ","), own, own
+	}
+	k, c := cluster(t, 1)
+	return c, k.ListenAddrs(), "t", "g"
 }
 
 func client(t testing.TB, k *kfake.Cluster, cfg kafka.Config) *kafka.Client {
@@ -210,32 +229,32 @@ func TestPublishIsOneRequestAndKeepsTheOrderOfKeys(t *testing.T) {
 }
 
 func TestLargeBatchesAreSplitAndTooLargeMessagesRefused(t *testing.T) {
-	_, c := cluster(t, 1)
-	ensure(t, c, "t", 2)
+	c, _, topic, group := server(t)
+	ensure(t, c, topic, 2)
 	big := string(make([]byte, 400<<10))
 	var messages []broker.Message
 	for i := range 7 {
 		messages = append(messages, message("k", fmt.Sprint(i)+big))
 	}
-	if err := c.Produce(within(t, 10*time.Second), "t", messages...); err != nil {
+	if err := c.Produce(within(t, 10*time.Second), topic, messages...); err != nil {
 		t.Fatal(err)
 	}
 	m := newMember()
-	join(t, c, "g", "t", m)
+	join(t, c, group, topic, m)
 	m.until(t, func() bool { return len(m.records) == 7 })
 	for i, v := range m.values(-1) {
 		if v[:1] != fmt.Sprint(i) {
 			t.Errorf("message %d is %s", i, v[:1])
 		}
 	}
-	err := c.Produce(within(t, 5*time.Second), "t", message("", "small"), message("", string(make([]byte, 1<<20))))
+	err := c.Produce(within(t, 5*time.Second), topic, message("", "small"), message("", string(make([]byte, 1<<20))))
 	if !fault.Is(err, fault.TooLarge) {
 		t.Errorf("too large: %v", err)
 	}
-	if err := c.EnsureTopics(within(t, 5*time.Second), kafka.Topic{Name: "tiny", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"max.message.bytes": "1000"}}); err != nil {
+	if err := c.EnsureTopics(within(t, 5*time.Second), kafka.Topic{Name: topic + "-tiny", Partitions: 1, ReplicationFactor: 1, Config: map[string]string{"max.message.bytes": "1000"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Produce(within(t, 5*time.Second), "tiny", message("", big)); !fault.Is(err, fault.TooLarge) {
+	if err := c.Produce(within(t, 5*time.Second), topic+"-tiny", message("", big)); !fault.Is(err, fault.TooLarge) {
 		t.Errorf("over the topic's own limit: %v", err)
 	}
 }
@@ -330,16 +349,16 @@ func TestLeadersMove(t *testing.T) {
 }
 
 func TestGroupSharesPartitionsAndHandsThemOver(t *testing.T) {
-	_, c := cluster(t, 1)
-	ensure(t, c, "t", 4)
+	c, _, topic, group := server(t)
+	ensure(t, c, topic, 4)
 	a, b := newMember(), newMember()
-	leaveA := join(t, c, "g", "t", a)
+	leaveA := join(t, c, group, topic, a)
 	a.until(t, func() bool { return len(a.assigned) == 1 && len(a.assigned[0]) == 4 })
-	join(t, c, "g", "t", b)
+	join(t, c, group, topic, b)
 	b.until(t, func() bool { return len(b.assigned) > 0 && len(b.assigned[len(b.assigned)-1]) == 2 })
 	a.until(t, func() bool { return len(a.assigned[len(a.assigned)-1]) == 2 && a.revoked == len(a.assigned)-1 })
 	for i := range 40 {
-		if err := c.Produce(within(t, 5*time.Second), "t", message(fmt.Sprint(i), fmt.Sprint(i))); err != nil {
+		if err := c.Produce(within(t, 5*time.Second), topic, message(fmt.Sprint(i), fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -364,51 +383,51 @@ func TestGroupSharesPartitionsAndHandsThemOver(t *testing.T) {
 			t.Errorf("partition %d goes on at %d, want %d", p, got[p], o)
 		}
 	}
-	committed, err := c.Committed(within(t, 5*time.Second), "g", "t")
+	committed, err := c.Committed(within(t, 5*time.Second), group, topic)
 	if err != nil || !maps.Equal(committed, offsets) {
 		t.Errorf("committed %v, %v; want %v", committed, err, offsets)
 	}
 }
 
 func TestInitOffsets(t *testing.T) {
-	_, c := cluster(t, 1)
-	ensure(t, c, "t", 2)
+	c, _, topic, group := server(t)
+	ensure(t, c, topic, 2)
 	ctx := within(t, 10*time.Second)
-	if err := c.Produce(ctx, "t", message("a", "old")); err != nil {
+	if err := c.Produce(ctx, topic, message("a", "old")); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second changes nothing
-		if err := c.InitOffsets(ctx, "g", "t"); err != nil {
+		if err := c.InitOffsets(ctx, group, topic); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Produce(ctx, "t", message("a", "new")); err != nil {
+		if err := c.Produce(ctx, topic, message("a", "new")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	m := newMember()
-	join(t, c, "g", "t", m)
+	join(t, c, group, topic, m)
 	m.until(t, func() bool { return len(m.records) == 2 })
 	if !slices.Equal(m.values(-1), []string{"new", "new"}) {
 		t.Errorf("got %v", m.values(-1))
 	}
-	if err := c.InitOffsets(ctx, "g", "t"); err != nil { // while a member is at work
+	if err := c.InitOffsets(ctx, group, topic); err != nil { // while a member is at work
 		t.Error(err)
 	}
 }
 
 func TestFullPartitionPausesAlone(t *testing.T) {
-	_, c := cluster(t, 1)
-	ensure(t, c, "t", 2)
+	c, _, topic, group := server(t)
+	ensure(t, c, topic, 2)
 	var open atomic.Bool
 	m := newMember()
 	m.room = func(p int) bool { return p == 1 || open.Load() }
-	join(t, c, "g", "t", m)
+	join(t, c, group, topic, m)
 	for i := range 20 {
-		if err := c.Produce(within(t, 5*time.Second), "t", message(fmt.Sprint(i), fmt.Sprint(i))); err != nil {
+		if err := c.Produce(within(t, 5*time.Second), topic, message(fmt.Sprint(i), fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ends, err := c.Ends(within(t, 5*time.Second), "t")
+	ends, err := c.Ends(within(t, 5*time.Second), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,18 +440,18 @@ func TestFullPartitionPausesAlone(t *testing.T) {
 }
 
 func TestCompressedBatches(t *testing.T) {
-	k, c := cluster(t, 1)
-	ensure(t, c, "t", 1)
+	c, brokers, topic, group := server(t)
+	ensure(t, c, topic, 1)
 	codecs := []kafkago.Compression{kafkago.Gzip, kafkago.Snappy, kafkago.Lz4, kafkago.Zstd}
 	for _, z := range codecs {
-		w := &kafkago.Writer{Addr: kafkago.TCP(k.ListenAddrs()...), Topic: "t", Compression: z, BatchTimeout: time.Millisecond}
+		w := &kafkago.Writer{Addr: kafkago.TCP(brokers...), Topic: topic, Compression: z, BatchTimeout: time.Millisecond}
 		if err := w.WriteMessages(within(t, 5*time.Second), kafkago.Message{Key: []byte("k"), Value: []byte(z.String())}); err != nil {
 			t.Fatal(err)
 		}
 		w.Close()
 	}
 	m := newMember()
-	join(t, c, "g", "t", m)
+	join(t, c, group, topic, m)
 	m.until(t, func() bool { return len(m.records) == len(codecs) })
 	if got := m.values(0); !slices.Equal(got, []string{"gzip", "snappy", "lz4", "zstd"}) {
 		t.Errorf("got %v", got)
@@ -440,10 +459,10 @@ func TestCompressedBatches(t *testing.T) {
 }
 
 func TestEnsureTopicsLeavesWhatExists(t *testing.T) {
-	_, c := cluster(t, 1)
-	ensure(t, c, "t", 3)
-	ensure(t, c, "t", 5)
-	ends, err := c.Ends(within(t, 5*time.Second), "t")
+	c, _, topic, _ := server(t)
+	ensure(t, c, topic, 3)
+	ensure(t, c, topic, 5)
+	ends, err := c.Ends(within(t, 5*time.Second), topic)
 	if err != nil || len(ends) != 3 {
 		t.Errorf("%v, %v", ends, err)
 	}
