@@ -3,6 +3,8 @@ package summary_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"syscall"
+	"testing"
 	"time"
 
 	"github.com/footfall/footfall/shared/event"
@@ -61,4 +63,24 @@ func benchFrame(events, clients int) *processed.Frame {
 		b.Append(&r)
 	}
 	return b.Frame()
+}
+
+// perEvent reports the time of the process per event, for the machine may have
+// other things to do.
+func perEvent(b *testing.B, events int, run func()) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := cpuTime()
+	for range b.N {
+		run()
+	}
+	b.ReportMetric(float64(cpuTime()-start)/float64(b.N)/float64(events), "cpu-ns/event")
+}
+
+func cpuTime() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
 }

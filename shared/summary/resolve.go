@@ -209,32 +209,60 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+// suspects are the rows whose id may stand in another row, too: those whose
+// hash falls on the same bit of a small map as another's. The map fits a cache,
+// which a table of all ids does not, and few ids are left after it.
+func (r *resolver) suspects() []uint32 {
+	ids := r.f.EventID
+	size := uint(max(6, bits.Len(uint(16*len(ids)))))
+	met, again := make([]uint64, 1<<(size-6)), make([]uint64, 1<<(size-6))
+	n := 0
+	for _, id := range ids {
+		h := mix(id.Hi^id.Lo) >> (64 - size)
+		bit := uint64(1) << (h & 63)
+		if word := &met[h>>6]; *word&bit == 0 {
+			*word |= bit
+		} else {
+			again[h>>6] |= bit
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	rows := make([]uint32, 0, 2*n)
+	for i, id := range ids {
+		h := mix(id.Hi^id.Lo) >> (64 - size)
+		if again[h>>6]&(1<<(h&63)) != 0 {
+			rows = append(rows, uint32(i))
+		}
+	}
+	return rows
+}
+
 // duplicates finds the rows whose id an earlier row has.
 func (r *resolver) duplicates() {
 	f := r.f
-	size := tableBits(f.Len)
-	// An entry is the upper half of the hash and the row plus one: the id
-	// itself is looked at only where the upper halves agree.
-	table := make([]uint64, 1<<size)
+	suspects := r.suspects()
+	if len(suspects) == 0 {
+		return
+	}
+	size := tableBits(len(suspects))
+	// An entry is a row plus one.
+	table := make([]uint32, 1<<size)
 	mask := uint64(len(table) - 1)
 	var twice []uint32
-	for i := range f.Len {
-		id := f.EventID[i]
-		h := mix(id.Hi ^ id.Lo)
-		slot := h >> (64 - size)
-		for {
-			entry := table[slot]
-			if entry == 0 {
-				table[slot] = h<<32 | uint64(i+1)
+	for _, row := range suspects {
+		id := f.EventID[row]
+		slot := mix(id.Hi^id.Lo) & mask
+		for ; table[slot] != 0; slot = (slot + 1) & mask {
+			if other := table[slot] - 1; f.EventID[other] == id {
+				twice = append(twice, other, row)
 				break
 			}
-			if entry>>32 == h&math.MaxUint32 {
-				if other := uint32(entry) - 1; f.EventID[other] == id {
-					twice = append(twice, other, uint32(i))
-					break
-				}
-			}
-			slot = (slot + 1) & mask
+		}
+		if table[slot] == 0 {
+			table[slot] = row + 1
 		}
 	}
 	if len(twice) == 0 {

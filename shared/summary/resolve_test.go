@@ -265,37 +265,31 @@ func TestNewUsers(t *testing.T) {
 func BenchmarkResolve(b *testing.B) {
 	f := benchFrame(1_000_000, 60_000)
 	from := event.Hour(hourOf(slices.Min(f.Millis)))
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
-		facts := summary.Resolve(f, summary.Of(from, from+24), euros)
-		if len(facts.Rows) == 0 {
+	perEvent(b, f.Len, func() {
+		if facts := summary.Resolve(f, summary.Of(from, from+24), euros); len(facts.Rows) == 0 {
 			b.Fatal("nothing counted")
 		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(f.Len), "ns/event")
+	})
 }
 
 func BenchmarkGroupPageCountry(b *testing.B) {
 	f := benchFrame(1_000_000, 60_000)
 	from := event.Hour(hourOf(slices.Min(f.Millis)))
 	facts := summary.Resolve(f, summary.Of(from, from+24), euros)
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
+	perEvent(b, f.Len, func() {
 		summary.Group(facts, summary.Keys(summary.DimPagePath, summary.DimCountry), summary.GroupOptions{Users: true})
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(f.Len), "ns/event")
+	})
 }
 
 func BenchmarkNewRecord(b *testing.B) {
 	f := benchFrame(1_000_000, 60_000)
 	from := event.Hour(hourOf(slices.Min(f.Millis)))
 	facts := summary.Resolve(f, summary.Of(from, from+24), euros)
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
-		summary.NewRecord(facts, 0)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(f.Len), "ns/event")
+	perEvent(b, f.Len, func() { summary.NewRecord(facts, 0) })
+}
+
+func BenchmarkAffected(b *testing.B) {
+	f := benchFrame(1_000_000, 60_000)
+	from := event.Hour(hourOf(slices.Min(f.Millis)))
+	perEvent(b, f.Len, func() { summary.Affected([]event.Hour{from + 20}, f, euros) })
 }

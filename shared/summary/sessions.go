@@ -2,17 +2,23 @@ package summary
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 )
 
-// visit is an event on the way of one client through its sessions.
+// visit is an event on the way of one client through its sessions, with all
+// that a session asks of it: rows of one client lie far apart in the frame.
 type visit struct {
-	ms    int64
-	hour  event.Hour
-	place uint32 // in resolver.order
+	ms      int64
+	hour    event.Hour
+	row     uint32
+	engaged int32 // ms, the largest there is where it is more
+	class   class
+	sourced bool // names a source, medium or campaign
+	paged   bool // has a page
 }
 
 // sessions follows the clients that have rows in the window.
@@ -26,21 +32,23 @@ func (r *resolver) sessions() {
 		return
 	}
 	pairs := newPairs(len(r.Rows))
+	pair := make([]uint32, f.Len) // by row; 0 is none
 	for _, row := range r.Rows {
-		pairs.add(f.Client[row], f.Session[row])
+		pair[row] = pairs.add(f.Client[row], f.Session[row])
 	}
 	starts := make([]uint32, pairs.len()+1)
-	pair := make([]uint32, f.Len) // by place; 0 is none
-	for i := range f.Len {
-		row := r.row(i)
-		p := pairs.find(f.Client[row], f.Session[row])
-		if p == 0 || r.filtered(row) {
+	for row := range pair {
+		p := pair[row]
+		if p == 0 {
+			if p = pairs.find(f.Client[row], f.Session[row]); p == 0 || r.filtered(uint32(row)) {
+				continue
+			}
+			pair[row] = p
+		}
+		if repeat := r.repeat(uint32(row)); repeat != noHour && repeat == hourOf(f.Millis[row]) {
+			pair[row] = 0 // seen from anywhere, its original is there too
 			continue
 		}
-		if repeat := r.repeat(row); repeat != noHour && repeat == hourOf(f.Millis[row]) {
-			continue // seen from anywhere, its original is there too
-		}
-		pair[i] = p
 		starts[p]++
 	}
 	sum := uint32(0)
@@ -48,19 +56,29 @@ func (r *resolver) sessions() {
 		starts[p], sum = sum, sum+starts[p]
 	}
 	visits := make([]visit, sum)
+	source, medium, campaign := f.Text[processed.ColSource].Code, f.Text[processed.ColMedium].Code, f.Text[processed.ColCampaign].Code
+	path := f.Text[processed.ColPagePath].Code
 	hour := Window{1, 0}
 	h := event.Hour(0)
-	for i, p := range pair {
+	for i := range f.Len {
+		row := r.row(i)
+		p := pair[row]
 		if p == 0 {
 			continue
 		}
-		ms := f.Millis[r.row(i)]
+		ms := f.Millis[row]
 		if ms < hour.From || ms >= hour.To {
 			h = hourOf(ms)
 			hour = Of(h, h+1)
 		}
-		visits[starts[p]] = visit{ms, h, uint32(i)}
+		v := &visits[starts[p]]
 		starts[p]++
+		v.ms, v.hour, v.row, v.class = ms, h, row, r.class(row)
+		v.sourced = has(source, row) || has(medium, row) || has(campaign, row)
+		v.paged = has(path, row)
+		if f.Engaged != nil {
+			v.engaged = int32(min(max(f.Engaged[row], 0), math.MaxInt32))
+		}
 	}
 	begin := uint32(0)
 	var walk walker
@@ -75,19 +93,22 @@ func (r *resolver) sessions() {
 
 // client works out the sessions of one pair's visits.
 func (r *resolver) client(walk *walker, visits []visit) {
-	byTime := func(a, b visit) int { return cmp.Or(cmp.Compare(a.ms, b.ms), cmp.Compare(a.place, b.place)) }
-	if !slices.IsSortedFunc(visits, byTime) {
-		slices.SortFunc(visits, byTime)
+	for i := 1; i < len(visits); i++ {
+		// They came in resolver.order, which those of one instant keep.
+		if visits[i].ms < visits[i-1].ms {
+			slices.SortStableFunc(visits, func(a, b visit) int { return cmp.Compare(a.ms, b.ms) })
+			break
+		}
 	}
 	inactivity := Inactivity
-	if r.f.Session[r.row(int(visits[0].place))] != 0 {
+	if r.f.Session[visits[0].row] != 0 {
 		inactivity = NamedInactivity
 	}
 	walk.inactivity = inactivity.Milliseconds()
 	repeats := false
 	if r.repeats != nil {
 		for _, v := range visits {
-			repeats = repeats || r.repeats[r.row(int(v.place))] != noHour
+			repeats = repeats || r.repeats[v.row] != noHour
 		}
 	}
 	if !repeats {
@@ -107,7 +128,7 @@ func (r *resolver) client(walk *walker, visits []visit) {
 		if hour := Of(at, at+1); hour.To > r.Window.From && hour.From < r.Window.To {
 			view = view[:0]
 			for _, v := range visits {
-				if v.hour >= at-Reach && v.hour <= at+Reach && !hidden(r.repeat(r.row(int(v.place))), v.hour, at) {
+				if v.hour >= at-Reach && v.hour <= at+Reach && !hidden(r.repeat(v.row), v.hour, at) {
 					view = append(view, v)
 				}
 			}
@@ -145,12 +166,10 @@ func (w *walker) session(visits []visit) {
 	if v := visits[0]; v.ms >= w.window.From {
 		w.begin(visits)
 	}
-	f := w.f
-	source, medium, campaign := f.Text[processed.ColSource].Code, f.Text[processed.ColMedium].Code, f.Text[processed.ColCampaign].Code
-	path := f.Text[processed.ColPagePath].Code
 	// first, sourced and paged only move on: hours grow along the list.
 	first, sourced, paged := 0, 0, 0
-	for _, v := range visits {
+	for i := range visits {
+		v := &visits[i]
 		if v.ms < w.window.From {
 			continue
 		}
@@ -162,18 +181,14 @@ func (w *walker) session(visits []visit) {
 		}
 		until := visits[first].hour + Reach
 		sourced, paged = max(sourced, first), max(paged, first)
-		for sourced < len(visits) {
-			if row := w.row(int(visits[sourced].place)); has(source, row) || has(medium, row) || has(campaign, row) {
-				break
-			}
+		for sourced < len(visits) && !visits[sourced].sourced {
 			sourced++
 		}
-		for paged < len(visits) && !has(path, w.row(int(visits[paged].place))) {
+		for paged < len(visits) && !visits[paged].paged {
 			paged++
 		}
-		row := w.row(int(v.place))
-		w.Attribution[row] = w.row(int(visits[within(visits, sourced, first, until)].place))
-		w.Landing[row] = w.row(int(visits[within(visits, paged, first, until)].place))
+		w.Attribution[v.row] = visits[within(visits, sourced, first, until)].row
+		w.Landing[v.row] = visits[within(visits, paged, first, until)].row
 	}
 }
 
@@ -194,22 +209,19 @@ func (w *walker) begin(visits []visit) {
 	var focus int64
 	key := false
 	last := visits[0].ms
-	for _, v := range visits {
+	for i := range visits {
+		v := &visits[i]
 		if v.hour > until {
 			break
 		}
-		row := w.row(int(v.place))
 		last = v.ms
-		if w.f.Engaged != nil {
-			focus += w.f.Engaged[row]
-		}
-		c := w.class(row)
-		if c&isView != 0 {
+		focus += int64(v.engaged)
+		if v.class&isView != 0 {
 			views++
 		}
-		key = key || c&isKeyEvent != 0
+		key = key || v.class&isKeyEvent != 0
 	}
-	row := w.row(int(visits[0].place))
+	row := visits[0].row
 	w.Begins[row] = true
 	w.SessionMillis[row] = last - visits[0].ms
 	w.SessionViews[row] = views

@@ -319,10 +319,8 @@ func (f *Facts) money() currencies {
 
 func (m currencies) ours(row uint32) bool { return m.code == nil || m.own[m.code[row]] }
 
-// matrixBits bounds the memory of finding each group's users by a bit for each
-// group and user (8 MiB); beyond that a hash table finds them.
-const matrixBits = 1 << 26
-
+// gatherUsers finds the distinct users of each group: the units are brought
+// together by group, and a stamp on each user says which group met it last.
 func (g *grouping) gatherUsers() {
 	if !g.users {
 		return
@@ -331,46 +329,41 @@ func (g *grouping) gatherUsers() {
 	f.indexUsers()
 	g.sets = make([]Users, len(g.first))
 	a := &f.actors
-	if len(a.users) == 0 {
+	if len(g.place) == 0 {
 		return
 	}
-	type member struct{ group, user uint32 }
-	var members []member
-	if len(g.first)*len(a.users) <= matrixBits {
-		seen := make([]uint64, (len(g.first)*len(a.users)+63)/64)
+	starts := make([]uint32, len(g.first)+1)
+	users := make([]uint32, len(g.place))
+	if g.group == nil {
+		starts[1] = uint32(len(users))
 		for u, place := range g.place {
-			group, user := g.of(u), a.of[place]
-			bit := int(group)*len(a.users) + int(user)
-			if seen[bit/64]&(1<<(bit%64)) == 0 {
-				seen[bit/64] |= 1 << (bit % 64)
-				members = append(members, member{group, user})
-			}
+			users[u] = a.of[place]
 		}
 	} else {
-		seen := newPairs(len(g.place))
+		for _, group := range g.group {
+			starts[group+1]++
+		}
+		for i := 1; i < len(starts); i++ {
+			starts[i] += starts[i-1]
+		}
+		next := slices.Clone(starts)
 		for u, place := range g.place {
-			group, user := g.of(u), a.of[place]
-			before := seen.len()
-			if n := seen.add(uint64(group), uint64(user)); int(n) == before {
-				members = append(members, member{group, user})
-			}
+			at := &next[g.group[u]]
+			users[*at] = a.of[place]
+			*at++
 		}
 	}
-	starts := make([]uint32, len(g.first)+1)
-	for _, m := range members {
-		starts[m.group+1]++
-	}
-	for i := 1; i < len(starts); i++ {
-		starts[i] += starts[i-1]
-	}
-	hashes := make([]uint64, len(members))
-	next := slices.Clone(starts)
-	for _, m := range members {
-		hashes[next[m.group]] = userHash(a.users[m.user])
-		next[m.group]++
-	}
+	stamp := make([]uint32, len(a.users))
+	hashes := make([]uint64, 0, len(a.users))
 	for i := range g.sets {
-		g.sets[i] = hashSet(hashes[starts[i]:starts[i+1]:starts[i+1]])
+		hashes = hashes[:0]
+		for _, user := range users[starts[i]:starts[i+1]] {
+			if stamp[user] != uint32(i+1) {
+				stamp[user] = uint32(i + 1)
+				hashes = append(hashes, a.hashes[user])
+			}
+		}
+		g.sets[i] = hashSet(hashes, true)
 	}
 }
 

@@ -37,20 +37,23 @@ func UsersOf(users ...uint64) Users {
 	for i, u := range users {
 		hashes[i] = userHash(u)
 	}
-	return hashSet(hashes)
+	return hashSet(hashes, false)
 }
 
 func userHash(user uint64) uint64 { return mix(user) >> (64 - hashBits) }
 
-// hashSet takes hashes of 48 bits and keeps the slice.
-func hashSet(hashes []uint64) Users {
-	if len(hashes) <= UsersExact {
-		slices.Sort(hashes)
-		return Users{exact: slices.Compact(hashes)}
+// hashSet takes hashes of 48 bits, which it sorts but does not keep. distinct
+// says that they come from different users, so that their number tells enough.
+func hashSet(hashes []uint64, distinct bool) Users {
+	if distinct && len(hashes) > 2*UsersExact {
+		ranks := make([]uint8, registers)
+		for _, h := range hashes {
+			insert(ranks, h)
+		}
+		return Users{ranks: ranks}
 	}
-	// Count before deciding: many hashes may be few users.
 	slices.Sort(hashes)
-	return sortedUsers(slices.Compact(hashes))
+	return sortedUsers(slices.Clone(slices.Compact(hashes)))
 }
 
 // sortedUsers takes ascending, distinct hashes and keeps the slice.
@@ -241,10 +244,11 @@ func tau(x float64) float64 {
 
 // actors are the distinct users of a window's rows.
 type actors struct {
-	known bool
-	of    []uint32 // by place in Rows: index into users
-	users []uint64
-	first []uint32 // the user's first row that counts
+	known  bool
+	of     []uint32 // by place in Rows: index into users
+	users  []uint64
+	hashes []uint64 // of users, as sets keep them
+	first  []uint32 // the user's first row that counts
 }
 
 // Users lists the distinct users of the rows that count, in the order of their
@@ -276,6 +280,10 @@ func (f *Facts) indexUsers() {
 		a.of[i] = n - 1
 	}
 	a.users = numbers.client[1:]
+	a.hashes = make([]uint64, len(a.users))
+	for i, u := range a.users {
+		a.hashes[i] = userHash(u)
+	}
 }
 
 // SetFirstSeen tells when each user was first seen in the merchant's history:
