@@ -140,13 +140,14 @@ func TestRunRetriesThenGivesTheTickUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		c.Run(ctx)
-		want := []time.Duration{0, 50, 150, 350, 750, 1550} // ms after the tick
+		const ms = time.Millisecond
+		want := []time.Duration{0, 50 * ms, 150 * ms, 350 * ms, 750 * ms, 1550 * ms} // after the tick
 		if len(at) != len(want) {
 			t.Fatalf("%d attempts: %v", len(at), at)
 		}
 		for i := range want {
-			if d := at[i] - at[0]; d != want[i]*time.Millisecond {
-				t.Errorf("attempt %d after %v, want %v ms", i, d, want[i])
+			if d := at[i] - at[0]; d != want[i] {
+				t.Errorf("attempt %d after %v, want %v", i, d, want[i])
 			}
 		}
 	})

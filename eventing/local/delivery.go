@@ -55,7 +55,7 @@ type httpTarget struct {
 }
 
 func newHTTPTarget(url, namespace string, transport http.RoundTripper) (*httpTarget, error) {
-	req, err := http.NewRequest(http.MethodPost, url, nil)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, nil) // each delivery brings its own
 	if err != nil {
 		return nil, fmt.Errorf("cannot make requests to %q: %w", url, err)
 	}
@@ -207,7 +207,7 @@ func (c *courier) attempt(ctx context.Context, stopping <-chan struct{}, t targe
 			return delivered, a, nil
 		}
 		if ctx.Err() != nil { // the attempt was cut, which says nothing of the target
-			return aborted, nil, nil
+			return aborted, nil, ctx.Err()
 		}
 		if err == nil && !retryable(a.status) || n >= c.delivery.Retry {
 			return failed, a, err

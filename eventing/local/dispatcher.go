@@ -168,7 +168,7 @@ func (d *Dispatcher) Prepare(ctx context.Context) error {
 	all := d.cfg.Wiring.Topics()
 	topics := make([]kafka.Topic, len(all))
 	for i, t := range all {
-		topics[i] = kafka.Topic{Name: t.Name, Partitions: t.Partitions, ReplicationFactor: 1, Config: TopicDefaults(t.Config)}
+		topics[i] = kafka.Topic{Name: t.Name, Partitions: t.Partitions, ReplicationFactor: 1, Config: topicConfig(t.Config)}
 	}
 	if err := d.cfg.Kafka.EnsureTopics(ctx, topics...); err != nil {
 		return fmt.Errorf("cannot prepare the brokers: %w", err)

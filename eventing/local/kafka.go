@@ -69,7 +69,10 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			var lc net.ListenConfig
+			return lc.Listen(context.Background(), network, "127.0.0.1:0")
+		}),
 		kfake.GroupMinSessionTimeout(minSessionTimeout),
 		kfake.WithLogger(kafkaLog{cfg.Log}),
 		kfake.BrokerConfigs(map[string]string{
@@ -138,9 +141,9 @@ func (k *Kafka) Close() {
 	k.release()
 }
 
-// TopicDefaults are the topic settings that the in-process Kafka needs to hand
+// topicConfig is the topic settings that the in-process Kafka needs to hand
 // disk space back in small pieces. Settings of the wiring come first.
-func TopicDefaults(config map[string]string) map[string]string {
+func topicConfig(config map[string]string) map[string]string {
 	out := map[string]string{"segment.bytes": strconv.Itoa(segmentBytes)}
 	for k, v := range config {
 		out[k] = v
@@ -154,8 +157,8 @@ type kafkaLog struct{ log *slog.Logger }
 func (l kafkaLog) Logf(level kfake.LogLevel, msg string, args ...any) {
 	switch level {
 	case kfake.LogLevelError:
-		l.log.Log(context.Background(), slog.LevelError, "kafka: "+fmt.Sprintf(msg, args...))
+		l.log.Error("the in-process Kafka reports an error", "err", fmt.Sprintf(msg, args...))
 	case kfake.LogLevelWarn:
-		l.log.Log(context.Background(), slog.LevelWarn, "kafka: "+fmt.Sprintf(msg, args...))
+		l.log.Warn("the in-process Kafka warns", "err", fmt.Sprintf(msg, args...))
 	}
 }

@@ -185,9 +185,13 @@ var errAborted = errors.New("the server closed the connection")
 func (x *exchange) serve() {
 	defer close(x.done)
 	defer func() {
-		switch r := recover(); {
-		case r == nil:
-		case r == http.ErrAbortHandler:
+		r := recover()
+		if r == nil {
+			return
+		}
+		err, _ := r.(error)
+		switch {
+		case errors.Is(err, http.ErrAbortHandler):
 			x.err = errAborted
 		default:
 			x.pool.log.Error("a handler panicked", "host", x.req.Host, "path", x.req.URL.Path, "panic", r, "stack", string(debug.Stack()))

@@ -1,6 +1,7 @@
 package http_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	nethttp "net/http"
@@ -92,7 +93,8 @@ func TestAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = p.Publish(t.Context(), "b", event("1", ""))
-		if f, ok := err.(*fault.Error); !ok || f.Kind != want || f.RetryAfter != 7*time.Second {
+		var f *fault.Error
+		if !errors.As(err, &f) || f.Kind != want || f.RetryAfter != 7*time.Second {
 			t.Errorf("%d: %v", status, err)
 		}
 		srv.Close()
