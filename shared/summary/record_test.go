@@ -322,3 +322,21 @@ func BenchmarkEncodeSmall(b *testing.B) {
 		r.Encode()
 	}
 }
+
+// oneView is the example of the format's page.
+func oneView() *summary.Record {
+	var b processed.Builder
+	var r processed.Row
+	r.Batch, r.EventID.Lo, r.Client, r.User, r.Millis = event.BatchID{1}, 1, 7, 7, 1000
+	r.Text[processed.ColName], r.Text[processed.ColPagePath], r.Text[processed.ColCountry] = "page_view", "/shoes", "DE"
+	b.Add(r)
+	return recordOf(summary.Resolve(b.Frame(), summary.Of(0, 1), euros), 9)
+}
+
+// A change of these bytes is a new version of the format.
+func TestGoldenRecord(t *testing.T) {
+	const want = "0100800400004702020202022ef646605c25ff0fff0f020c2f73686f657304444500010100014000010000014000010000000001410001000001000001000001000000"
+	if got := fmt.Sprintf("%x", oneView().Encode()); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
