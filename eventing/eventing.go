@@ -10,8 +10,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/footfall/footfall/shared/fault"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/footfall/footfall/shared/fault"
 )
 
 // Files is the wiring: exactly the files that a cluster gets.

@@ -7,8 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/footfall/footfall/shared/fault"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/footfall/footfall/shared/fault"
 )
 
 // problems gathers all that is wrong in all files.
@@ -234,7 +235,7 @@ func (v value) integer(low, high int64) (n int64, ok bool) {
 
 // faults takes a joined error apart.
 func faults(err error) []*fault.Error {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // the joined error itself is taken apart, level by level
 	case nil:
 		return nil
 	case *fault.Error:

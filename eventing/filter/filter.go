@@ -11,6 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/sql/v2/parser"
 	"github.com/cloudevents/sdk-go/sql/v2/utils"
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/footfall/footfall/shared/fault"
 )
 

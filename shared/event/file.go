@@ -28,15 +28,15 @@ type Reader struct {
 // end, less where it is torn, its head only where that makes no sense.
 func peekBlock(br *bufio.Reader) ([]byte, error) {
 	data, err := br.Peek(blockHeadBytes)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	_, n, broken := blockExtent(data)
 	if broken != nil {
-		return data, nil
+		n = blockHeadBytes // of what makes no sense the head is enough
 	}
 	data, err = br.Peek(n)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return data, nil
@@ -98,7 +98,7 @@ func ScanBlocks(r io.Reader) (validEnd int64, ids []BatchID, err error) {
 	header := ContainerHeader()
 	got, err := br.Peek(len(header))
 	switch {
-	case err != nil && err != io.EOF:
+	case err != nil && !errors.Is(err, io.EOF):
 		return 0, nil, fmt.Errorf("cannot scan a batch file: %w", err)
 	case len(got) < len(header):
 		return 0, nil, nil
@@ -151,7 +151,7 @@ func laterBlock(br *bufio.Reader) (bool, error) {
 	head, _ := br.Peek(blockHeadBytes)
 	if _, n, broken := blockExtent(head); broken == nil {
 		data, err := br.Peek(n + maxBlock)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return false, err
 		}
 		if len(data) > n {
@@ -162,12 +162,12 @@ func laterBlock(br *bufio.Reader) (bool, error) {
 	}
 	for {
 		data, err := br.Peek(maxBlock)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return false, err
 		}
 		at := bytes.Index(data, syncMarker[:])
 		if at < 0 {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return false, nil
 			}
 			_, _ = br.Discard(len(data) - len(syncMarker) + 1)

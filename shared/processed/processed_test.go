@@ -182,7 +182,7 @@ func TestMergeLaws(t *testing.T) {
 		all := processed.Merge(frames...)
 		sameRows(t, all, want)
 
-		perm := rapid.Permutation(append(frames, frames...)).Draw(t, "order")
+		perm := rapid.Permutation(slices.Concat(frames, frames)).Draw(t, "order")
 		cut := rapid.IntRange(0, len(perm)).Draw(t, "cut")
 		nested := processed.Merge(processed.Merge(perm[:cut]...), processed.Merge(perm[cut:]...), nil)
 		if diff := cmp.Diff(all, nested, cmpopts.EquateEmpty()); diff != "" {

@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"net/http"
 	"strings"
 )
 
@@ -29,7 +30,7 @@ func (l *Line) IsPage() bool { return l.Skip() == "" }
 
 // Skip is why the line is no view of a page, "" where it is one.
 func (l *Line) Skip() string {
-	if l.Method != "GET" {
+	if l.Method != http.MethodGet {
 		return SkipMethod
 	}
 	if l.Status != 200 && l.Status != 304 {

@@ -69,20 +69,18 @@ func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event
 	}
 	// The span of a folder is that of its first instant and the next one's.
 	span := func(v []int) (start, end time.Time) {
-		y, m, d, h := v[0], 1, 1, 0
+		y := v[0]
 		switch len(v) {
 		case 1:
 			return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
 		case 2:
-			m = v[1]
-			return time.Date(y, time.Month(m), 1, 0, 0, 0, 0, time.UTC), time.Date(y, time.Month(m)+1, 1, 0, 0, 0, 0, time.UTC)
+			start = time.Date(y, time.Month(v[1]), 1, 0, 0, 0, 0, time.UTC)
+			return start, start.AddDate(0, 1, 0)
 		case 3:
-			m, d = v[1], v[2]
-			start = time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC)
+			start = time.Date(y, time.Month(v[1]), v[2], 0, 0, 0, 0, time.UTC)
 			return start, start.AddDate(0, 0, 1)
 		default:
-			m, d, h = v[1], v[2], v[3]
-			start = time.Date(y, time.Month(m), d, h, 0, 0, 0, time.UTC)
+			start = time.Date(y, time.Month(v[1]), v[2], v[3], 0, 0, 0, time.UTC)
 			return start, start.Add(time.Hour)
 		}
 	}

@@ -37,7 +37,7 @@ func readFile(t TB, a store.Archive, path string) (ids []event.BatchID) {
 	r := event.NewReader(f)
 	for {
 		b, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		ok(t, err)

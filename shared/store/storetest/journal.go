@@ -153,8 +153,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 	})
 	sub(t, open, "counts by stream and hour", func(t *testing.T, j J, _ func() J) {
 		ctx := deadline(t)
-		var r store.JournalRow
-		r = row(1, 1, "", 0, 0)
+		r := row(1, 1, "", 0, 0)
 		r.Counts = nil
 		for i, s := range neighbours {
 			for _, h := range []event.Hour{-1 << 31, -1, 0, 1, 1<<31 - 2} {
