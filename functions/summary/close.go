@@ -46,7 +46,7 @@ func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []
 	}
 	c := &closing{Service: s, m: m, cal: cal, settings: history.SettingsOf(m.Settings), rev: store.LiveRevision, watermark: watermark}
 	for _, run := range history.Runs(hours, event.Hour(s.cfg.Span)) {
-		if budget.Err() != nil {
+		if spent(budget) {
 			return nil
 		}
 		if err := c.run(ctx, budget, run); err != nil {
@@ -55,6 +55,9 @@ func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []
 	}
 	return nil
 }
+
+// spent reports whether no new work is to be begun.
+func spent(budget context.Context) bool { return budget.Err() != nil }
 
 func (s *Service) merchant(ctx context.Context, id string) (access.Merchant, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
@@ -78,7 +81,7 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 		return err
 	}
 	for i := range dirty {
-		if budget.Err() != nil {
+		if spent(budget) {
 			return nil
 		}
 		if err := c.close(ctx, c.loader, dirty[i:i+1]); err != nil {

@@ -71,10 +71,11 @@ func (c *Config) Validate() error {
 
 // DefaultConfig is the configuration of an empty environment.
 func DefaultConfig() Config {
-	return Config{
-		Shards: 8, Workers: 2, Budget: 2 * time.Minute, Page: 1000, Span: 48, RunEvents: 500_000,
-		MergeEvents: 50_000, CacheBytes: 32 << 20, Timeout: 30 * time.Second,
+	var c Config
+	if err := function.Load(nil, nil, &c); err != nil {
+		panic(err) // the defaults stand in this file
 	}
+	return c
 }
 
 // Ports are what the function works with.
@@ -245,7 +246,7 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 	defer cancel()
 	var errs faults
 	after := store.DirtyHour{}
-	for budget.Err() == nil {
+	for !spent(budget) {
 		page, err := s.dirty(ctx, shard, watermark, after, s.cfg.Page)
 		if err != nil {
 			errs.add(err)
@@ -260,7 +261,7 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 				hours = append(hours, page[i].Hour)
 			}
 			group.Go(func() error {
-				if budget.Err() == nil {
+				if !spent(budget) {
 					// One merchant's trouble is not another's.
 					errs.add(s.closeMerchant(ctx, budget, merchant, hours, watermark))
 				}

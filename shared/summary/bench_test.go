@@ -20,7 +20,7 @@ func benchFrame(events, clients int) *processed.Frame {
 	countries := []string{"DE", "FR", "GB", "US", "AT", "CH", "NL"}
 	sources := [][2]string{{"", ""}, {"google", "organic"}, {"newsletter", "email"}, {"bing", "organic"}}
 	type visit struct {
-		client, next, left int
+		client, left int
 	}
 	var b processed.Builder
 	active := make([]visit, 400)

@@ -155,7 +155,6 @@ func (t *stringTable) ref(s string) uint64 {
 // 0 is the record's total.
 type payloadTable struct {
 	users []uint64
-	place map[uint64]uint32 // hash to index in users; made for large ones
 	refs  map[string]uint64
 	w     writer
 	tmp   writer
