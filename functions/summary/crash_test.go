@@ -1,0 +1,238 @@
+package summary_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
+	fn "github.com/footfall/footfall/functions/summary"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// faulty makes calls fail before or after they did their work, at random.
+type faulty struct {
+	mu  sync.Mutex
+	rng *rand.Rand
+	in  int // one in so many
+}
+
+var errInjected = fault.New(fault.Transient, "injected")
+
+func (f *faulty) fails() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rng.IntN(f.in) == 0
+}
+
+func (f *faulty) around(call func() error) error {
+	if f.fails() {
+		return errInjected
+	}
+	if err := call(); err != nil {
+		return err
+	}
+	if f.fails() {
+		return errInjected
+	}
+	return nil
+}
+
+type faultyProcessed struct {
+	store.Processed
+	f *faulty
+}
+
+func (p faultyProcessed) Clean(ctx context.Context, marks []store.DocKey) error {
+	return p.f.around(func() error { return p.Processed.Clean(ctx, marks) })
+}
+
+func (p faultyProcessed) Replace(ctx context.Context, old []store.DocKey, d store.Doc) error {
+	return p.f.around(func() error { return p.Processed.Replace(ctx, old, d) })
+}
+
+func (p faultyProcessed) Scan(ctx context.Context, m string, rev store.Revision, from, to event.Hour, call func(store.Doc) error) error {
+	return p.f.around(func() error { return p.Processed.Scan(ctx, m, rev, from, to, call) })
+}
+
+type faultySummaries struct {
+	store.Summaries
+	f *faulty
+}
+
+func (p faultySummaries) Put(ctx context.Context, e []store.SummaryEntry) error {
+	return p.f.around(func() error { return p.Summaries.Put(ctx, e) })
+}
+
+type faultyVisitors struct {
+	store.Visitors
+	f *faulty
+}
+
+func (p faultyVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) (was []int64, err error) {
+	err = p.f.around(func() error { was, err = p.Visitors.See(ctx, m, g, users, millis); return err })
+	return was, err
+}
+
+// A tick may die anywhere: the next one mends it.
+func TestTicksThatDieMidway(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			b := newBench(t, "Europe/Berlin")
+			defer b.close()
+			f := &faulty{rng: rand.New(rand.NewPCG(seed, 7)), in: 5}
+			ports := b.ports()
+			ports.Processed, ports.Summaries, ports.Visitors = faultyProcessed{ports.Processed, f}, faultySummaries{ports.Summaries, f}, faultyVisitors{ports.Visitors, f}
+			s := b.service(nil, ports)
+			in := newScript(seed)
+			for range 25 {
+				b.put(in.next(b.now.UnixMilli()))
+				b.now = b.now.Add(40 * time.Minute)
+				if err := b.tick(s); err != nil && !strings.Contains(err.Error(), "injected") {
+					t.Fatal(err)
+				}
+				b.check()
+			}
+			b.now = b.now.Add(4 * time.Hour)
+			b.settle(b.service(nil, b.ports()))
+			b.check()
+		})
+	}
+}
+
+// Two instances at the same shard, with data coming in: when all is quiet the
+// records are right.
+func TestTwoAtOnce(t *testing.T) {
+	for seed := range uint64(6) {
+		b := newBench(t, "UTC")
+		one, two := b.service(nil, b.ports()), b.service(nil, b.ports())
+		in := newScript(seed)
+		for range 12 {
+			for range 3 {
+				b.put(in.next(b.now.UnixMilli()))
+			}
+			b.now = b.now.Add(70 * time.Minute)
+			var events []cloudevents.Event
+			if err := one.Tick(context.Background(), ping()); err != nil {
+				t.Fatal(err)
+			}
+			events = b.events.take()
+			late := in.next(b.now.UnixMilli() - 2*hourMs)
+			b.rows = append(b.rows, late...)
+			var wg sync.WaitGroup
+			for _, s := range []*fn.Service{one, two} {
+				wg.Go(func() {
+					for _, e := range events {
+						if err := s.Shard(context.Background(), e); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Go(func() { b.putAgain(late) })
+			wg.Wait()
+		}
+		b.now = b.now.Add(4 * time.Hour)
+		b.settle(one)
+		b.check()
+		b.close()
+	}
+}
+
+// hooked calls a function once, before or after a call of the given name.
+type hooked struct {
+	store.Processed
+	store.Visitors
+	at string
+	do func()
+}
+
+func (h *hooked) here(at string) {
+	if do := h.do; h.at == at && do != nil {
+		h.do = nil
+		do()
+	}
+}
+
+func (h *hooked) Scan(ctx context.Context, m string, rev store.Revision, from, to event.Hour, call func(store.Doc) error) error {
+	h.here("before scan")
+	err := h.Processed.Scan(ctx, m, rev, from, to, call)
+	h.here("after scan")
+	return err
+}
+
+func (h *hooked) Clean(ctx context.Context, marks []store.DocKey) error {
+	h.here("before clean")
+	err := h.Processed.Clean(ctx, marks)
+	h.here("after clean")
+	return err
+}
+
+func (h *hooked) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) ([]int64, error) {
+	h.here("before see")
+	was, err := h.Visitors.See(ctx, m, g, users, millis)
+	h.here("after see")
+	return was, err
+}
+
+type hookedSummaries struct {
+	store.Summaries
+	h *hooked
+}
+
+func (s hookedSummaries) Put(ctx context.Context, e []store.SummaryEntry) error {
+	s.h.here("before put")
+	err := s.Summaries.Put(ctx, e)
+	s.h.here("after put")
+	return err
+}
+
+// One instance stands still in the middle of its work while data comes and
+// another instance does the same work from start to end.
+func TestOvertaken(t *testing.T) {
+	for _, at := range []string{"before scan", "after scan", "before see", "after see", "before put", "after put", "before clean", "after clean"} {
+		for seed := range uint64(8) {
+			t.Run(fmt.Sprintf("%s %d", at, seed), func(t *testing.T) {
+				b := newBench(t, "UTC")
+				defer b.close()
+				in := newScript(seed)
+				quick := b.service(nil, b.ports())
+				for range 6 {
+					for range 3 {
+						b.put(in.next(b.now.UnixMilli()))
+					}
+					b.now = b.now.Add(80 * time.Minute)
+					h := &hooked{Processed: b.stores.Processed, Visitors: b.stores.Visitors, at: at}
+					h.do = func() {
+						b.put(in.next(b.now.UnixMilli() - 2*hourMs))
+						if err := b.tick(quick); err != nil {
+							t.Error(err)
+						}
+					}
+					ports := b.ports()
+					ports.Processed, ports.Visitors, ports.Summaries = h, h, hookedSummaries{ports.Summaries, h}
+					slow := b.service(nil, ports)
+					if err := slow.Tick(context.Background(), ping()); err != nil {
+						t.Fatal(err)
+					}
+					for _, e := range b.events.take() {
+						if err := slow.Shard(context.Background(), e); err != nil {
+							t.Fatal(err)
+						}
+					}
+					b.check()
+				}
+				b.now = b.now.Add(4 * time.Hour)
+				b.settle(quick)
+				b.check()
+			})
+		}
+	}
+}
