@@ -140,7 +140,7 @@ func (d demo) shop(ctx context.Context, from, to time.Time, seed uint64) error {
 				"time": at.UTC().Format(time.RFC3339Nano), "measurementid": d.m.MeasurementID, "datacontenttype": "application/json", "data": data,
 			})
 		}
-		steps := 1 + rng.IntN(4)
+		steps := 1 + rng.IntN(8)/2
 		for n := range steps {
 			if at.After(to) {
 				break
@@ -152,7 +152,7 @@ func (d demo) shop(ctx context.Context, from, to time.Time, seed uint64) error {
 			}
 			send(n, "page_view", map[string]any{
 				"page":          map[string]any{"location": location, "title": p.title, "referrer": referrer},
-				"engagement_ms": 1000 + rng.IntN(30_000),
+				"engagement_ms": 500 + rng.IntN(12_000),
 			})
 			at = at.Add(time.Duration(5+rng.IntN(120)) * time.Second)
 		}
@@ -208,7 +208,7 @@ func (d demo) counted(ctx context.Context) error {
 }
 
 func (d demo) report(ctx context.Context, title, dimensions, metrics string, from time.Time) error {
-	q := url.Values{"metrics": {metrics}, "dimensions": {dimensions}, "from": {from.Format(time.DateOnly)}, "to": {"today"}, "limit": {"10"}}
+	q := url.Values{"metrics": {metrics}, "dimensions": {dimensions}, "from": {from.Format(time.DateOnly)}, "to": {"today"}, "limit": {"15"}}
 	fmt.Fprintf(d.out, "\n%s\n", title)
 	return d.do(ctx, http.MethodGet, "/v1/reports/"+d.m.MerchantID+"?"+q.Encode(), d.m.ReportToken, map[string]string{"Accept": "text/plain"}, nil, http.StatusOK, d.out)
 }
