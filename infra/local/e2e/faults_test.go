@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	broker "github.com/footfall/footfall/eventing/local"
+	"github.com/footfall/footfall/infra/loadtest"
+	"github.com/footfall/footfall/infra/local"
+)
+
+// inProcess starts Footfall in this process, where a test may break what lies
+// between its functions.
+func inProcess(t *testing.T, faults broker.Faults, environ ...string) *loadtest.Process {
+	t.Helper()
+	var log lockedBuffer
+	environ = append([]string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_LOG_LEVEL=warn"}, environ...)
+	runner, err := local.New(t.Context(), environ, local.Options{Log: &log, NoCron: true, Faults: faults})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- runner.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("footfall said:\n%s", log.String())
+		}
+	})
+	p := &loadtest.Process{URL: runner.URL(), AdminToken: runner.AdminToken()}
+	for {
+		err := p.Do(t.Context(), http.MethodGet, "/health/readiness", "", "", nil, http.StatusOK, nil)
+		if err == nil {
+			return p
+		}
+		select {
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// questions are asked of both systems below; their answers must be the same.
+var questions = []string{
+	"metrics=activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount",
+	"metrics=activeUsers,newUsers,sessions,eventCount&dimensions=date",
+	"metrics=activeUsers,sessions,eventCount&dimensions=dateHour&limit=1000",
+	"metrics=sessions,screenPageViews&dimensions=pagePath&limit=1000",
+	"metrics=sessions,newUsers&dimensions=sessionSource,sessionMedium",
+	"metrics=eventCount,activeUsers&dimensions=browser,deviceCategory",
+}
+
+func ask(t *testing.T, p *loadtest.Process, m loadtest.Merchant, question string) string {
+	t.Helper()
+	var answer struct {
+		Rows   json.RawMessage `json:"rows"`
+		Totals json.RawMessage `json:"totals"`
+	}
+	path := "/v1/reports/" + m.MerchantID + "?from=2026-03-10&to=2026-03-11&" + question
+	if err := p.Do(t.Context(), http.MethodGet, path, m.ReportToken, "", nil, http.StatusOK, &answer); err != nil {
+		t.Fatal(err)
+	}
+	return string(answer.Rows) + string(answer.Totals)
+}
+
+// Deliveries come twice, late and in any order, and their answers get lost,
+// while hours are closed and documents merged: reports are those of a system
+// where all goes well, and the ledger adds up at every moment.
+func TestFaultsChangeNoNumber(t *testing.T) {
+	const requests, perRequest = 120, 25
+	faulty := inProcess(t, broker.Faults{Seed: 1, Duplicate: 0.3, LoseAck: 0.1, Delay: 0.5, MaxDelay: 60 * time.Millisecond, Reorder: true})
+	calm := inProcess(t, broker.Faults{})
+
+	type system struct {
+		*loadtest.Process
+		merchants []loadtest.Merchant
+		streams   []string
+		truth     []loadtest.Truth
+	}
+	var systems [2]*system
+	for n, p := range []*loadtest.Process{faulty, calm} {
+		s := &system{Process: p, truth: make([]loadtest.Truth, 3)}
+		for i := range s.truth {
+			m, err := p.CreateMerchant(t.Context(), fmt.Sprintf("faults %d", i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.merchants, s.streams = append(s.merchants, m), append(s.streams, m.Streams[0].MeasurementID)
+		}
+		systems[n] = s
+	}
+	ledgerRange := url.Values{"from": {day.Format(time.RFC3339)}, "to": {day.AddDate(0, 0, 2).Format(time.RFC3339)}}
+	for n, s := range systems {
+		traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 11, Streams: s.streams, From: day, Span: 48 * time.Hour, Duplicates: 0.05})
+		var done atomic.Bool
+		var watching sync.WaitGroup
+		if n == 0 {
+			watching.Go(func() {
+				for looks := 0; !done.Load(); looks++ {
+					m := s.merchants[looks%len(s.merchants)]
+					var l loadtest.Ledger
+					if err := s.Do(t.Context(), http.MethodGet, "/v1/ledger/"+m.MerchantID+"?"+ledgerRange.Encode(), m.ReportToken, "", nil, http.StatusOK, &l); err != nil {
+						t.Error(err)
+						return
+					}
+					if !l.AddsUp {
+						t.Errorf("the ledger does not add up: %+v", l.Totals)
+					}
+				}
+			})
+		}
+		for i := range requests {
+			if err := loadtest.NewSender(s.URL, 1).Post(t.Context(), loadtest.ContentTypeBatch, traffic.AppendBatch(nil, perRequest, s.truth)); err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 && i%20 == 10 {
+				if err := s.Tick(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for range 2 { // from documents, then from summaries
+			err := s.WaitDelivered(ctx)
+			if err == nil {
+				err = s.WaitCounted(ctx, s.merchants, s.truth, day, day.AddDate(0, 0, 2))
+			}
+			if err == nil {
+				err = s.CheckReports(ctx, s.merchants, s.truth, day, day.AddDate(0, 0, 1))
+			}
+			if err == nil {
+				err = s.Tick(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		done.Store(true)
+		watching.Wait()
+	}
+	for i := range systems[0].merchants {
+		for _, q := range questions {
+			got, want := ask(t, faulty, systems[0].merchants[i], q), ask(t, calm, systems[1].merchants[i], q)
+			if got != want {
+				t.Errorf("merchant %d, %s:\nwith faults    %s\nwithout faults %s", i, q, got, want)
+			}
+		}
+	}
+}
