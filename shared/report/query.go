@@ -13,7 +13,7 @@ const (
 	MaxMetrics    = 40      // more than there are
 	MaxDateRanges = 4       // as the Data API's
 	MaxRows       = 250_000 // of one answer, as the Data API's
-	MaxDays       = 36525   // of one date range: a hundred years
+	MaxDays       = 36525   // of one ledger: all that a date can name
 	maxFilterSize = 200     // conditions of one filter
 )
 

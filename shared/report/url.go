@@ -102,9 +102,6 @@ func (r DateRange) check(from, to string) error {
 	if r.From > r.To {
 		return fault.Field(from, fmt.Sprintf("a day that is not after %s: %s is after %s", to, r.From, r.To))
 	}
-	if r.To-r.From >= MaxDays {
-		return fault.Field(from, fmt.Sprintf("a range of at most %d days", MaxDays))
-	}
 	return nil
 }
 
