@@ -32,10 +32,14 @@ type Config struct {
 
 	StreamsRefresh time.Duration `env:"STREAMS_REFRESH" envDefault:"2s"` // how old the snapshot of streams may be
 
-	RepublishAfter   time.Duration `env:"JOURNAL_REPUBLISH_AFTER" envDefault:"1m"` // a batch that is not published
-	StaleAfter       time.Duration `env:"JOURNAL_STALE_AFTER" envDefault:"30m"`    // a published batch that is not processed and archived
-	TickBatches      int           `env:"JOURNAL_TICK_BATCHES" envDefault:"500"`   // published again in one tick, at most
-	JournalRetention time.Duration `env:"JOURNAL_RETENTION" envDefault:"168h"`     // of rows of finished batches
+	RepublishAfter time.Duration `env:"JOURNAL_REPUBLISH_AFTER" envDefault:"1m"` // a batch that is not published
+	StaleAfter     time.Duration `env:"JOURNAL_STALE_AFTER" envDefault:"30m"`    // a published batch that is not processed
+	// UnarchivedAfter must be longer than FOOTFALL_ARCHIVE_FILE_AGE: only a
+	// complete file makes its batches archived, and what is published again
+	// while its file fills is processed and archived twice.
+	UnarchivedAfter  time.Duration `env:"JOURNAL_UNARCHIVED_AFTER" envDefault:"3h"` // a processed batch that is not archived
+	TickBatches      int           `env:"JOURNAL_TICK_BATCHES" envDefault:"3000"`   // published again in one tick, at most
+	JournalRetention time.Duration `env:"JOURNAL_RETENTION" envDefault:"168h"`      // of rows of finished batches
 }
 
 // Validate reports all faults.
@@ -56,6 +60,7 @@ func (c *Config) Validate() error {
 	positive("STREAMS_REFRESH", int64(c.StreamsRefresh))
 	positive("JOURNAL_REPUBLISH_AFTER", int64(c.RepublishAfter))
 	positive("JOURNAL_STALE_AFTER", int64(c.StaleAfter))
+	positive("JOURNAL_UNARCHIVED_AFTER", int64(c.UnarchivedAfter))
 	positive("JOURNAL_TICK_BATCHES", int64(c.TickBatches))
 	positive("JOURNAL_RETENTION", int64(c.JournalRetention))
 	if c.MaxBufferBytes < 2*c.MaxBodyBytes {

@@ -18,16 +18,20 @@ import (
 const tickJournal = "journal"
 
 const (
-	publishTogether = 16     // batches in one publish
-	listRows        = 10_000 // rows looked at in one tick
-	maxRepublished  = 50_000 // batches whose last publication is remembered
-	maxBackoff      = 24 * time.Hour
+	publishTogether = 16            // batches in one publish
+	listRows        = 10_000        // rows looked at in one tick
+	maxRepublished  = 50_000        // batches whose last publication is remembered
+	maxBackoff      = 2 * time.Hour // so long at most a batch waits when its trouble is over
 )
 
 // Tick closes the gaps that the Broker left: it publishes again the batches
-// that were never published, or that were and are still not processed and
+// that were never published, or that were and are still not processed or
 // archived, at most TickBatches at once, and removes finished rows that are
 // past their retention. It may run on several instances at once.
+//
+// Processing and archiving are asked for apart: a batch is processed within
+// seconds, but archived only when its file is complete, and a pile of the one
+// kind must not hide the other.
 func (in *Ingest) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, ok := e.Extensions()[event.ExtensionTick]; ok && tick != tickJournal {
 		return nil
@@ -35,10 +39,21 @@ func (in *Ingest) Tick(ctx context.Context, e cloudevents.Event) error {
 	in.collector.writer.marks.write(ctx)
 	now := in.ports.Clock()
 	left := in.cfg.TickBatches
-	n, unpublished := in.republish(ctx, store.StagePublished, now.Add(-in.cfg.RepublishAfter), now, left)
-	_, stale := in.republish(ctx, store.StageArchived|store.StageProcessed, now.Add(-in.cfg.StaleAfter), now, left-n)
-	_, sweep := in.ports.Journal.Sweep(ctx, now.Add(-in.cfg.JournalRetention))
-	if err := errors.Join(unpublished, stale, sweep); err != nil {
+	var errs []error
+	for _, gap := range []struct {
+		lacks store.Stage
+		after time.Duration
+	}{
+		{store.StagePublished, in.cfg.RepublishAfter},
+		{store.StageProcessed, in.cfg.StaleAfter},
+		{store.StageArchived, in.cfg.UnarchivedAfter},
+	} {
+		n, err := in.republish(ctx, gap.lacks, now.Add(-gap.after), now, left)
+		left -= n
+		errs = append(errs, err)
+	}
+	_, err := in.ports.Journal.Sweep(ctx, now.Add(-in.cfg.JournalRetention))
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return fault.New(fault.Transient, "cannot finish the journal tick: %w", err)
 	}
 	return nil
@@ -111,10 +126,14 @@ func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now 
 }
 
 func stageName(s store.Stage) string {
-	if s == store.StagePublished {
+	switch s {
+	case store.StagePublished:
 		return "publication"
+	case store.StageProcessed:
+		return "processing"
+	default:
+		return "archive"
 	}
-	return "archive or processing"
 }
 
 // republished remembers what this instance published again, and how often, so

@@ -79,6 +79,40 @@ func TestTickClosesGaps(t *testing.T) {
 	}
 }
 
+// While a file of the archive fills, its batches are not archived; that is no
+// gap. And however many of these there are, what is not processed is found.
+func TestTickLeavesBatchesToTheArchive(t *testing.T) {
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	for i := range 2 {
+		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
+			t.Fatal(status)
+		}
+	}
+	if err := w.Tick(ctx, cloudevents.New()); err != nil { // marks what is published
+		t.Fatal(err)
+	}
+	rows, err := w.journal.Unfinished(ctx, store.AllStages, arrival.Add(time.Hour), 10)
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	if err := w.journal.Mark(ctx, store.StageProcessed, rows[:1]); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{40 * time.Minute, 3}, {50 * time.Minute, 3}, {181 * time.Minute, 5}} {
+		w.now.Store(arrival.Add(c.after).UnixMicro())
+		if err := w.Tick(ctx, cloudevents.New()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(w.topic.batches(t)); n != c.want {
+			t.Fatalf("after %v %d batches were published, expected %d", c.after, n, c.want)
+		}
+	}
+}
+
 func TestTickReportsABrokerThatIsAway(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.TickBatches = 2 })
 	w.topic.fail = func() error { return errAway }

@@ -75,6 +75,10 @@ func load(environ []string) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.ingest.UnarchivedAfter <= s.archive.FileAge {
+		return nil, fmt.Errorf("%[1]sJOURNAL_UNARCHIVED_AFTER: expected longer than %[1]sARCHIVE_FILE_AGE (%s), got %s: "+
+			"batches would be published again while their file still fills", function.Prefix, s.archive.FileAge, s.ingest.UnarchivedAfter)
+	}
 	return s, nil
 }
 
