@@ -3,7 +3,7 @@ SHELL      := bash
 GO         ?= go
 BIN        := bin
 GOLANGCI   := $(BIN)/golangci-lint-v2.15.0
-export FOOTFALL_DATA ?= $(CURDIR)/data
+export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
@@ -12,7 +12,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/footfall
-	$(GO) build -o $(BIN)/footfall ./infra/local/cmd
+	@$(GO) build -o $(BIN)/footfall ./infra/local/cmd
 
 run: build ## build and start Footfall on this machine, in the foreground (data in ./data)
 	@exec $(BIN)/footfall run
