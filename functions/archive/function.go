@@ -71,6 +71,8 @@ func (s *Service) Function() function.Function {
 	return function.Function{
 		Name:   "archive",
 		Events: map[string]function.EventHandler{"/batches": s.Append, "/ticks": s.Tick},
+		// The first tick completes what a dead process left, however much.
+		Deadlines: map[string]time.Duration{"/ticks": 280 * time.Second},
 		Close: func(ctx context.Context) error {
 			return s.complete(ctx, store.ClosePolicy{})
 		},

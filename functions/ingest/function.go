@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"go.opentelemetry.io/otel/metric"
@@ -90,10 +91,11 @@ func (in *Ingest) Function() function.Function {
 		Routes: func(mux *http.ServeMux) {
 			mux.HandleFunc("/events", in.serveEvents)
 		},
-		Events: map[string]function.EventHandler{"/ticks": in.Tick},
-		Ready:  in.Ready,
-		Run:    in.Run,
-		Close:  in.Close,
+		Events:    map[string]function.EventHandler{"/ticks": in.Tick},
+		Deadlines: map[string]time.Duration{"/ticks": 50 * time.Second},
+		Ready:     in.Ready,
+		Run:       in.Run,
+		Close:     in.Close,
 	}
 }
 
@@ -112,8 +114,15 @@ func (in *Ingest) Ready(context.Context) error {
 	return nil
 }
 
-// Run keeps the snapshot of streams fresh until ctx is done.
+// Run keeps the snapshot of streams fresh until ctx is done. It begins with
+// publishing what an instance that was killed has left unpublished.
 func (in *Ingest) Run(ctx context.Context) error {
+	recovering := make(chan struct{})
+	go func() {
+		defer close(recovering)
+		in.recover(ctx)
+	}()
+	defer func() { <-recovering }()
 	refresh := refresher{cfg: in.cfg, registry: in.ports.Registry, streams: in.streams, visitors: in.visitors, log: in.ports.Log}
 	return refresh.run(ctx)
 }

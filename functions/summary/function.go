@@ -59,7 +59,7 @@ func (c *Config) Validate() error {
 		{"RUN_EVENTS", int64(c.RunEvents), 1, 1 << 40},
 		{"MERGE_EVENTS", int64(c.MergeEvents), 0, 10_000_000},
 		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
-		{"BUDGET", int64(c.Budget), int64(time.Second), int64(time.Hour)},
+		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
 		{"TIMEOUT", int64(c.Timeout), int64(100 * time.Millisecond), int64(10 * time.Minute)},
 	} {
 		if n.v < n.lo || n.v > n.top {
@@ -77,6 +77,9 @@ func DefaultConfig() Config {
 	}
 	return c
 }
+
+// shardDeadline is within the five minutes of the Trigger summary-shards.
+const shardDeadline = 280 * time.Second
 
 // Ports are what the function works with.
 type Ports struct {
@@ -122,6 +125,8 @@ func (s *Service) Function() function.Function {
 	return function.Function{
 		Name:   "summary",
 		Events: map[string]function.EventHandler{"/ticks": s.Tick, "/shards": s.Shard},
+		// A shard begins new work during the budget and finishes what it began.
+		Deadlines: map[string]time.Duration{"/ticks": 50 * time.Second, "/shards": shardDeadline},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -217,6 +218,9 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 // the ingress.
 func (r *Runner) broker(cfg *settings, g *ground, o Options, subscribers []function.Function, publisher *kafka.Publisher, admin *access.Authorizer) (function.Function, error) {
 	log := r.process.Log
+	if err := agree(g.wiring, subscribers); err != nil {
+		return function.Function{}, err
+	}
 	handlers := make(map[string]http.Handler, len(subscribers))
 	for _, f := range subscribers {
 		measured := f
@@ -245,6 +249,30 @@ func (r *Runner) broker(cfg *settings, g *ground, o Options, subscribers []funct
 		}
 	}
 	return b.function(), nil
+}
+
+// agree checks that every Trigger's subscriber is there, and that it gives up
+// before its Broker does: else the Broker delivers again what is under way.
+func agree(w *eventing.Wiring, subscribers []function.Function) error {
+	var errs []error
+	for i := range w.Triggers {
+		t := &w.Triggers[i]
+		if t.Subscriber.Kind != eventing.TargetService {
+			continue
+		}
+		at := slices.IndexFunc(subscribers, func(f function.Function) bool {
+			return f.Name == t.Subscriber.Name && f.Events[t.Subscriber.Path] != nil
+		})
+		if at < 0 {
+			errs = append(errs, fmt.Errorf("trigger %q: no function takes events at %s%s", t.Name, t.Subscriber.Name, t.Subscriber.Path))
+			continue
+		}
+		if d := subscribers[at].Deadline(t.Subscriber.Path); d >= t.Delivery.Timeout {
+			errs = append(errs, fmt.Errorf("trigger %q: expected a timeout longer than %s, after which function %q gives up, got %s",
+				t.Name, d, t.Subscriber.Name, t.Delivery.Timeout))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // topics maps the Brokers to their topics.

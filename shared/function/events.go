@@ -31,6 +31,8 @@ type EventOptions struct {
 	Telemetry   *Telemetry    // measures every delivery where not nil
 }
 
+const usualTimeout = 25 * time.Second
+
 func (o EventOptions) withDefaults() EventOptions {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 2 << 20
@@ -39,7 +41,7 @@ func (o EventOptions) withDefaults() EventOptions {
 		o.MaxInFlight = 256
 	}
 	if o.Timeout <= 0 {
-		o.Timeout = 25 * time.Second
+		o.Timeout = usualTimeout
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -99,6 +101,11 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		writeBrokerError(w, status, err)
 		return
+	}
+	if rc.opts.Timeout > usualTimeout {
+		// The server's own deadline for answers is for people's requests. A
+		// connection that has none (in process, in tests) needs no change.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(rc.opts.Timeout + 5*time.Second))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), rc.opts.Timeout)
 	defer cancel()

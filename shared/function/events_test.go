@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
@@ -183,6 +184,33 @@ func BenchmarkEvents(b *testing.B) {
 		h.ServeHTTP(w, r)
 		if w.Code != 202 {
 			b.Fatal(w.Code)
+		}
+	}
+}
+
+// A path's own deadline is the one that its handler sees.
+func TestDeadlinesByPath(t *testing.T) {
+	left := map[string]time.Duration{}
+	handle := func(path string) EventHandler {
+		return func(ctx context.Context, _ cloudevents.Event) error {
+			at, ok := ctx.Deadline()
+			if !ok {
+				t.Error("expected a deadline")
+			}
+			left[path] = time.Until(at)
+			return nil
+		}
+	}
+	f := Function{Name: "f", Events: map[string]EventHandler{"/quick": handle("/quick"), "/long": handle("/long")},
+		Deadlines: map[string]time.Duration{"/long": 4 * time.Minute}}
+	h := f.Subscribers(EventOptions{Log: quiet()})
+	for path, want := range map[string]time.Duration{"/quick": f.Deadline("/quick"), "/long": 4 * time.Minute} {
+		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(`{"specversion":"1.0","type":"t","source":"/s","id":"1"}`))
+		r.Header.Set("Content-Type", "application/cloudevents+json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusAccepted || left[path] > want || left[path] < want-10*time.Second {
+			t.Errorf("%s: status %d, %s left of %s", path, w.Code, left[path], want)
 		}
 	}
 }

@@ -36,6 +36,10 @@ type Function struct {
 	// process of several does not, because paths repeat and nobody outside
 	// may call them: its dispatcher goes through Subscribers.
 	Events map[string]EventHandler
+	// Deadlines are those of event paths whose deliveries take longer than
+	// EventOptions.Timeout. Each is below the timeout of the Trigger that
+	// names the path, or the Broker gives up first.
+	Deadlines map[string]time.Duration
 	// Ready is the truth about readiness: nil when the function can do its
 	// work now. It is asked often and must be quick.
 	Ready func(ctx context.Context) error
@@ -50,12 +54,28 @@ type Function struct {
 // Subscribers serves the function's event paths, as its process does. opts
 // applies to each; opts.Name is set to the function's.
 func (f Function) Subscribers(opts EventOptions) http.Handler {
-	opts.Name = f.Name
 	mux := http.NewServeMux()
-	for path, h := range f.Events {
-		mux.Handle(path, Events(h, opts))
-	}
+	f.subscribe(mux, opts)
 	return mux
+}
+
+// Deadline is how long a delivery to an event path may take.
+func (f Function) Deadline(path string) time.Duration {
+	if d := f.Deadlines[path]; d > 0 {
+		return d
+	}
+	return usualTimeout
+}
+
+func (f Function) subscribe(mux *http.ServeMux, opts EventOptions) {
+	opts.Name = f.Name
+	for path, h := range f.Events {
+		o := opts
+		if o.Timeout == 0 || f.Deadlines[path] > 0 {
+			o.Timeout = f.Deadline(path)
+		}
+		mux.Handle(path, Events(h, o))
+	}
 }
 
 // Mount adds the routes of functions to mux, and for a lone function its event
@@ -84,10 +104,7 @@ func (f Function) mount(mux *http.ServeMux, opts EventOptions, lone bool) (err e
 		f.Routes(mux)
 	}
 	if lone {
-		opts.Name = f.Name
-		for path, h := range f.Events {
-			mux.Handle(path, Events(h, opts))
-		}
+		f.subscribe(mux, opts)
 	}
 	return nil
 }
