@@ -243,7 +243,7 @@ func TestBusy(t *testing.T) {
 		block := &blocked{entered: make(chan struct{}, 1), release: make(chan struct{})}
 		cfg := config()
 		cfg.Concurrency = 1
-		svc, err := etl.New(cfg, nil, nil, block, time.Now, slog.New(slog.DiscardHandler))
+		svc, err := etl.New(cfg, nil, empty{}, block, time.Now, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,6 +263,11 @@ func TestBusy(t *testing.T) {
 		}
 	})
 }
+
+// empty is a journal that knows no batch.
+type empty struct{ store.Journal }
+
+func (empty) Stages(context.Context, event.BatchID) (store.Stage, error) { return 0, nil }
 
 // blocked is a registry that answers when told to, with an error.
 type blocked struct {
@@ -313,4 +318,45 @@ func BenchmarkHandle(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
+}
+
+// What a batch became is final: it comes again after its stream was disabled,
+// and another whose stream nobody had after one has made it.
+func TestABatchIsJudgedOnce(t *testing.T) {
+	s := stores(t)
+	m := merchant("m", "G-A")
+	if err := s.Registry.CreateMerchant(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	deliver := func(e cloudevents.Event) {
+		t.Helper()
+		if err := service(t, config(), s, s.Registry).Events["/batches"](t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		n := len(counted(t, s, "m"))
+		h := event.HourOf(noon)
+		mine, err := s.Processed.RejectCounts(t.Context(), "m", h, h+1)
+		nobodys, err2 := s.Processed.RejectCounts(t.Context(), "", h, h+1)
+		if err != nil || err2 != nil || n != 1 || len(mine) != 0 || len(nobodys) != 1 || nobodys[0].Events != 1 {
+			t.Fatalf("%s: %d events counted, rejected %v, of nobody %v (%v, %v)", when, n, mine, nobodys, err, err2)
+		}
+	}
+	known, unknown := batch(t, 1, "G-A"), batch(t, 2, "G-B")
+	deliver(known)
+	deliver(unknown)
+	check("first")
+	m, err := s.Registry.Merchant(t.Context(), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Streams = []access.Stream{{MeasurementID: "G-A", Disabled: true}, {MeasurementID: "G-B"}}
+	if err := s.Registry.UpdateMerchant(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	deliver(known)
+	deliver(unknown)
+	check("again")
 }

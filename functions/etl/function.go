@@ -116,9 +116,15 @@ func (s *Service) Handle(ctx context.Context, e cloudevents.Event) error {
 	case <-ctx.Done():
 		return &fault.Error{Kind: fault.Overloaded, Err: ctx.Err()}
 	}
+	if s.done(ctx, e.ID()) {
+		return nil
+	}
 	b, err := event.DecodeBatch(e.Data())
 	if err != nil {
 		return fault.New(fault.Invalid, "cannot decode batch %q: %w", e.ID(), err)
+	}
+	if b.ID.String() != e.ID() {
+		return &fault.Error{Kind: fault.Invalid, Field: "id", Expected: "the id of the batch in data, " + b.ID.String()}
 	}
 	put, err := s.transform(ctx, b)
 	if err != nil {
@@ -131,6 +137,19 @@ func (s *Service) Handle(ctx context.Context, e cloudevents.Event) error {
 	return s.journal.Mark(ctx, store.StageProcessed, []store.JournalRow{{
 		Batch: b.ID, ReceivedAt: b.ReceivedAt, PartitionKey: key, Counts: counts(b), Stages: store.StageProcessed,
 	}})
+}
+
+// done reports whether the journal knows that a batch was processed. What a
+// batch became stands from then on: were it judged again, a stream that was
+// disabled or made meanwhile would leave its events counted and rejected both,
+// and hours that are long closed would be worked out again for nothing.
+func (s *Service) done(ctx context.Context, id string) bool {
+	batch, err := event.ParseBatchID(id)
+	if err != nil {
+		return false
+	}
+	stages, err := s.journal.Stages(ctx, batch)
+	return err == nil && stages&store.StageProcessed != 0
 }
 
 // transform makes of a batch what is written of it.

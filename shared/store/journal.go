@@ -51,6 +51,8 @@ type Journal interface {
 	// is dropped. The mark of a known batch may be lost in a crash: stages
 	// repeat idempotently.
 	Mark(ctx context.Context, stage Stage, rows []JournalRow) error
+	// Stages is what has happened to a batch; none where it is not known.
+	Stages(ctx context.Context, id event.BatchID) (Stage, error)
 	// Payload returns a batch's container. NotFound where it is gone.
 	Payload(ctx context.Context, id event.BatchID) ([]byte, error)
 	// Unfinished lists rows that lack any of the given stages and were

@@ -15,6 +15,19 @@ import (
 	"github.com/footfall/footfall/shared/store"
 )
 
+// Stages implements store.Journal.
+func (j *journal) Stages(ctx context.Context, id event.BatchID) (stages store.Stage, err error) {
+	err = j.e.read(ctx, "look up batch "+id.String(), func() error {
+		_, err := j.e.get(rowKey(id), func(v []byte) error {
+			d := decoder{b: v} // the row's first field
+			stages = store.Stage(d.byte())
+			return d.err
+		})
+		return err
+	})
+	return stages, err
+}
+
 // Payload implements store.Journal.
 func (j *journal) Payload(ctx context.Context, id event.BatchID) (payload []byte, err error) {
 	err = j.e.read(ctx, "read the payload of batch "+id.String(), func() error {

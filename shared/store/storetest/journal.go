@@ -56,6 +56,26 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 			wantKind(t, err, fault.NotFound)
 		}
 	})
+	sub(t, open, "stages of a batch", func(t *testing.T, j J, reopen func() J) {
+		ctx := deadline(t)
+		stages := func(want store.Stage) {
+			t.Helper()
+			got, err := j.Stages(ctx, batchID(1))
+			ok(t, err)
+			same(t, "stages", got, want)
+		}
+		stages(0)
+		r := row(1, 10, "G-A", 5, 3)
+		ok(t, j.Append(ctx, []store.JournalRow{r}))
+		stages(0)
+		ok(t, j.Mark(ctx, store.StageProcessed, []store.JournalRow{r}))
+		stages(store.StageProcessed)
+		ok(t, j.Mark(ctx, store.StagePublished|store.StageArchived, []store.JournalRow{r}))
+		stages(store.AllStages)
+		ok(t, j.Append(ctx, []store.JournalRow{row(2, 11, "G-A", 5, 3)})) // durable, and with it what came before
+		j = reopen()
+		stages(store.AllStages)
+	})
 	sub(t, open, "a mark records an unknown batch", func(t *testing.T, j J, _ func() J) {
 		ctx := deadline(t)
 		r := row(1, 10, "G-A", 5, 3)
