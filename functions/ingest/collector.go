@@ -72,6 +72,8 @@ type collector struct {
 	wake    chan struct{} // something was queued, or closed
 	stopped chan struct{} // the loop has ended
 	average float64       // submissions in a flush, lately
+
+	publishing *time.Timer // runs while the loop is idle and batches wait
 }
 
 const (
@@ -79,6 +81,9 @@ const (
 	// only as long as the last slice brought some: where senders wait for
 	// their answers before they send on, waiting longer wins nothing.
 	lingerSlice = time.Millisecond
+	// crowd is the number of submissions in a flush, on average, from which
+	// requests are said to come together and not one by one.
+	crowd = 2
 	// refusedDelay is how long refused events wait for a flush that takes
 	// them along.
 	refusedDelay = time.Second
@@ -157,18 +162,26 @@ func (c *collector) loop() {
 	defer close(c.stopped)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	c.publishing = time.NewTimer(time.Hour)
+	defer c.publishing.Stop()
 	f := &flush{}
 	for c.next(timer) {
 		c.linger(timer)
 		c.take(f)
-		c.writer.flush(f)
+		c.writer.flush(f, c.average >= crowd)
 	}
+	c.writer.release()
 }
 
 // next waits until there is something to write; false when there never will
-// be.
+// be. Meanwhile it sees that what waits to be published does not wait longer
+// than it may.
 func (c *collector) next(timer *time.Timer) bool {
-	var due <-chan time.Time
+	var due, publish <-chan time.Time
+	if age, any := c.writer.waiting.due(time.Now()); any {
+		c.publishing.Reset(age)
+		publish = c.publishing.C
+	}
 	for {
 		c.mu.Lock()
 		queued, refused, closed := len(c.queue), len(c.refused), c.closed
@@ -186,6 +199,8 @@ func (c *collector) next(timer *time.Timer) bool {
 		case <-c.wake:
 		case <-due:
 			return true
+		case <-publish:
+			c.writer.release()
 		}
 	}
 }
@@ -193,7 +208,7 @@ func (c *collector) next(timer *time.Timer) bool {
 // linger lets a batch fill: not at all while requests come one by one, else
 // as long as they keep coming, at most FlushAge.
 func (c *collector) linger(timer *time.Timer) {
-	if c.average < 2 {
+	if c.average < crowd {
 		return
 	}
 	for waited := time.Duration(0); waited < c.cfg.FlushAge; waited += lingerSlice {

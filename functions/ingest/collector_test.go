@@ -50,6 +50,10 @@ func TestGroupCommit(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	// What the journal has may be published a little later; by Close, all is.
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	seen := map[string]int{}
 	for _, b := range w.topic.batches(t) {
 		for _, e := range b.Events {

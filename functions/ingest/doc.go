@@ -1,7 +1,11 @@
 // Package ingest is the function that takes events in. It answers a request
 // once its events are durable: requests join the current batch, and each
 // flush writes its batches to the journal and to the Broker at the same time,
-// once for all requests in it.
+// once for all requests in it. Where requests come together the journal alone
+// is asked, and the batches of some flushes are published at once a little
+// later: to Broker and consumers a publish costs much the same for one batch as
+// for ten. What a killed instance leaves unpublished is published at the next
+// start, or by a tick.
 //
 // On the way of an event it reads no store: what it knows of streams is
 // a snapshot that is refreshed in the background, and what it does not know

@@ -27,7 +27,7 @@ const (
 // sink is one of the two places in which a batch is durable.
 type sink struct {
 	name  string
-	write func(ctx context.Context, rows []store.JournalRow, msgs []cloudevents.Event) error
+	write func(ctx context.Context, a *attempt) error
 
 	busy    atomic.Bool  // a write of an earlier flush hangs
 	failing atomic.Bool  // the last write failed
@@ -43,16 +43,17 @@ type writer struct {
 	meters  *meters
 	sinks   [2]*sink
 	marks   *marks
+	waiting waiting        // the flushing goroutine's
 	hanging sync.WaitGroup // writes that go on beyond their flush
 }
 
 func newWriter(cfg Config, ports Ports, m *meters) *writer {
 	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m}
-	w.sinks[0] = &sink{name: "journal", write: func(ctx context.Context, rows []store.JournalRow, _ []cloudevents.Event) error {
-		return ports.Journal.Append(ctx, rows)
+	w.sinks[0] = &sink{name: "journal", write: func(ctx context.Context, a *attempt) error {
+		return ports.Journal.Append(ctx, a.rows)
 	}}
-	w.sinks[1] = &sink{name: "broker", write: func(ctx context.Context, _ []store.JournalRow, msgs []cloudevents.Event) error {
-		return ports.Publisher.Publish(ctx, broker.Batches, msgs...)
+	w.sinks[1] = &sink{name: "broker", write: func(ctx context.Context, a *attempt) error {
+		return ports.Publisher.Publish(ctx, broker.Batches, a.publish...)
 	}}
 	w.marks = newMarks(cfg, ports)
 	return w
@@ -67,19 +68,23 @@ type outcome struct {
 }
 
 // attempt is the writing of one flush. It outlives the flush where a sink
-// hangs.
+// hangs. The Broker may get batches of earlier flushes with it.
 type attempt struct {
-	rows     []store.JournalRow
-	msgs     []cloudevents.Event
-	started  [2]bool
-	wrote    [2]bool
-	pending  int
-	outcomes chan outcome
+	rows      []store.JournalRow
+	msgs      []cloudevents.Event // of rows
+	published []store.JournalRow  // rows, and those that waited to be published
+	publish   []cloudevents.Event // of published
+	started   [2]bool
+	wrote     [2]bool
+	pending   int
+	outcomes  chan outcome
 }
 
 // flush seals and writes f, tells the waiting requests as soon as their events
-// are durable in one sink, and returns when the next flush may begin.
-func (w *writer) flush(f *flush) {
+// are durable in one sink, and returns when the next flush may begin. Where
+// requests come together the journal is enough, and the Broker gets the
+// batches of some flushes in one publish.
+func (w *writer) flush(f *flush, together bool) {
 	now := w.clock()
 	begin := time.Now() // the meter's own: durations are real
 	if err := f.seal(&w.cfg, now); err != nil {
@@ -91,13 +96,20 @@ func (w *writer) flush(f *flush) {
 		return
 	}
 	a := &attempt{rows: f.rows, msgs: f.msgs, outcomes: make(chan outcome, len(w.sinks))}
+	alone := together && w.ready(0) && w.ready(1) && w.waiting.room(f, begin)
+	if !alone {
+		w.gather(a)
+	}
 	for i := range w.sinks {
-		if s := w.sinks[i]; !s.busy.Load() && time.Now().UnixNano() >= s.until.Load() {
+		if w.ready(i) && (i == 0 || !alone) {
 			w.start(a, i)
 		}
 	}
 	if a.pending == 0 {
 		w.startRest(a)
+	}
+	if alone {
+		w.hedge(a)
 	}
 	if w.await(a, f) {
 		ctx := context.Background()
@@ -105,13 +117,53 @@ func (w *writer) flush(f *flush) {
 		w.meters.accepted.Add(ctx, int64(f.events))
 		w.meters.flushes.Add(ctx, 1)
 		w.meters.batches.Add(ctx, int64(len(a.rows)))
-		bytes := 0
-		for i := range a.rows {
-			bytes += len(a.rows[i].Payload)
-		}
-		w.meters.bytes.Add(ctx, int64(bytes))
+		w.meters.bytes.Add(ctx, int64(bytesOf(a.rows)))
+	}
+	if !a.started[1] && a.wrote[0] && alone {
+		w.waiting.add(a.rows, a.msgs, begin)
+		return
 	}
 	w.finish(a)
+}
+
+// ready reports whether a sink should be tried: no write hangs in it, and it
+// has not failed lately.
+func (w *writer) ready(i int) bool {
+	s := w.sinks[i]
+	return !s.busy.Load() && time.Now().UnixNano() >= s.until.Load()
+}
+
+// gather lets a's publish take along what waits.
+func (w *writer) gather(a *attempt) {
+	rows, msgs := w.waiting.take()
+	a.published, a.publish = append(rows, a.rows...), append(msgs, a.msgs...)
+}
+
+// hedge waits a little for the journal, and asks the Broker as well where that
+// does not answer.
+func (w *writer) hedge(a *attempt) {
+	timer := time.NewTimer(hedge)
+	defer timer.Stop()
+	select {
+	case o := <-a.outcomes:
+		a.outcomes <- o // for await: there is room
+	case <-timer.C:
+		w.startRest(a)
+	}
+}
+
+// release publishes what waits. Where the Broker is away, the journal makes it
+// good.
+func (w *writer) release() {
+	if len(w.waiting.msgs) == 0 {
+		return
+	}
+	a := &attempt{outcomes: make(chan outcome, len(w.sinks))}
+	w.gather(a)
+	if w.ready(1) {
+		w.start(a, 1)
+		w.finish(a)
+	}
 }
 
 // await waits for the first success and tells the requests; false where no
@@ -170,7 +222,7 @@ func (w *writer) finish(a *attempt) {
 // journal's answer, for a mark would otherwise make a row without its payload.
 func (w *writer) mark(a *attempt) {
 	if a.wrote[1] {
-		w.marks.add(a.rows)
+		w.marks.add(a.published)
 	}
 }
 
@@ -187,12 +239,15 @@ func (w *writer) startRest(a *attempt) bool {
 }
 
 func (w *writer) start(a *attempt, i int) {
+	if i == 1 && a.publish == nil {
+		w.gather(a)
+	}
 	a.started[i] = true
 	a.pending++
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), w.cfg.WriteTimeout)
 		defer cancel()
-		a.outcomes <- outcome{sink: i, err: w.sinks[i].write(ctx, a.rows, a.msgs)}
+		a.outcomes <- outcome{sink: i, err: w.sinks[i].write(ctx, a)}
 	}()
 }
 

@@ -1,0 +1,154 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// crowdOf lets n senders submit, each rounds times.
+func crowdOf(t *testing.T, c *collector, n, rounds int) {
+	var wg sync.WaitGroup
+	for s := range n {
+		wg.Go(func() {
+			for i := range rounds {
+				if err := c.submit(submissionOf(fmt.Sprintf("%d-%d", s, i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestCrowdIsPublishedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, p := &memoryJournal{delay: time.Millisecond}, &topic{}
+		c := stillCollector(t, j, p, nil)
+		crowdOf(t, c, 64, 100)
+		time.Sleep(publishAge)
+		synctest.Wait()
+		// Nobody comes any more, and nothing is left behind.
+		seen := map[event.BatchID]int{}
+		for _, b := range p.batches(t) {
+			seen[b.ID]++
+		}
+		for _, r := range j.rows {
+			if seen[r.Batch] != 1 {
+				t.Errorf("batch %s was published %d times", r.Batch, seen[r.Batch])
+			}
+		}
+		if p.publishes > len(j.rows)/4 {
+			t.Errorf("%d batches were published in %d publishes", len(j.rows), p.publishes)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(j.marks) != len(j.rows) {
+			t.Errorf("%d of %d batches are marked as published", len(j.marks), len(j.rows))
+		}
+	})
+}
+
+func TestCloseLeavesNothingUnpublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, p := &memoryJournal{delay: time.Millisecond}, &topic{}
+		c := stillCollector(t, j, p, nil)
+		crowdOf(t, c, 8, 20)
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(p.batches(t)); n != len(j.rows) || len(j.marks) != n {
+			t.Errorf("of %d batches %d are published and %d marked", len(j.rows), n, len(j.marks))
+		}
+	})
+}
+
+// TestCrowdMeetsAJournalThatHangs: the journal alone would be enough, and does
+// not answer.
+func TestCrowdMeetsAJournalThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, p := &memoryJournal{delay: time.Millisecond}, &topic{}
+		c := stillCollector(t, j, p, nil)
+		crowdOf(t, c, 8, 20)
+		synctest.Wait()
+		j.delay = time.Hour
+		start := time.Now()
+		crowdOf(t, c, 8, 1)
+		if d := time.Since(start); d > 2*(hedge+patience) {
+			t.Errorf("it took %v to answer from the Broker", d)
+		}
+		events := 0
+		for _, b := range p.batches(t) {
+			events += len(b.Events)
+		}
+		if events != 8*21 {
+			t.Errorf("%d of %d events are in the Broker", events, 8*21)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// leftJournal holds rows of a killed instance.
+type leftJournal struct {
+	memoryJournal
+	left []store.JournalRow
+}
+
+func (j *leftJournal) Unfinished(_ context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, _ error) {
+	for _, r := range j.left {
+		if lacks == store.StagePublished && r.ReceivedAt.Before(before) && len(rows) < limit {
+			rows = append(rows, r)
+		}
+	}
+	return rows, nil
+}
+
+func (j *leftJournal) Payload(_ context.Context, id event.BatchID) ([]byte, error) {
+	for _, r := range j.left {
+		if r.Batch == id {
+			return r.Payload, nil
+		}
+	}
+	return nil, nil
+}
+
+func TestStartPublishesWhatAKillLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, j := &topic{}, &leftJournal{}
+		var packer event.Packer
+		e := event.AppendEvent(nil, &event.Event{ID: "left", Stream: "G-A"})
+		packer.AddRun(e, []int{len(e)}, 0)
+		sealed, err := packer.Seal(event.NewBatchID, time.Now(), "killed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.left = []store.JournalRow{{Batch: sealed[0].ID, ReceivedAt: time.Now(), PartitionKey: "001", Payload: sealed[0].Container}}
+		time.Sleep(time.Second)
+		in, err := New(defaults(t), Ports{Journal: j, Publisher: p, Clock: time.Now, Log: slog.New(slog.DiscardHandler), Meter: noop.Meter{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.recover(t.Context())
+		if got := p.batches(t); len(got) != 1 || got[0].Events[0].ID != "left" {
+			t.Errorf("%d batches were published", len(got))
+		}
+		if err := in.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(j.marks) != 1 {
+			t.Errorf("%d marks", len(j.marks))
+		}
+	})
+}
