@@ -42,6 +42,7 @@ func TestEveryConsumerIsWired(t *testing.T) {
 		{"archive-batches", broker.Batches, "archive", "/batches", eventing.Unordered, "batches-dead"},
 		{"archive-ticks", broker.Control, "archive", "/ticks", eventing.Ordered, "control-dead"},
 		{"etl-batches", broker.Batches, "etl", "/batches", eventing.Unordered, "batches-dead"},
+		{"ingest-dead", "batches-dead", "ingest", "/dead-letters", eventing.Unordered, "batches-dead"},
 		{"ingest-ticks", broker.Control, "ingest", "/ticks", eventing.Ordered, "control-dead"},
 		{"summary-shards", broker.Control, "summary", "/shards", eventing.Unordered, "control-dead"},
 		{"summary-ticks", broker.Control, "summary", "/ticks", eventing.Ordered, "control-dead"},
@@ -114,6 +115,7 @@ func TestEveryEventReachesItsConsumers(t *testing.T) {
 		want         []string
 	}{
 		{broker.Batches, event.TypeBatchAccepted, []string{"archive-batches", "etl-batches"}},
+		{"batches-dead", event.TypeBatchAccepted, []string{"ingest-dead"}},
 		{broker.Control, event.TypeSummaryShard, []string{"summary-shards"}},
 		{broker.Control, event.TypePing, nil}, // a ping that no tick names is nobody's
 		{broker.Batches, event.TypeEvent, nil},

@@ -135,7 +135,7 @@ func (s *Service) Handle(ctx context.Context, e cloudevents.Event) error {
 	}
 	key, _ := e.Extensions()[broker.ExtensionPartitionKey].(string)
 	return s.journal.Mark(ctx, store.StageProcessed, []store.JournalRow{{
-		Batch: b.ID, ReceivedAt: b.ReceivedAt, PartitionKey: key, Counts: counts(b), Stages: store.StageProcessed,
+		Batch: b.ID, ReceivedAt: b.ReceivedAt, PartitionKey: key, Counts: b.Counts(), Stages: store.StageProcessed,
 	}})
 }
 
@@ -181,26 +181,4 @@ func putOf(b *event.Batch, r enrich.Result, rev store.Revision) store.Put {
 		})
 	}
 	return put
-}
-
-// counts is what the batch holds, for a journal that was away when the batch
-// was accepted. By stream and hour in order of appearance.
-func counts(b *event.Batch) []event.StreamHour {
-	type key struct {
-		stream string
-		hour   event.Hour
-	}
-	var list []event.StreamHour
-	places := map[key]int{}
-	for i := range b.Events {
-		k := key{b.Events[i].Stream, b.Events[i].Hour()}
-		at, ok := places[k]
-		if !ok {
-			at = len(list)
-			places[k] = at
-			list = append(list, event.StreamHour{Stream: k.stream, Hour: k.hour})
-		}
-		list[at].Events++
-	}
-	return list
 }

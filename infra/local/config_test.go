@@ -31,7 +31,7 @@ func TestWiringAndFunctionsAgree(t *testing.T) {
 	handle := func(context.Context, cloudevents.Event) error { return nil }
 	functions := func(shards time.Duration) []function.Function {
 		return []function.Function{
-			{Name: "ingest", Events: map[string]function.EventHandler{"/ticks": handle}},
+			{Name: "ingest", Events: map[string]function.EventHandler{"/ticks": handle, "/dead-letters": handle}},
 			{Name: "archive", Events: map[string]function.EventHandler{"/ticks": handle, "/batches": handle}},
 			{Name: "etl", Events: map[string]function.EventHandler{"/batches": handle}},
 			{Name: "summary", Events: map[string]function.EventHandler{"/ticks": handle, "/shards": handle},

@@ -81,3 +81,25 @@ type StreamHour struct {
 	Hour   Hour
 	Events int64
 }
+
+// Counts is what the batch holds, by stream and hour in order of appearance:
+// what its journal row says of it.
+func (b *Batch) Counts() []StreamHour {
+	type key struct {
+		stream string
+		hour   Hour
+	}
+	var list []StreamHour
+	places := map[key]int{}
+	for i := range b.Events {
+		k := key{b.Events[i].Stream, b.Events[i].Hour()}
+		at, ok := places[k]
+		if !ok {
+			at = len(list)
+			places[k] = at
+			list = append(list, StreamHour{Stream: k.stream, Hour: k.hour})
+		}
+		list[at].Events++
+	}
+	return list
+}
