@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+
 	broker "github.com/footfall/footfall/eventing/local"
 	"github.com/footfall/footfall/infra/loadtest"
 	"github.com/footfall/footfall/infra/local"
+	"github.com/footfall/footfall/shared/event"
 )
 
 // inProcess starts Footfall in this process, where a test may break what lies
@@ -97,8 +100,8 @@ func ask(t *testing.T, p *loadtest.Process, m loadtest.Merchant, question string
 // while hours are closed and documents merged: reports are those of a system
 // where all goes well, and the ledger adds up at every moment.
 func TestFaultsChangeNoNumber(t *testing.T) {
-	const requests, perRequest = 120, 25
-	faulty := inProcess(t, broker.Faults{Seed: 1, Duplicate: 0.3, LoseAck: 0.1, Delay: 0.5, MaxDelay: 60 * time.Millisecond, Reorder: true})
+	const requests, perRequest = 60, 50
+	faulty := inProcess(t, broker.Faults{Seed: 1, Duplicate: 0.3, LoseAck: 0.05, Delay: 0.5, MaxDelay: 40 * time.Millisecond, Reorder: true})
 	calm := inProcess(t, broker.Faults{})
 
 	type system struct {
@@ -177,4 +180,44 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A batch that only the dead letter topic still has is counted after all.
+func TestADeadLetterIsCountedInTheEnd(t *testing.T) {
+	p := inProcess(t, broker.Faults{}, "FOOTFALL_JOURNAL_REPUBLISH_AFTER=1ms")
+	m := merchant(t, p)
+	id, err := event.NewBatchID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &event.Batch{ID: id, ReceivedAt: noon, Instance: "lost", Events: []event.Event{
+		{ID: "1", Source: "/x", Stream: m.Streams[0].MeasurementID, Name: "page_view", ClientID: "anna", TimeMicros: noon.UnixMicro()},
+	}}
+	data, err := event.EncodeBatch(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter := cloudevents.NewEvent()
+	letter.SetID(id.String())
+	letter.SetType(event.TypeBatchAccepted)
+	letter.SetSource("/ingest/lost")
+	if err := letter.SetData(event.ContentTypeBatch, data); err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(letter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Do(t.Context(), http.MethodPost, "/brokers/batches-dead", "", cloudevents.ApplicationCloudEventsJSON, body, http.StatusAccepted, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := p.WaitDelivered(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Tick(ctx); err != nil {
+		t.Fatal(err)
+	}
+	waitCounted(t, p, m, loadtest.Truth{Sent: 1, Events: 1, Views: 1})
 }
