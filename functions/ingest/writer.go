@@ -174,6 +174,9 @@ func (w *writer) await(a *attempt, f *flush) bool {
 		for a.pending > 0 {
 			o := w.outcome(a)
 			if o.err == nil {
+				if o.sink == 1 {
+					w.awaitJournal(a)
+				}
 				f.settle(nil)
 				return true
 			}
@@ -185,6 +188,23 @@ func (w *writer) await(a *attempt, f *flush) bool {
 				Err: fault.New(fault.Transient, "cannot write a batch anywhere: %w", err)})
 			return false
 		}
+	}
+}
+
+// awaitJournal gives the journal a moment to know of a batch that the Broker
+// has taken already: until it does, the watermark and the ledger do not, and a
+// sender who asks right after the answer would be told that nothing is pending.
+// The batch is durable, so a journal that is slow or away holds nobody up.
+func (w *writer) awaitJournal(a *attempt) {
+	if a.pending == 0 {
+		return
+	}
+	timer := time.NewTimer(hedge)
+	defer timer.Stop()
+	select {
+	case o := <-a.outcomes:
+		w.record(a, o)
+	case <-timer.C:
 	}
 }
 
