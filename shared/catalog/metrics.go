@@ -122,7 +122,7 @@ func metricList() []Metric {
 		{Name: "totalUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: Users, Category: "User", Description: "Distinct users with at least one counted event."},
 		{Name: "newUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: newUsers, Category: "User", Description: "Users whose first event ever of this merchant is in the group."},
 		{Name: "sessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: sessions, Category: "Session", Description: "Sessions that began in the group. A session counts once, at its first event; it ends after 30 minutes without an event, a session named by the client after 24 hours."},
-		{Name: "engagedSessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: engaged, Category: "Session", Description: "Sessions of at least 10 seconds in focus, or two views, or a key event."},
+		{Name: "engagedSessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: engaged, Category: "Session", Description: "Sessions that last longer than 10 seconds, or have over 10 seconds in focus, two views or a key event."},
 		{Name: "engagementRate", Type: Float, Unit: "fraction", Scope: ScopeSession, Num: engaged, Den: sessions, Category: "Session", Description: "Share of sessions that are engaged."},
 		{Name: "bounceRate", Type: Float, Unit: "fraction", Scope: ScopeSession, Num: sessions, Less: engaged, Den: sessions, Category: "Session", Description: "Share of sessions that are not engaged."},
 		{Name: "averageSessionDuration", Aliases: []string{"session_duration"}, Type: Seconds, Unit: "seconds", Scope: ScopeSession, Num: length, Den: sessions, Per: ms, Category: "Session", Description: "Mean time from first to last event of a session."},
