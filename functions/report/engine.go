@@ -25,89 +25,80 @@ type reading struct {
 	plan     *report.Plan
 	rev      store.Revision
 	sources  report.Sources
+	now      int64  // ms
 	leave    func() // gives the slot back; nil before documents are read
 }
 
-// run answers a query: the watermark first, so that what it promises is in
-// what is read afterwards.
+// run answers a query: from records alone where they hold the answer, stored
+// ones and the live picture's, and else with documents.
 func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query) (*report.Result, error) {
-	now := s.clock()
-	meta := report.Meta{TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency}
-	var err error
-	if meta.Watermark, err = s.ports.Journal.Watermark(ctx, now); err != nil {
-		return nil, fmt.Errorf("cannot read the watermark: %w", err)
-	}
-	if meta.Watermark.Before(now) {
-		if meta.Pending, err = s.pending(ctx, m, cal, q); err != nil {
+	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), rev: store.LiveRevision, now: s.clock().UnixMilli()}
+	defer r.close()
+	if r.plan.Records {
+		p, marks, err := s.live.look(ctx, &m, cal, r.rev)
+		if err != nil {
 			return nil, err
 		}
+		if p.Whole {
+			builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
+				if !p.Some {
+					return nil
+				}
+				return r.fromPicture(ctx, b, days, p)
+			})
+			if !errors.Is(err, errNoRecords) {
+				return r.finish(ctx, q, builders, &marks, err)
+			}
+			r.sources = report.Sources{}
+		}
 	}
-	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), rev: store.LiveRevision}
-	defer r.close()
+	// The marks come first, so that what they promise is in what is read
+	// afterwards.
+	marks, err := s.live.marks(ctx)
+	if err != nil {
+		return nil, err
+	}
 	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, r.rev)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
 	}
+	builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
+		if !some {
+			return nil
+		}
+		return r.answer(ctx, b, days, first, last)
+	})
+	return r.finish(ctx, q, builders, &marks, err)
+}
+
+// build collects the parts of each date range.
+func (r *reading) build(q *report.Query, add func(b *report.Builder, days report.DateRange) error) ([]*report.Builder, error) {
 	builders := make([]*report.Builder, len(q.DateRanges))
 	for i, days := range q.DateRanges {
-		b := report.NewBuilder(r.plan, cal, s.config.MaxGroups)
+		b := report.NewBuilder(r.plan, r.cal, r.s.config.MaxGroups)
 		if q.KeepEmpty {
-			if err := b.AddEmpty(r.plan.Windows(cal, days, math.MinInt64, now.UnixMilli())); err != nil {
+			if err := b.AddEmpty(r.plan.Windows(r.cal, days, math.MinInt64, r.now)); err != nil {
 				return nil, err
 			}
 		}
-		if some {
-			if err := r.answer(ctx, b, days, first, last); err != nil {
-				return nil, err
-			}
+		if err := add(b, days); err != nil {
+			return nil, err
 		}
 		builders[i] = b
 	}
-	meta.Sources = r.sources
+	return builders, nil
+}
+
+func (r *reading) finish(ctx context.Context, q *report.Query, builders []*report.Builder, marks *marks, err error) (*report.Result, error) {
+	if err != nil {
+		return nil, err
+	}
+	meta := report.Meta{TimeZone: r.merchant.Settings.TimeZone, Currency: r.merchant.Settings.Currency, Watermark: marks.watermark, Sources: r.sources}
+	if meta.Pending, err = r.s.pending(ctx, &r.merchant, r.cal, q, marks); err != nil {
+		return nil, err
+	}
 	return report.Finish(q, builders, meta), nil
 }
-
-// pending counts the accepted events of the asked days that are not processed.
-func (s *Service) pending(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query) (int64, error) {
-	var hull summary.Window
-	for i, days := range q.DateRanges {
-		span := report.Span(cal, days)
-		if i == 0 {
-			hull = span
-		}
-		hull = summary.Window{From: min(hull.From, span.From), To: max(hull.To, span.To)}
-	}
-	from, to := hull.UTCHours()
-	streams := streamsOf(m)
-	// Nearly always a few batches of all merchants are under way, and looking
-	// at these is quicker than at each asked hour.
-	rows, err := s.ports.Journal.Unfinished(ctx, store.StageProcessed, s.clock().Add(time.Hour), fewBatches)
-	if err != nil {
-		return 0, fmt.Errorf("cannot list pending batches: %w", err)
-	}
-	var n int64
-	if len(rows) < fewBatches {
-		for i := range rows {
-			for _, c := range rows[i].Counts {
-				if c.Hour >= from && c.Hour < to && slices.Contains(streams, c.Stream) {
-					n += c.Events
-				}
-			}
-		}
-		return n, nil
-	}
-	counts, err := s.ports.Journal.Counts(ctx, streams, from, to)
-	if err != nil {
-		return 0, fmt.Errorf("cannot count pending events: %w", err)
-	}
-	for _, c := range counts {
-		n += c.Pending
-	}
-	return n, nil
-}
-
-// fewBatches is up to how many batches under way are looked at one by one.
-const fewBatches = 64
 
 func streamsOf(m access.Merchant) []string {
 	streams := make([]string, len(m.Streams))
@@ -123,6 +114,9 @@ func (r *reading) answer(ctx context.Context, b *report.Builder, days report.Dat
 	windows := r.plan.Windows(r.cal, days, first.Start().UnixMilli(), last.End().UnixMilli())
 	if len(windows) == 0 {
 		return nil
+	}
+	if !r.plan.Records && !r.plan.FirstSeen {
+		return r.fromDocuments(ctx, b, windows, nil)
 	}
 	// Dirty hours come before records: one that is summarised in between is
 	// worked out here, too, and not counted from a record that lacks it.
@@ -195,7 +189,7 @@ func (r *reading) fromRecords(ctx context.Context, b *report.Builder, windows []
 			continue
 		}
 		asked = append(asked, w)
-		keys = append(keys, store.SummaryKey{Merchant: r.merchant.ID, Generation: r.merchant.Generation, Revision: r.rev, Grain: grain, Start: w.From / 1000})
+		keys = append(keys, r.key(grain, w))
 	}
 	if len(keys) == 0 {
 		return missing, nil
@@ -209,10 +203,7 @@ func (r *reading) fromRecords(ctx context.Context, b *report.Builder, windows []
 		}
 		return windows, nil
 	}
-	want := summary.Want{Users: r.plan.Users}
-	if r.plan.ByTable {
-		want.Tables = 1 << r.plan.Table
-	}
+	want := r.want()
 	for i, w := range asked {
 		if data[i] == nil {
 			missing = append(missing, w)

@@ -34,6 +34,8 @@ type Config struct {
 	MaxEvents   int64         `env:"REPORT_MAX_EVENTS" envDefault:"20000000"`  // rows of documents that one report may look at
 	MaxGroups   int           `env:"REPORT_MAX_GROUPS" envDefault:"1000000"`   // rows that one report may group into
 	CacheBytes  int           `env:"REPORT_CACHE_BYTES" envDefault:"33554432"` // memory for decoded records; 0 keeps none
+	LiveAge     time.Duration `env:"REPORT_LIVE_AGE" envDefault:"1500ms"`      // of what is worked out of open hours, while events keep coming
+	LiveBytes   int           `env:"REPORT_LIVE_BYTES" envDefault:"67108864"`  // memory for it
 	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`      // how long a merchant's settings are kept
 }
 
@@ -48,7 +50,7 @@ func (c *Config) Validate() error {
 		{"REPORT_DEADLINE", int64(c.Deadline), 1}, {"REPORT_CONCURRENCY", int64(c.Concurrency), 0}, {"REPORT_PER_MERCHANT", int64(c.PerMerchant), 1},
 		{"REPORT_QUEUE", int64(c.Queue), 0}, {"REPORT_QUEUE_WAIT", int64(c.QueueWait), 1}, {"REPORT_MAX_EVENTS", c.MaxEvents, 1},
 		{"REPORT_MAX_GROUPS", int64(c.MaxGroups), 1}, {"REPORT_SETTINGS_AGE", int64(c.SettingsAge), 0},
-		{"REPORT_CACHE_BYTES", int64(c.CacheBytes), 0},
+		{"REPORT_CACHE_BYTES", int64(c.CacheBytes), 0}, {"REPORT_LIVE_AGE", int64(c.LiveAge), 0}, {"REPORT_LIVE_BYTES", int64(c.LiveBytes), 0},
 	} {
 		if f.v < f.least {
 			errs = append(errs, fmt.Errorf("%s%s: expected at least %d, got %d", function.Prefix, f.name, f.least, f.v))
@@ -77,6 +79,7 @@ type Service struct {
 	authorize *access.Authorizer
 	gate      *gate
 	records   *records
+	live      *live
 }
 
 // Ports are the stores that reports read.
@@ -100,6 +103,7 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 		authorize: access.NewAuthorizer(string(config.AdminToken), known),
 		gate:      newGate(config.Concurrency, config.PerMerchant, config.Queue, config.QueueWait),
 		records:   newRecords(config.CacheBytes),
+		live:      newLive(&config, &ports, clock),
 	}
 }
 

@@ -26,10 +26,12 @@ type Open struct {
 
 // Touches reports whether a stale hour overlaps the window: then it must be
 // counted from documents.
-func (o *Open) Touches(w summary.Window) bool {
+func (o *Open) Touches(w summary.Window) bool { return touches(o.Stale, w) }
+
+func touches(stale []event.Hour, w summary.Window) bool {
 	from, to := w.UTCHours()
-	i, _ := slices.BinarySearch(o.Stale, from)
-	return i < len(o.Stale) && o.Stale[i] < to
+	i, _ := slices.BinarySearch(stale, from)
+	return i < len(stale) && stale[i] < to
 }
 
 // maxAffected is the number of dirty hours up to which the hours that they

@@ -85,6 +85,13 @@ type Shard struct {
 	Index, Count int
 }
 
+// Version names a state of a merchant's documents and marks. Versions are
+// compared for being equal; the zero Version is none.
+type Version struct {
+	N  uint64 // differs after each change
+	At int64  // where in the store's own order of writes, for stores that need to know
+}
+
 // Processed holds the events after ETL. Order of scans: hour, then batch.
 type Processed interface {
 	// Put writes a batch's documents and rejects in one step, and marks each
@@ -110,6 +117,12 @@ type Processed interface {
 	// Extent is the first and last hour that hold documents of a merchant;
 	// ok is false where there are none.
 	Extent(ctx context.Context, merchant string, rev Revision) (first, last event.Hour, ok bool, err error)
+	// Version is the state of a merchant's documents and marks. It is a new one
+	// when Put, Clean, MarkDirty or Replace that touched them has returned, at
+	// the latest; where it is the same as before, reads between the two saw
+	// the same. It may be a new one although nothing changed. It is cheap: one
+	// look-up, whatever the merchant's size.
+	Version(ctx context.Context, merchant string, rev Revision) (Version, error)
 	// Replace puts one merged document (by MergedBatchID) in place of old
 	// ones of the same hour. Readers meanwhile may meet both, never neither.
 	// The merged document is dirty where one of the old ones is.

@@ -26,6 +26,7 @@ type processed struct {
 	merchants stripes
 	batches   stripes // rejects of a batch are counted by one at a time
 	known     knownHours
+	versions  versions
 }
 
 // chunk bounds the documents of one write of MarkDirty.
@@ -135,7 +136,14 @@ func (p *processed) put(put *store.Put) error {
 		unlock()
 		return errors.Join(err, b.Close())
 	}
-	return p.e.commit(b, func() { p.known.add(fresh); unshare(); unlock() })
+	return p.e.commit(b, func() {
+		p.known.add(fresh)
+		for i := range put.Docs {
+			p.versions.changed(put.Docs[i].Key.Merchant, put.Docs[i].Key.Revision)
+		}
+		unshare()
+		unlock()
+	})
 }
 
 // Scan implements store.Processed.
@@ -339,7 +347,7 @@ func (p *processed) cleanHour(hour store.DocKey, ids map[event.BatchID]struct{})
 		unlock()
 		return errors.Join(err, b.Close())
 	}
-	return p.e.commitLater(b, unlock)
+	return p.e.commitLater(b, func() { p.versions.changed(hour.Merchant, hour.Revision); unlock() })
 }
 
 // MarkDirty implements store.Processed.
@@ -360,7 +368,7 @@ func (p *processed) MarkDirty(ctx context.Context, merchant string, rev store.Re
 				}
 			}
 			keys = keys[:0]
-			return p.e.commitLater(b, func() { p.known.add(fresh); unshare() })
+			return p.e.commitLater(b, func() { p.known.add(fresh); p.versions.changed(merchant, rev); unshare() })
 		}
 		err := p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, _ *pebble.Iterator) error {
 			if keys = append(keys, k); len(keys) == chunk {
@@ -416,7 +424,7 @@ func (p *processed) Replace(ctx context.Context, old []store.DocKey, merged stor
 			unlock()
 			return errors.Join(err, b.Close())
 		}
-		return p.e.commit(b, unlock)
+		return p.e.commit(b, func() { p.versions.changed(merged.Key.Merchant, merged.Key.Revision); unlock() })
 	})
 }
 

@@ -1,0 +1,324 @@
+package report
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// live keeps for each merchant that is asked about what its records do not
+// hold, so that a question merges records instead of working them out.
+//
+// A picture is used as long as nothing has changed since. After a change the
+// next reader waits for a new one, so that a quiet merchant's event is seen at
+// once, while the merchant (and all together) have time left for it: an eighth
+// of the machine. Who has none left gets a new picture every now and then, and
+// meanwhile readers get the last one. What it says of the watermark was read
+// before it was taken, so it never claims to hold what it does not.
+type live struct {
+	loader     *history.Loader
+	processed  store.Processed
+	journal    store.Journal
+	clock      function.Clock // of what is said; for waits and costs the machine's own is asked
+	age        time.Duration
+	most       int64
+	slots      chan struct{} // pictures taken at once
+	background chan struct{} // of these, while nobody waits
+	cores      float64
+
+	mu      sync.Mutex
+	bytes   int64
+	order   *list.List // of *album; asked about last in front
+	byID    map[string]*list.Element
+	allowed allowance // of all together
+}
+
+const (
+	liveEvents   = 1_000_000 // a picture of more is not taken
+	leastPause   = 250 * time.Millisecond
+	pausePerCost = 8 // a merchant's pictures take at most one part in so many of a core
+	mostWaiting  = 4096
+)
+
+// marks are the state of the journal before something is read.
+type marks struct {
+	watermark  time.Time
+	unfinished []store.JournalRow // at most fewBatches; none where the watermark is now
+}
+
+// picture is what was open of a merchant at one moment.
+type picture struct {
+	*history.Snapshot
+	marks
+	merchant access.Merchant
+	began    time.Time // on the machine's clock
+	number   uint64    // among the merchant's
+	size     int64
+
+	mu   sync.Mutex
+	days map[liveKey]*liveDay
+}
+
+// album has a merchant's last picture.
+type album struct {
+	merchant string
+	mu       sync.Mutex
+	last     *picture
+	err      error         // why there is no newer one
+	number   uint64        // of the one that is being taken, or was taken last
+	taking   chan struct{} // closed when the one under way is there; nil where none is
+	waiting  int
+	next     time.Time // before it no picture is taken in the background
+	allowed  allowance
+	size     int64 // that live.bytes counts
+}
+
+// allowance is time that may be spent, and comes back by and by.
+type allowance struct {
+	left time.Duration
+	at   time.Time
+}
+
+func (a *allowance) refill(now time.Time, most time.Duration, rate float64) bool {
+	if a.at.IsZero() {
+		a.left = most
+	} else {
+		a.left = min(most, a.left+time.Duration(float64(now.Sub(a.at))*rate))
+	}
+	a.at = now
+	return a.left > 0
+}
+
+func newLive(config *Config, ports *Ports, clock function.Clock) *live {
+	cores := runtime.GOMAXPROCS(0)
+	return &live{
+		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))), processed: ports.Processed, journal: ports.Journal, clock: clock,
+		age: config.LiveAge, most: int64(config.LiveBytes),
+		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
+		order: list.New(), byID: map[string]*list.Element{},
+	}
+}
+
+// marks reads the journal's state: the watermark first.
+func (l *live) marks(ctx context.Context) (marks, error) {
+	now := l.clock()
+	var m marks
+	var err error
+	if m.watermark, err = l.journal.Watermark(ctx, now); err != nil {
+		return m, fmt.Errorf("cannot read the watermark: %w", err)
+	}
+	if m.watermark.Before(now) {
+		// Nearly always a few batches of all merchants are under way, and
+		// looking at these is quicker than at each asked hour.
+		if m.unfinished, err = l.journal.Unfinished(ctx, store.StageProcessed, now.Add(time.Hour), fewBatches); err != nil {
+			return m, fmt.Errorf("cannot list pending batches: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// of is a merchant's album.
+func (l *live) of(id string) *album {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at := l.byID[id]; at != nil {
+		l.order.MoveToFront(at)
+		return at.Value.(*album)
+	}
+	a := &album{merchant: id}
+	l.byID[id] = l.order.PushFront(a)
+	l.resize(a, albumSize)
+	return a
+}
+
+const albumSize = 2048
+
+// resize notes what an album takes and throws the others out that were not
+// asked about for longest. The caller holds l.mu.
+func (l *live) resize(a *album, size int64) {
+	at := l.byID[a.merchant]
+	if at == nil || at.Value != a {
+		return // thrown out meanwhile
+	}
+	l.bytes += size - a.size
+	a.size = size
+	for l.bytes > l.most && l.order.Len() > 1 {
+		old := l.order.Remove(l.order.Back()).(*album)
+		delete(l.byID, old.merchant)
+		l.bytes -= old.size
+	}
+}
+
+// look is the picture to answer from, with what may be said of it. It is the
+// last one where that is current or young enough, and a new one otherwise.
+func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision) (*picture, marks, error) {
+	a := l.of(m.ID)
+	var least uint64 // the number from which on pictures were begun after we came
+	for round := 0; ; round++ {
+		version, err := l.processed.Version(ctx, m.ID, rev)
+		if err != nil {
+			return nil, marks{}, fmt.Errorf("cannot tell whether the data of merchant %q changed: %w", m.ID, err)
+		}
+		a.mu.Lock()
+		p := a.last
+		if p != nil && !p.shows(m) {
+			p = nil
+		}
+		if round == 0 {
+			least = a.number + 1
+		}
+		if p != nil && p.Version == version {
+			a.mu.Unlock()
+			now, err := l.marks(ctx)
+			if err != nil {
+				return nil, marks{}, err
+			}
+			if again, err := l.processed.Version(ctx, m.ID, rev); err == nil && again == version {
+				return p, now, nil
+			}
+			return p, p.marks, nil // it was current when we came
+		}
+		if p != nil && p.number >= least {
+			a.mu.Unlock()
+			return p, p.marks, nil
+		}
+		if p != nil && !l.mayWait(a, p) {
+			l.refresh(ctx, a, m, cal, rev, p)
+			a.mu.Unlock()
+			return p, p.marks, nil
+		}
+		if a.waiting >= mostWaiting {
+			a.mu.Unlock()
+			return nil, marks{}, fault.New(fault.Overloaded, "cannot run another report of merchant %q now: too many wait already", m.ID)
+		}
+		a.waiting++
+		if a.taking == nil {
+			l.take(ctx, a, m, cal, rev, false)
+		}
+		taking := a.taking
+		a.mu.Unlock()
+		select {
+		case <-taking:
+			err = nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		a.mu.Lock()
+		a.waiting--
+		if err == nil && a.last == nil || round > 0 && a.err != nil {
+			err = a.err
+		}
+		a.mu.Unlock()
+		if err != nil {
+			return nil, marks{}, fmt.Errorf("cannot work out what summaries do not hold of merchant %q: %w", m.ID, err)
+		}
+	}
+}
+
+// shows reports whether the picture was taken under the merchant's settings.
+func (p *picture) shows(m *access.Merchant) bool {
+	return p.merchant.Generation == m.Generation && p.merchant.Version == m.Version && p.merchant.Settings.TimeZone == m.Settings.TimeZone
+}
+
+// mayWait decides whether a reader waits for a new picture rather than take
+// the last one. The caller holds a.mu.
+func (l *live) mayWait(a *album, p *picture) bool {
+	now := time.Now()
+	own := a.allowed.refill(now, time.Second/2, 1/float64(pausePerCost))
+	age := now.Sub(p.began)
+	if age >= 2*l.age || own && age >= l.age {
+		return true
+	}
+	return own && l.spare(now)
+}
+
+func (l *live) spare(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.allowed.refill(now, time.Second, l.cores/pausePerCost)
+}
+
+// refresh takes a new picture in the background where it is time. The caller
+// holds a.mu.
+func (l *live) refresh(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, rev store.Revision, p *picture) {
+	now := time.Now()
+	if a.taking != nil || now.Before(a.next) || now.Sub(p.began) < l.age/2 && !l.spare(now) {
+		return
+	}
+	select {
+	case l.background <- struct{}{}:
+		l.take(ctx, a, m, cal, rev, true)
+	default: // others are at it; the next reader tries again
+	}
+}
+
+// take begins a new picture; the context's deadline is not its own, for many
+// wait for it. The caller holds a.mu, and in the background a place there.
+func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, rev store.Revision, background bool) {
+	a.number++
+	number, done := a.number, make(chan struct{})
+	a.taking = done
+	merchant := *m
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), history.DefaultTimeout)
+	go func() {
+		defer cancel()
+		l.slots <- struct{}{}
+		p, err := l.expose(ctx, &merchant, cal, rev, number)
+		<-l.slots
+		if background {
+			<-l.background
+		}
+		l.develop(a, p, err)
+		close(done)
+	}()
+}
+
+// expose takes a picture: the journal's marks first, so that what they promise
+// is in it.
+func (l *live) expose(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision, number uint64) (*picture, error) {
+	p := &picture{merchant: *m, began: time.Now(), number: number, days: map[liveKey]*liveDay{}}
+	var err error
+	if p.marks, err = l.marks(ctx); err != nil {
+		return p, err
+	}
+	if p.Snapshot, err = l.loader.Snapshot(ctx, m, cal, rev); err != nil {
+		return p, err
+	}
+	p.size = albumSize
+	for _, r := range p.Hours {
+		p.size += int64(recordSize(r))
+	}
+	return p, nil
+}
+
+// develop puts a picture into its album and counts what it cost.
+func (l *live) develop(a *album, p *picture, err error) {
+	now := time.Now()
+	cost := now.Sub(p.began)
+	a.mu.Lock()
+	a.taking = nil
+	a.allowed.refill(now, time.Second/2, 1/float64(pausePerCost))
+	a.allowed.left -= cost
+	a.next = p.began.Add(max(leastPause, pausePerCost*cost))
+	if a.err = err; err == nil {
+		a.last = p
+	}
+	a.mu.Unlock()
+	l.mu.Lock()
+	l.allowed.refill(now, time.Second, l.cores/pausePerCost)
+	l.allowed.left -= cost
+	if err == nil {
+		l.resize(a, p.size)
+	}
+	l.mu.Unlock()
+}

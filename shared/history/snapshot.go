@@ -1,0 +1,234 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Snapshot is what records do not hold of a merchant's data at one moment, in
+// the form of records: with it every question that records can answer is
+// answered by merging records. It does not change and may be shared.
+type Snapshot struct {
+	// Version was read before anything else: what came later may be missing.
+	Version store.Version
+	// First and Last are the merchant's first and last hour with documents;
+	// Some is false where there are none.
+	First, Last event.Hour
+	Some        bool
+	// Whole is false where too much is open to be worked out beforehand, as
+	// during an import: then there is nothing else, and each question asks Open.
+	Whole bool
+	// Hours are the records of the hours of the merchant's clock whose stored
+	// records must not be used, by their first instant (ms since the Unix
+	// epoch). An hour without events has an empty one.
+	Hours map[int64]*summary.Record
+	// Rows is how many events were looked at.
+	Rows int
+
+	stale []event.Hour
+}
+
+// Touches reports whether the stored record of a window must not be used.
+func (s *Snapshot) Touches(w summary.Window) bool { return touches(s.stale, w) }
+
+// maxLive is how many stale hours a snapshot works out.
+const maxLive = 192
+
+// Snapshot works out what records do not hold, by the code that makes records.
+// It is to be asked before records are read, as Open is.
+func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision) (*Snapshot, error) {
+	s := &Snapshot{Hours: map[int64]*summary.Record{}}
+	var err error
+	if err := l.within(ctx, func(ctx context.Context) error {
+		if s.Version, err = l.processed.Version(ctx, m.ID, rev); err != nil {
+			return err
+		}
+		s.First, s.Last, s.Some, err = l.processed.Extent(ctx, m.ID, rev)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("cannot find the events of %q: %w", m.ID, err)
+	}
+	if !s.Some {
+		s.Whole = true
+		return s, nil
+	}
+	dirty, err := l.dirtyOf(ctx, m.ID, rev, s.First, s.Last+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(dirty) == 0 {
+		s.Whole = true
+		return s, nil
+	}
+	t := taking{Loader: l, Snapshot: s, m: m, cal: cal, rev: rev, first: map[uint64]int64{}}
+	if err := t.take(ctx, dirty); err != nil {
+		if fault.Is(err, fault.TooLarge) {
+			return s, nil
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (l *Loader) within(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
+	defer cancel()
+	return fn(ctx)
+}
+
+// taking is a snapshot at work.
+type taking struct {
+	*Loader
+	*Snapshot
+	m      *access.Merchant
+	cal    *summary.Calendar
+	rev    store.Revision
+	frames []span           // what was loaded
+	facts  []*summary.Facts // of stale hours that lie close together
+	first  map[uint64]int64 // when the users of facts were first seen, ms
+}
+
+// span is a frame with the documents of the hours [from, to).
+type span struct {
+	from, to event.Hour
+	frame    *processed.Frame
+}
+
+func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
+	if len(dirty) > maxLive/2 {
+		return nil
+	}
+	stale := slices.Clone(dirty)
+	settings := SettingsOf(t.m.Settings)
+	for _, run := range Runs(dirty, longestRun) {
+		w := summary.Of(run[0], run[len(run)-1]+1)
+		frame, err := t.load(ctx, w)
+		if err != nil {
+			return err
+		}
+		stale = append(stale, summary.Affected(run, frame, settings)...)
+	}
+	// Users who cease to be new may add hours, whose users are all known
+	// already: the second look adds none.
+	for range 3 {
+		slices.Sort(stale)
+		stale = slices.Compact(stale)
+		if len(stale) > maxLive {
+			return nil
+		}
+		if err := t.resolve(ctx, stale, settings); err != nil {
+			return err
+		}
+		more, err := t.seen(ctx)
+		if err != nil {
+			return err
+		}
+		n := len(stale)
+		for _, h := range more {
+			if _, known := slices.BinarySearch(stale[:n], h); !known {
+				stale = append(stale, h)
+			}
+		}
+		if len(stale) == n {
+			break
+		}
+	}
+	for _, facts := range t.facts {
+		users, millis := facts.Users()
+		for i, u := range users {
+			millis[i] = t.first[u]
+		}
+		facts.SetFirstSeen(users, millis)
+		t.records(facts, stale)
+	}
+	t.stale, t.Whole = stale, true
+	return nil
+}
+
+// load is a frame that holds at least what the window needs.
+func (t *taking) load(ctx context.Context, w summary.Window) (*processed.Frame, error) {
+	from, to := w.Needs()
+	for _, s := range t.frames {
+		if s.from <= from && to <= s.to {
+			return s.frame, nil
+		}
+	}
+	frame, err := t.Load(ctx, t.m.ID, t.rev, from, to, summary.Needs(summary.RecordKeys()))
+	if err != nil {
+		return nil, err
+	}
+	t.Rows += frame.Len
+	if t.options.MaxRows > 0 && t.Rows > t.options.MaxRows {
+		return nil, fault.New(fault.TooLarge, "cannot work out what records do not hold of %q: more than %d events", t.m.ID, t.options.MaxRows)
+	}
+	t.frames = append(t.frames, span{from, to, frame})
+	return frame, nil
+}
+
+// resolve works out the facts of the stale hours.
+func (t *taking) resolve(ctx context.Context, stale []event.Hour, settings summary.Settings) error {
+	t.facts = t.facts[:0]
+	for _, run := range Runs(stale, longestRun) {
+		whole := summary.Of(run[0], run[len(run)-1]+1)
+		hours := t.cal.Hours(whole.From, whole.To)
+		w := summary.Window{From: hours[0].From, To: hours[len(hours)-1].To}
+		frame, err := t.load(ctx, w)
+		if err != nil {
+			return err
+		}
+		t.facts = append(t.facts, summary.Resolve(frame, w, settings))
+	}
+	return nil
+}
+
+// seen works out when the users of the facts were first seen, in what is
+// summarised or in what is not, and lists the hours in which users cease to be
+// new.
+func (t *taking) seen(ctx context.Context) ([]event.Hour, error) {
+	clear(t.first)
+	for _, facts := range t.facts {
+		users, millis := facts.Users()
+		for i, u := range users {
+			if at, met := t.first[u]; !met || millis[i] < at {
+				t.first[u] = millis[i]
+			}
+		}
+	}
+	users, millis := make([]uint64, 0, len(t.first)), make([]int64, 0, len(t.first))
+	for u, at := range t.first {
+		users, millis = append(users, u), append(millis, at)
+	}
+	before, err := t.FirstSeen(ctx, t.m, users)
+	if err != nil {
+		return nil, err
+	}
+	for i, u := range users {
+		t.first[u] = min(millis[i], before[i])
+	}
+	return summary.Reopened(millis, before), nil
+}
+
+// records counts the stale hours among the facts.
+func (t *taking) records(facts *summary.Facts, stale []event.Hour) {
+	var day summary.Window
+	var hours []summary.Window
+	for _, w := range t.cal.Hours(facts.Window.From, facts.Window.To) {
+		if t.Hours[w.From] != nil || !touches(stale, w) {
+			continue
+		}
+		if hours == nil || w.From >= day.To {
+			day = t.cal.Day(w.From)
+			hours = t.cal.Hours(day.From, day.To)
+		}
+		place := slices.Index(hours, w)
+		t.Hours[w.From] = summary.NewRecord(facts.Slice(w), place)
+	}
+}
