@@ -187,6 +187,20 @@ func (d *dictionary) code(s *Strings, text string) uint32 {
 	return code
 }
 
+// codeOf is code of a text that is copied only where it is new.
+func (d *dictionary) codeOf(s *Strings, text []byte) uint32 {
+	if d.codes == nil {
+		for k := len(s.Dict) - 1; k >= 0; k-- {
+			if s.Dict[k] == string(text) {
+				return uint32(k)
+			}
+		}
+	} else if code, ok := d.codes[string(text)]; ok {
+		return code
+	}
+	return d.code(s, string(text))
+}
+
 func (d *dictionary) reset(s *Strings) {
 	clear(s.Dict)
 	s.Dict, s.Code = s.Dict[:0], s.Code[:0]

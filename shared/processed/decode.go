@@ -16,6 +16,7 @@ type reader struct {
 	size  int // of the document, uncompressed
 	rows  int
 	err   error
+	raw   []byte   // scratch: an unpacked column
 	room  []uint64 // scratch
 	small []uint32
 	wide  []int64
@@ -40,7 +41,8 @@ func (r *reader) done(b *bytesReader) {
 	}
 }
 
-// next reads the next column's header; wanted says whether to unpack it.
+// next reads the next column's header; wanted says whether to unpack it. The
+// column's bytes hold until the next call.
 func (r *reader) next(wanted bool) column {
 	header := r.body.uvarint()
 	length := header >> 3
@@ -52,12 +54,16 @@ func (r *reader) next(wanted bool) column {
 	if header&4 == 0 || !wanted || r.err != nil {
 		return c
 	}
-	c.data = r.inflate(c.data)
+	c.data = r.inflateTo(c.data, r.raw)
+	r.raw = c.data
 	return c
 }
 
 // inflate unpacks a length and a zstd stream of that many bytes.
-func (r *reader) inflate(data []byte) []byte {
+func (r *reader) inflate(data []byte) []byte { return r.inflateTo(data, nil) }
+
+// inflateTo is inflate into given room, where it is enough.
+func (r *reader) inflateTo(data, room []byte) []byte {
 	b := bytesReader{data: data}
 	length := b.uvarint()
 	if b.short || length > uint64(maxRatio*len(data)) {
@@ -69,7 +75,10 @@ func (r *reader) inflate(data []byte) []byte {
 		r.fail("a zstd stream of the stated length")
 		return nil
 	}
-	raw, err := unpacker().DecodeAll(b.data, make([]byte, 0, length))
+	if uint64(cap(room)) < length {
+		room = make([]byte, 0, length)
+	}
+	raw, err := unpacker().DecodeAll(b.data, room[:0])
 	if err != nil || uint64(len(raw)) != length {
 		r.fail("a zstd stream of the stated length")
 		return nil
@@ -105,20 +114,75 @@ func narrow[T uint8 | uint32](r *reader, present, wanted bool, n int) []T {
 	if !wanted || r.err != nil {
 		return nil
 	}
-	if cap(r.wide) < n {
-		r.wide = make([]int64, n)
-	}
-	wide := r.wide[:n]
-	r.ints(c, wide)
 	values := make([]T, n)
+	narrowInto(r, c, values)
+	return values
+}
+
+// narrowInto decodes small unsigned integers into dst.
+func narrowInto[T uint8 | uint32](r *reader, c column, dst []T) {
+	if cap(r.wide) < len(dst) {
+		r.wide = make([]int64, len(dst))
+	}
+	wide := r.wide[:len(dst)]
+	r.ints(c, wide)
 	for i, v := range wide {
-		values[i] = T(v)
-		if int64(values[i]) != v {
+		dst[i] = T(v)
+		if int64(dst[i]) != v {
 			r.fail("numbers within the column's type")
-			return nil
+			return
 		}
 	}
-	return values
+}
+
+// The next four read a column into its place, which is zero before.
+
+func narrowTo[T uint8 | uint32](r *reader, dst []T) {
+	if c := r.next(true); r.err == nil {
+		narrowInto(r, c, dst)
+	}
+}
+
+func (r *reader) intsTo(present bool, dst []int64) {
+	if !present {
+		return
+	}
+	if c := r.next(true); r.err == nil {
+		r.ints(c, dst)
+	}
+}
+
+func (r *reader) hashesTo(present bool, dst, same []uint64) {
+	if !present {
+		return
+	}
+	if c := r.next(true); r.err == nil {
+		r.hashes(c, dst, same)
+	}
+}
+
+// identitiesTo appends the batches, and reads the events' ids.
+func (r *reader) identitiesTo(batches []event.BatchID, dst []ID) []event.BatchID {
+	c := r.next(true)
+	if r.err != nil {
+		return batches
+	}
+	b := bytesReader{data: c.data}
+	n := b.count(16)
+	list, ids := b.take(16*n), b.take(16*len(dst))
+	if r.done(&b); r.err != nil {
+		return batches
+	}
+	for ; len(list) > 0; list = list[16:] {
+		batches = append(batches, event.BatchID(list[:16]))
+	}
+	for i := range dst {
+		dst[i] = ID{
+			Hi: binary.LittleEndian.Uint64(ids[16*i:]),
+			Lo: binary.LittleEndian.Uint64(ids[16*i+8:]),
+		}
+	}
+	return batches
 }
 
 func (r *reader) hashColumn(present, wanted bool, same []uint64) []uint64 {
@@ -222,45 +286,35 @@ func (r *reader) textColumn(wanted bool, n int, ones func() []uint32) Strings {
 
 // identities reads the batches' and the events' ids.
 func (r *reader) identities(f *Frame, wanted bool) {
-	c := r.next(wanted)
-	if !wanted || r.err != nil {
+	if !wanted {
+		r.next(false)
 		return
-	}
-	b := bytesReader{data: c.data}
-	n := b.count(16)
-	batches, ids := b.take(16*n), b.take(16*r.rows)
-	if r.done(&b); r.err != nil {
-		return
-	}
-	f.Batches = make([]event.BatchID, n)
-	for i := range f.Batches {
-		copy(f.Batches[i][:], batches[16*i:])
 	}
 	f.EventID = make([]ID, r.rows)
-	for i := range f.EventID {
-		f.EventID[i] = ID{
-			Hi: binary.LittleEndian.Uint64(ids[16*i:]),
-			Lo: binary.LittleEndian.Uint64(ids[16*i+8:]),
-		}
+	f.Batches = r.identitiesTo(make([]event.BatchID, 0, 1), f.EventID)
+}
+
+// paramKeys reads the keys; none where there is an error.
+func (r *reader) paramKeys() []string {
+	c := r.next(true)
+	b := bytesReader{data: c.data}
+	n := b.count(1)
+	keys := make([]string, n)
+	for k := range keys {
+		keys[k] = string(b.take(b.count(1)))
 	}
+	if r.done(&b); r.err != nil {
+		return nil
+	}
+	return keys
 }
 
 // params reads the keys, and the columns of those that are wanted.
 func (r *reader) params(f *Frame, columns Columns, ones func() []uint32) {
-	c := r.next(true)
-	b := bytesReader{data: c.data}
-	n := b.count(1)
-	keys := make([][]byte, n)
-	for k := range keys {
-		keys[k] = b.take(b.count(1))
-	}
-	if r.done(&b); r.err != nil {
-		return
-	}
-	for _, key := range keys {
+	for _, key := range r.paramKeys() {
 		wanted := columns.AllParams
 		for _, name := range columns.Params {
-			wanted = wanted || name == string(key)
+			wanted = wanted || name == key
 		}
 		column := r.textColumn(wanted, r.rows, ones)
 		if r.err != nil {
@@ -270,26 +324,34 @@ func (r *reader) params(f *Frame, columns Columns, ones func() []uint32) {
 			if f.Params == nil {
 				f.Params = map[string]*Strings{}
 			}
-			f.Params[string(key)] = &column
+			f.Params[key] = &column
 		}
 	}
 }
 
-// items reads the items' columns.
-func (r *reader) items(f *Frame, wanted bool) {
+// itemHeader reads how many items there are, and which of their texts.
+func (r *reader) itemHeader() (n int, present uint64) {
 	c := r.next(true)
 	b := bytesReader{data: c.data}
 	count, present := b.uvarint(), b.uvarint()
 	if r.done(&b); r.err != nil {
-		return
+		return 0, 0
 	}
 	// Equal items need no byte of their own, so that only a ratio bounds how
 	// many a document can claim.
 	if r.rows == 0 || count == 0 || count > uint64(maxRatio*r.size) || present>>NumItemColumns != 0 {
 		r.fail("a plausible number of items")
+		return 0, 0
+	}
+	return int(count), present
+}
+
+// items reads the items' columns.
+func (r *reader) items(f *Frame, wanted bool) {
+	n, present := r.itemHeader()
+	if r.err != nil {
 		return
 	}
-	n := int(count)
 	rows := narrow[uint32](r, true, wanted, n)
 	price := r.numbers(true, wanted, n)
 	quantity := r.numbers(true, wanted, n)

@@ -64,19 +64,40 @@ type batchHour struct {
 func (m *merger) plan() {
 	holder := map[batchHour]int{}
 	for k, f := range m.frames {
-		for start := 0; start < f.Len; {
-			end, hour := f.runFrom(start)
-			key := batchHour{f.Batches[f.Batch[start]], hour}
-			first, held := holder[key]
-			if !held {
-				holder[key], first = k, k
-			}
-			if first == k {
-				m.runs = append(m.runs, run{batch: key.batch, frame: k, start: start, end: end})
-			}
-			start = end
-		}
+		m.cut(holder, k, k, 0, f.Len)
 	}
+	m.arrange()
+}
+
+// planParts is plan for one frame whose parts come from different documents.
+func (m *merger) planParts(parts []part) {
+	holder := map[batchHour]int{}
+	for k := range parts {
+		m.cut(holder, k, 0, parts[k].start, parts[k].end)
+	}
+	m.arrange()
+}
+
+// cut adds the runs of a document's rows, which are rows [start, to) of a
+// frame, but for those that an earlier document holds.
+func (m *merger) cut(holder map[batchHour]int, document, frame, start, to int) {
+	f := m.frames[frame]
+	for start < to {
+		end, hour := f.runFrom(start, to)
+		key := batchHour{f.Batches[f.Batch[start]], hour}
+		first, held := holder[key]
+		if !held {
+			holder[key], first = document, document
+		}
+		if first == document {
+			m.runs = append(m.runs, run{batch: key.batch, frame: frame, start: start, end: end})
+		}
+		start = end
+	}
+}
+
+// arrange puts the runs in order.
+func (m *merger) arrange() {
 	m.sort()
 	if split := m.untangle(); split {
 		m.sort()
@@ -87,20 +108,18 @@ func (m *merger) plan() {
 	}
 }
 
-// runFrom is the end of the run that begins at a row, and its hour.
-func (f *Frame) runFrom(start int) (end int, hour int64) {
+// runFrom is the end of the run that begins at a row, not after to, and its
+// hour.
+func (f *Frame) runFrom(start, to int) (end int, hour int64) {
 	batch := f.Batch[start]
 	if f.Millis == nil {
-		for end = start + 1; end < f.Len && f.Batch[end] == batch; end++ {
+		for end = start + 1; end < to && f.Batch[end] == batch; end++ {
 		}
 		return end, 0
 	}
-	hour = f.Millis[start] / hourMillis
-	if f.Millis[start]%hourMillis < 0 {
-		hour--
-	}
+	hour = floorHour(f.Millis[start])
 	from := hour * hourMillis
-	for end = start + 1; end < f.Len && f.Batch[end] == batch; end++ {
+	for end = start + 1; end < to && f.Batch[end] == batch; end++ {
 		if uint64(f.Millis[end]-from) >= hourMillis {
 			break
 		}

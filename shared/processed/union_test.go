@@ -1,0 +1,178 @@
+package processed_test
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+
+	diff "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// TestUnionIsMerge holds for documents of up to four batches in two hours that
+// come in any order, several times, alone or within a merged one, as bytes or
+// as frames.
+func TestUnionIsMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var frames []*processed.Frame
+		for k := range rapid.IntRange(1, 4).Draw(t, "batches") {
+			for hour := range int64(2) {
+				if rapid.Bool().Draw(t, "there") {
+					rows := genRows(t, event.BatchID{byte(k + 1)}, hour-1)
+					for i := range rows {
+						rows[i].Seq += 100 * uint32(hour)
+					}
+					frames = append(frames, build(rows))
+				}
+			}
+		}
+		again := rapid.SliceOfN(rapid.IntRange(0, max(0, len(frames)-1)), 0, 2).Draw(t, "again")
+		for _, k := range again {
+			if len(frames) > 0 {
+				frames = append(frames, frames[k])
+			}
+		}
+		if len(frames) > 1 && rapid.Bool().Draw(t, "merged") {
+			frames = append(frames, processed.Merge(frames[0], frames[1]))
+		}
+		frames = rapid.Permutation(frames).Draw(t, "order")
+		if rapid.Bool().Draw(t, "as they are scanned") {
+			slices.SortStableFunc(frames, func(a, b *processed.Frame) int {
+				return cmp.Or(cmp.Compare(a.Millis[0]>>40, b.Millis[0]>>40), bytes.Compare(a.Batches[0][:], b.Batches[0][:]))
+			})
+		}
+		u := processed.NewUnion(processed.Everything())
+		for _, f := range frames {
+			if rapid.Bool().Draw(t, "decoded") {
+				u.AddFrame(f)
+			} else if err := u.Add(processed.Encode(f)); err != nil {
+				t.Fatalf("add: %v", err)
+			}
+		}
+		got, err := u.Frame()
+		if err != nil {
+			t.Fatalf("frame: %v", err)
+		}
+		want := processed.Merge(frames...)
+		if d := diff.Diff(rowsOf(want), rowsOf(got), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("(-merge +union):\n%s", d)
+		}
+		// Of one hour it makes the very document that Merge makes.
+		hours := map[int64]bool{}
+		for i := range want.Len {
+			hours[(want.Millis[i]+3600_000)/3600_000] = true
+		}
+		if len(hours) == 1 && !bytes.Equal(processed.Encode(got), processed.Encode(want)) {
+			t.Fatalf("the union's document differs from the merged one")
+		}
+	})
+}
+
+// rowsOf lists a frame's rows in order of batch and place in it.
+func rowsOf(f *processed.Frame) []processed.Row {
+	rows := make([]processed.Row, f.Len)
+	for i := range rows {
+		rows[i] = f.Row(i)
+	}
+	slices.SortStableFunc(rows, func(a, b processed.Row) int {
+		return cmp.Or(bytes.Compare(a.Batch[:], b.Batch[:]), cmp.Compare(a.Seq, b.Seq))
+	})
+	return rows
+}
+
+// TestUnionOfLarge takes the paths of compressed columns, and checks that some
+// columns can be asked for.
+func TestUnionOfLarge(t *testing.T) {
+	columns := processed.Columns{Text: 1<<processed.ColPagePath | 1<<processed.ColBrowser, Params: []string{"plan"}}
+	u, all := processed.NewUnion(columns), processed.NewUnion(processed.Everything())
+	var frames []*processed.Frame
+	columns.Identity, columns.Actors = true, true
+	for k, n := range []int{1, 30, 500, 5000} {
+		rows := sampleRows(n)
+		for i := range rows {
+			rows[i].Batch = event.BatchID{byte(k + 1)}
+		}
+		data := processed.Encode(build(rows))
+		f, err := processed.Decode(data, columns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, f)
+		for _, to := range []*processed.Union{u, all} {
+			if err := to.Add(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got, err := u.Frame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := diff.Diff(rowsOf(processed.Merge(frames...)), rowsOf(got), cmpopts.EquateEmpty()); d != "" {
+		t.Fatalf("(-merge +union):\n%s", d)
+	}
+	if got, err = all.Frame(); err != nil || got.Len != 5531 || got.Items.Len == 0 {
+		t.Fatalf("got %d rows, %v", got.Len, err)
+	}
+}
+
+// FuzzUnion checks that a union takes what Decode takes, and the same of it.
+func FuzzUnion(f *testing.F) {
+	for _, n := range []int{1, 2, 30, 500} {
+		f.Add(processed.Encode(build(sampleRows(n))))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, err := processed.Decode(data, processed.Everything())
+		u := processed.NewUnion(processed.Everything())
+		failed := u.Add(data)
+		var got *processed.Frame
+		if failed == nil {
+			got, failed = u.Frame()
+		}
+		if (err == nil) != (failed == nil) {
+			t.Fatalf("decode says %v, union %v", err, failed)
+		}
+		if err != nil || want.Len > 1000 {
+			return
+		}
+		if d := diff.Diff(rowsOf(processed.Merge(want)), rowsOf(got), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("(-decode +union):\n%s", d)
+		}
+	})
+}
+
+func BenchmarkUnion(b *testing.B) {
+	for _, n := range []int{1, 30, 1000} {
+		b.Run(fmt.Sprintf("documents of %d", n), func(b *testing.B) {
+			const events = 10_000
+			rows := sampleRows(events)
+			var docs [][]byte
+			for k := 0; k+n <= events; k += n {
+				for i := range rows[k : k+n] {
+					rows[k+i].Batch = event.BatchID{byte(k >> 16), byte(k >> 8), byte(k)}
+				}
+				docs = append(docs, processed.Encode(build(rows[k:k+n])))
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				u := processed.NewUnion(processed.Everything())
+				for _, d := range docs {
+					if err := u.Add(d); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := u.Frame(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/events, "ns/event")
+		})
+	}
+}
