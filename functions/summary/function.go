@@ -244,11 +244,27 @@ func (s *Service) finish(shard store.Shard) {
 	delete(s.running, shard)
 }
 
-// closeShard pages through the dirty hours, merchant by merchant.
+// maxPasses is how often a run looks for dirty hours. Closing an hour may
+// reopen another, in which a user was counted as new and is no longer; that one
+// reopens none, so the third pass is for what arrives meanwhile.
+const maxPasses = 3
+
+// closeShard passes over the dirty hours until none is left.
 func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark time.Time) error {
 	// Within the budget new work is begun; what was begun is finished.
 	budget, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
+	for range maxPasses {
+		if found, err := s.pass(ctx, budget, shard, watermark); err != nil || !found {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass pages through the dirty hours, merchant by merchant; found is false
+// where there are none.
+func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark time.Time) (found bool, err error) {
 	var errs faults
 	after := store.DirtyHour{}
 	for !spent(budget) {
@@ -257,6 +273,7 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 			errs.add(err)
 			break
 		}
+		found = found || len(page) > 0
 		var group errgroup.Group
 		group.SetLimit(s.cfg.Workers)
 		for i := 0; i < len(page); {
@@ -274,14 +291,14 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 			})
 		}
 		if err := group.Wait(); err != nil {
-			return err
+			return found, err
 		}
 		if len(page) < s.cfg.Page {
 			break
 		}
 		after = page[len(page)-1]
 	}
-	return errs.err()
+	return found, errs.err()
 }
 
 // faults collects the errors of merchants; the first is told, all are counted.

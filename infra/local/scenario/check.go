@@ -259,9 +259,8 @@ func (p *player) rejected(ctx context.Context, s Step) error {
 	})
 }
 
-// summarised waits until reports over all that was sent come from summaries
-// alone.
-func (p *player) summarised(ctx context.Context) error {
+// everywhere waits until the reports over all that was sent are as they should.
+func (p *player) everywhere(ctx context.Context, otherwise string, right func(*answer) bool) error {
 	for _, m := range p.merchants {
 		if m.first.IsZero() {
 			continue
@@ -275,8 +274,8 @@ func (p *player) summarised(ctx context.Context) error {
 			if err := p.do(ctx, http.MethodGet, "/v1/reports/"+m.id+"?"+q.Encode(), m.token, "", nil, http.StatusOK, &a); err != nil {
 				return err
 			}
-			if a.Metadata.Pending != 0 || a.Metadata.Generated.HoursFromDocuments != 0 {
-				return fmt.Errorf("the ticks have not summarised all: %+v", a.Metadata)
+			if !right(&a) {
+				return fmt.Errorf("%s: %+v", otherwise, a.Metadata)
 			}
 			return nil
 		})

@@ -363,9 +363,13 @@ func number(s string) any {
 	return s
 }
 
-// settle fires the ticks, as the PingSources do, and waits until every event
-// that was sent is counted and summarised.
+// settle waits until every event that was sent is counted, fires the ticks, as
+// the PingSources do, and waits until all is summarised. A tick that came before
+// an event was counted would leave it to the next one.
 func (p *player) settle(ctx context.Context) error {
+	if err := p.everywhere(ctx, "events are pending", func(a *answer) bool { return a.Metadata.Pending == 0 }); err != nil {
+		return err
+	}
 	for _, tick := range []string{"journal", "archive", "summary"} {
 		ping := map[string]any{
 			"specversion": "1.0", "type": "dev.knative.sources.ping", "source": "/scenario", "tick": tick,
@@ -379,7 +383,10 @@ func (p *player) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.summarised(ctx)
+	// Reports over all that was sent then come from summaries alone.
+	return p.everywhere(ctx, "the ticks have not summarised all", func(a *answer) bool {
+		return a.Metadata.Pending == 0 && a.Metadata.Generated.HoursFromDocuments == 0
+	})
 }
 
 // eventually asks until check is content or patience ends.
