@@ -1,6 +1,7 @@
 package cloudevents
 
 import (
+	"math"
 	"net/netip"
 
 	"github.com/valyala/fastjson"
@@ -296,6 +297,9 @@ func (p *Parser) item(it *event.Item, place int, v *fastjson.Value) {
 			p.problem.Field = itemField(place, p.problem.Field)
 		}
 	})
+	if price := max(it.PriceMicros, -it.PriceMicros); it.Quantity > 0 && (price < 0 || price > math.MaxInt64/it.Quantity) {
+		p.fail(itemField(place, ".price"), "price times quantity of at most 9 trillion")
+	}
 	if len(p.params)-start > MaxParams {
 		p.fail(itemField(place, ""), "at most 100 parameters")
 	}

@@ -175,6 +175,7 @@ func TestOneBadEventIsRefusedAlone(t *testing.T) {
 		{"item", withData(`{"name":"a","items":[{},7]}`), "data.items[1]"},
 		{"price", withData(`{"name":"a","items":[{"price":"x"}]}`), "data.items[0].price"},
 		{"quantity", withData(`{"name":"a","items":[{},{"quantity":1.5}]}`), "data.items[1].quantity"},
+		{"price of many", withData(`{"name":"a","items":[{"price":-9e12,"quantity":1000000000}]}`), "data.items[0].price"},
 		{"item param", withData(`{"name":"a","items":[{"size":[]}]}`), "data.items[0].size"},
 		{"ip", withData(`{"name":"a","ip":"nowhere"}`), "data.ip"},
 		{"unknown number", withData(`{"name":"a","x":{"y":-inf}}`), "data.x"},
