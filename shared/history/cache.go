@@ -58,16 +58,17 @@ func (c *cache) get(doc store.DocKey, view string) *processed.Frame {
 	return at.Value.(*entry).frame
 }
 
-func (c *cache) put(doc store.DocKey, view string, f *processed.Frame) {
+// put keeps a frame, and returns its size where it does.
+func (c *cache) put(doc store.DocKey, view string, f *processed.Frame) int64 {
 	size := sizeOf(f)
 	if size > c.most/4 {
-		return // one document must not push all others out
+		return 0 // one document must not push all others out
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := cacheKey{doc, view}
 	if c.byKey[key] != nil {
-		return
+		return 0
 	}
 	c.byKey[key] = c.order.PushFront(&entry{key, f, size})
 	c.bytes += size
@@ -78,6 +79,7 @@ func (c *cache) put(doc store.DocKey, view string, f *processed.Frame) {
 		delete(c.byKey, e.key)
 		c.bytes -= e.bytes
 	}
+	return size
 }
 
 // sizeOf is about how much memory a frame takes.

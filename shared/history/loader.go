@@ -60,26 +60,22 @@ var errTooMany = errors.New("too many events")
 // More rows than Options.MaxRows are a fault of kind TooLarge. The frame is
 // shared: it must not be written.
 func (l *Loader) Load(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour, columns processed.Columns) (*processed.Frame, error) {
-	frames, err := l.frames(ctx, merchant, rev, from, to, columns)
-	if err != nil {
-		return nil, err
-	}
-	return processed.Merge(frames...), nil
-}
-
-func (l *Loader) frames(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour, columns processed.Columns) ([]*processed.Frame, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
 	// A batch counts once per hour: without the rows' identity and instant
 	// that cannot be told.
 	columns.Identity, columns.Actors = true, true
 	view := viewOf(columns)
-	var frames []*processed.Frame
-	rows := 0
+	u := processed.NewUnion(columns)
+	var kept int64 // bytes that this load has added to the cache, about
 	err := l.processed.Scan(ctx, merchant, rev, from, to, func(d store.Doc) error {
-		rows += d.Events
-		if l.options.MaxRows > 0 && rows > l.options.MaxRows {
+		if l.options.MaxRows > 0 && u.Len()+d.Events > l.options.MaxRows {
 			return errTooMany
+		}
+		// A small document is decoded sooner than kept, and what fills the
+		// cache alone would find nothing there the next time.
+		if d.Events < cachedFrom || kept >= l.cache.most/2 {
+			return u.Add(d.Data)
 		}
 		f := l.cache.get(d.Key, view)
 		if f == nil {
@@ -87,9 +83,9 @@ func (l *Loader) frames(ctx context.Context, merchant string, rev store.Revision
 			if f, err = processed.Decode(d.Data, columns); err != nil {
 				return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
 			}
-			l.cache.put(d.Key, view, f)
+			kept += l.cache.put(d.Key, view, f)
 		}
-		frames = append(frames, f)
+		u.AddFrame(f)
 		return nil
 	})
 	if errors.Is(err, errTooMany) {
@@ -99,8 +95,15 @@ func (l *Loader) frames(ctx context.Context, merchant string, rev store.Revision
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the events of %q: %w", merchant, err)
 	}
-	return frames, nil
+	f, err := u.Frame()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the events of %q from %s to %s: %w", merchant, from, to, err)
+	}
+	return f, nil
 }
+
+// cachedFrom is from how many events on a document's frame is kept.
+const cachedFrom = 32
 
 // SettingsOf is what counting needs of a merchant's settings.
 func SettingsOf(s access.Settings) summary.Settings {
