@@ -157,15 +157,26 @@ func (r *reading) liveDay(ctx context.Context, p *picture, w summary.Window) (*l
 	if err != nil {
 		return nil, err
 	}
+	first, kept := p.keepDay(key, day)
+	if kept && day.record != nil {
+		r.s.live.grow(r.merchant.ID, int64(recordSize(day.record)))
+	}
+	return first, nil
+}
+
+// keepDay remembers a day and returns the first one that was: one answer for
+// all.
+func (p *picture) keepDay(key liveKey, day *liveDay) (first *liveDay, kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if first := p.days[key]; first != nil {
-		return first, nil // one answer for all
+		return first, false
 	}
-	if len(p.days) < mostDays {
-		p.days[key] = day
+	if len(p.days) >= mostDays {
+		return day, false
 	}
-	return day, nil
+	p.days[key] = day
+	return day, true
 }
 
 func (r *reading) mergeDay(ctx context.Context, p *picture, day summary.Window) (*liveDay, error) {

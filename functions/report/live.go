@@ -159,6 +159,16 @@ func (l *live) resize(a *album, size int64) {
 	}
 }
 
+// grow notes that a merchant's picture has come to take more.
+func (l *live) grow(merchant string, size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at := l.byID[merchant]; at != nil {
+		a := at.Value.(*album)
+		l.resize(a, a.size+size)
+	}
+}
+
 // look is the picture to answer from, with what may be said of it. It is the
 // last one where that is current or young enough, and a new one otherwise.
 func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision) (*picture, marks, error) {
