@@ -54,21 +54,24 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	for _, k := range chosen {
 		take[k] = true
 	}
-	var frames []*processed.Frame
+	union := processed.NewUnion(processed.Everything())
+	found := 0
 	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
 		if !take[d.Key] {
 			return nil
 		}
-		f, err := processed.Decode(d.Data, processed.Everything())
-		frames = append(frames, f)
-		return err
+		found++
+		return union.Add(d.Data)
 	}); err != nil {
 		return err
 	}
-	if len(frames) < len(chosen) {
+	if found < len(chosen) {
 		return nil // another instance has merged them meanwhile
 	}
-	merged := processed.Merge(frames...)
+	merged, err := union.Frame()
+	if err != nil {
+		return err
+	}
 	hash := xxh3.New()
 	for _, k := range chosen {
 		if _, err := hash.Write(k.Batch[:]); err != nil {
