@@ -317,21 +317,28 @@ func (c *closing) records(facts *summary.Facts, p *plan) []store.SummaryEntry {
 	var entries []store.SummaryEntry
 	for _, d := range p.days {
 		parts := make([]*summary.Record, 0, len(d.hours))
+		var only []byte // the bytes of the last part that was counted
 		for n, h := range d.hours {
 			r := d.have[n]
 			if p.counts(h) {
 				r = summary.NewRecord(facts.Slice(h), n)
 				if !r.Empty() {
-					entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainHour, h), Data: r.Encode()})
+					only = r.Encode()
+					entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainHour, h), Data: only})
 				}
 			}
 			if r != nil && !r.Empty() {
 				parts = append(parts, r)
 			}
 		}
-		if len(parts) > 0 {
-			entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainDay, d.window), Data: summary.MergeRecords(parts...).Encode()})
+		if len(parts) == 0 {
+			continue
 		}
+		day := only
+		if len(parts) > 1 || only == nil {
+			day = summary.MergeRecords(parts...).Encode()
+		} // else the day is that hour, and equal records have equal bytes
+		entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainDay, d.window), Data: day})
 	}
 	return entries
 }

@@ -33,7 +33,7 @@ func (c *closing) see(ctx context.Context, facts *summary.Facts, p *plan) (newco
 	}
 	sctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	stood, err := c.Visitors.See(sctx, c.m.ID, c.m.Generation, users, millis)
+	stood, err := c.seeEarlier(sctx, users, millis, before)
 	if err != nil {
 		return newcomers{}, fmt.Errorf("cannot record visitors: %w", err)
 	}
@@ -56,6 +56,38 @@ func (c *closing) see(ctx context.Context, facts *summary.Facts, p *plan) (newco
 		}
 	}
 	return n, nil
+}
+
+// seeEarlier tells the visitors' store of the users who were not known to be
+// seen so early, and returns what stood there of all. Whom it leaves out it
+// could not change; should another lower one of these meanwhile, stillNew
+// finds out.
+func (c *closing) seeEarlier(ctx context.Context, users []uint64, millis, before []int64) ([]int64, error) {
+	var earlier []int
+	for i := range users {
+		if millis[i] < before[i] {
+			earlier = append(earlier, i)
+		}
+	}
+	if len(earlier) == len(users) {
+		return c.Visitors.See(ctx, c.m.ID, c.m.Generation, users, millis)
+	}
+	stood := slices.Clone(before)
+	if len(earlier) == 0 {
+		return stood, nil
+	}
+	some, at := make([]uint64, len(earlier)), make([]int64, len(earlier))
+	for k, i := range earlier {
+		some[k], at[k] = users[i], millis[i]
+	}
+	found, err := c.Visitors.See(ctx, c.m.ID, c.m.Generation, some, at)
+	if err != nil {
+		return nil, err
+	}
+	for k, i := range earlier {
+		stood[i] = found[k]
+	}
+	return stood, nil
 }
 
 // reopen marks hours dirty in which users cease to be new, but for those that

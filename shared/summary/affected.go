@@ -28,9 +28,19 @@ func Affected(dirty []event.Hour, f *processed.Frame, s Settings) []event.Hour {
 	}
 	a.hours = make([]event.Hour, f.Len)
 	a.seed = make([]bool, f.Len)
+	var hour Window
+	h, dirtyHour, all := event.Hour(0), false, true
 	for i, ms := range f.Millis {
-		a.hours[i] = hourOf(ms)
-		a.seed[i] = a.dirty[a.hours[i]]
+		if ms < hour.From || ms >= hour.To {
+			h = hourOf(ms)
+			hour, dirtyHour = Of(h, h+1), a.dirty[h]
+			all = all && dirtyHour
+		}
+		a.hours[i] = h
+		a.seed[i] = dirtyHour
+	}
+	if all {
+		return nil // there is nothing that they could change
 	}
 	a.copies()
 	a.purchases(classesOf(&f.Text[processed.ColName], nil))
@@ -78,13 +88,17 @@ type affected struct {
 // copies makes seeds of the rows that have the id of a seed.
 func (a *affected) copies() {
 	f := a.f
-	ids := make([]uint32, f.Len) // number of the id
-	numbers := newPairs(f.Len)
-	for i, id := range f.EventID {
-		ids[i] = numbers.add(id.Hi, id.Lo)
-	}
-	if numbers.len() == f.Len+1 {
+	rows := suspects(f.EventID)
+	if len(rows) == 0 {
 		return // all ids are different
+	}
+	ids := make([]uint32, f.Len) // number of the id; 0 where no other row has it
+	numbers := newPairs(len(rows))
+	for _, row := range rows {
+		ids[row] = numbers.add(f.EventID[row].Hi, f.EventID[row].Lo)
+	}
+	if numbers.len() == len(rows)+1 {
+		return
 	}
 	a.spread(ids, numbers.len())
 }
@@ -166,14 +180,27 @@ func (a *affected) sessions() {
 			numbers.add(f.Client[i], f.Session[i])
 		}
 	}
+	// Only sessions that reach out of the dirty hours can change others.
+	pair := make([]uint32, f.Len)
+	out := make([]bool, numbers.len())
+	last, inside := noHour, false
+	for i := range f.Len {
+		if n := numbers.find(f.Client[i], f.Session[i]); n != 0 && !a.filtered(i) {
+			if h := a.hours[i]; h != last {
+				last, inside = h, a.dirty[h]
+			}
+			pair[i] = n
+			out[n] = out[n] || !inside
+		}
+	}
 	type step struct {
 		pair uint32
 		row  uint32
 		ms   int64
 	}
 	var steps []step
-	for i := range f.Len {
-		if n := numbers.find(f.Client[i], f.Session[i]); n != 0 && !a.filtered(i) {
+	for i, n := range pair {
+		if out[n] {
 			steps = append(steps, step{n, uint32(i), f.Millis[i]})
 		}
 	}

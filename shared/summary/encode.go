@@ -219,7 +219,14 @@ func (t *payloadTable) usersRef(u Users) {
 func (t *payloadTable) indexes(hashes []uint64, found func(uint32)) {
 	from := 0
 	for _, h := range hashes {
-		i, _ := slices.BinarySearch(t.users[from:], h)
+		// The next one is near where the set is large, so steps grow from one.
+		to, step := from, 1
+		for to < len(t.users) && t.users[to] < h {
+			from = to + 1
+			to += step
+			step *= 2
+		}
+		i, _ := slices.BinarySearch(t.users[from:min(to, len(t.users))], h)
 		from += i
 		found(uint32(from))
 	}

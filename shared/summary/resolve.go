@@ -212,8 +212,7 @@ func mix(x uint64) uint64 {
 // suspects are the rows whose id may stand in another row, too: those whose
 // hash falls on the same bit of a small map as another's. The map fits a cache,
 // which a table of all ids does not, and few ids are left after it.
-func (r *resolver) suspects() []uint32 {
-	ids := r.f.EventID
+func suspects(ids []processed.ID) []uint32 {
 	size := uint(max(6, bits.Len(uint(16*len(ids)))))
 	met, again := make([]uint64, 1<<(size-6)), make([]uint64, 1<<(size-6))
 	n := 0
@@ -243,16 +242,16 @@ func (r *resolver) suspects() []uint32 {
 // duplicates finds the rows whose id an earlier row has.
 func (r *resolver) duplicates() {
 	f := r.f
-	suspects := r.suspects()
-	if len(suspects) == 0 {
+	rows := suspects(f.EventID)
+	if len(rows) == 0 {
 		return
 	}
-	size := tableBits(len(suspects))
+	size := tableBits(len(rows))
 	// An entry is a row plus one.
 	table := make([]uint32, 1<<size)
 	mask := uint64(len(table) - 1)
 	var twice []uint32
-	for _, row := range suspects {
+	for _, row := range rows {
 		id := f.EventID[row]
 		slot := mix(id.Hi^id.Lo) & mask
 		for ; table[slot] != 0; slot = (slot + 1) & mask {
