@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -193,7 +194,11 @@ func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return err
 	}
-	q, err := report.ParseURL(s.catalog, id, r.URL.Query(), s.today(cal))
+	v, err := query(r)
+	if err != nil {
+		return err
+	}
+	q, err := report.ParseURL(s.catalog, id, v, s.today(cal))
 	if err != nil {
 		return err
 	}
@@ -202,6 +207,17 @@ func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.
 		return err
 	}
 	return write(w, result)
+}
+
+// query reads a request's parameters. One that cannot be read is an error and
+// not passed over: without a filter that holds a bare semicolon the report
+// would answer another question.
+func query(r *http.Request) (url.Values, error) {
+	v, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Invalid, Field: "query", Expected: "parameters that are percent-encoded (%3B for a semicolon)", Err: err}
+	}
+	return v, nil
 }
 
 // format picks the form of the answer by an Accept header: the first of its

@@ -226,6 +226,18 @@ func TestLedger(t *testing.T) {
 	}
 }
 
+// A parameter that cannot be read is not left out: without this filter the
+// report would say more than was asked for.
+func TestUnreadableQuery(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, path := range []string{"/v1/reports/%s?metrics=views&filter=page==/a;page==/b", "/v1/ledger/%s?from=%%zz", "/v1/rejected/%s?cursor=a;b"} {
+		status, body := w.get(fmt.Sprintf(path, w.merchant.ID), w.token, "")
+		if status != 400 || !strings.Contains(body, `"field":"query"`) {
+			t.Errorf("%s: got %d %s", path, status, body)
+		}
+	}
+}
+
 func TestCatalog(t *testing.T) {
 	w := newWorld(t, nil)
 	status, body := w.get("/v1/catalog", "", "")

@@ -82,7 +82,11 @@ func (s *Service) getLedger(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return err
 	}
-	from, to, err := s.hoursOf(r.URL.Query(), cal, "from", "to")
+	v, err := query(r)
+	if err != nil {
+		return err
+	}
+	from, to, err := s.hoursOf(v, cal, "from", "to")
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,10 @@ func (s *Service) getRejected(ctx context.Context, w http.ResponseWriter, r *htt
 	if err != nil {
 		return err
 	}
-	v := r.URL.Query()
+	v, err := query(r)
+	if err != nil {
+		return err
+	}
 	from, to, err := s.hoursOf(v, cal, "from", "to", "cursor", "limit")
 	if err != nil {
 		return err
