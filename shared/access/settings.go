@@ -57,8 +57,10 @@ func (s *Settings) Validate() error {
 
 // Location is the merchant's time zone.
 func (s *Settings) Location() (*time.Location, error) {
-	// time.LoadLocation takes these two for the machine's ideas of a zone.
-	if s.TimeZone != "" && s.TimeZone != "Local" {
+	// time.LoadLocation takes an empty name and "Local" for the machine's ideas
+	// of a zone. Names of the database begin with a capital; others, such as
+	// "localtime" and "right/UTC", are files that only some machines have.
+	if z := s.TimeZone; z != "" && z != "Local" && z[0] >= 'A' && z[0] <= 'Z' {
 		if loc, err := time.LoadLocation(s.TimeZone); err == nil {
 			return loc, nil
 		}
