@@ -406,6 +406,16 @@ func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.
 	if err != nil {
 		return false, err
 	}
+	// Nearly always the list is the same, or longer by a few.
+	k := 0
+	for i := 0; i < len(now) && k < len(marks); i++ {
+		if now[i] == marks[k] {
+			k++
+		}
+	}
+	if k == len(marks) {
+		return true, nil
+	}
 	left := make(map[store.DocKey]bool, len(now))
 	for _, k := range now {
 		left[k] = true

@@ -39,10 +39,17 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	if marks, err := c.Processed.Marks(ctx, c.m.ID, c.rev, h); err != nil || len(marks) > 0 {
 		return err // new ones came: the next tick merges them all
 	}
+	// Nearly always all documents are merged, so that they are gathered while
+	// they are listed.
 	var docs []store.Doc // without their bytes
+	union, gathered := processed.NewUnion(processed.Everything()), 0
 	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
 		docs = append(docs, store.Doc{Key: d.Key, Events: d.Events})
-		return nil
+		if gathered < len(docs)-1 || union.Len()+d.Events > c.cfg.MergeEvents {
+			return nil
+		}
+		gathered++
+		return union.Add(d.Data)
 	}); err != nil {
 		return err
 	}
@@ -50,23 +57,11 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	if len(chosen) < 2 {
 		return nil
 	}
-	take := make(map[store.DocKey]bool, len(chosen))
-	for _, k := range chosen {
-		take[k] = true
-	}
-	union := processed.NewUnion(processed.Everything())
-	found := 0
-	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
-		if !take[d.Key] {
-			return nil
+	if gathered < len(docs) || len(chosen) < len(docs) {
+		var err error
+		if union, err = c.gather(ctx, h, chosen); union == nil {
+			return err
 		}
-		found++
-		return union.Add(d.Data)
-	}); err != nil {
-		return err
-	}
-	if found < len(chosen) {
-		return nil // another instance has merged them meanwhile
 	}
 	merged, err := union.Frame()
 	if err != nil {
@@ -81,6 +76,26 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	doc := store.Doc{Key: chosen[0], Events: merged.Len, Data: processed.Encode(merged)}
 	doc.Key.Batch = store.MergedBatchID((place+1)<<(64-placeBits) | hash.Sum64()>>placeBits)
 	return c.Processed.Replace(ctx, chosen, doc)
+}
+
+// gather reads the chosen documents; nil where some are not there any more,
+// because another instance has merged them meanwhile.
+func (c *closing) gather(ctx context.Context, h event.Hour, chosen []store.DocKey) (*processed.Union, error) {
+	take := make(map[store.DocKey]bool, len(chosen))
+	for _, k := range chosen {
+		take[k] = true
+	}
+	union, found := processed.NewUnion(processed.Everything()), 0
+	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
+		if !take[d.Key] {
+			return nil
+		}
+		found++
+		return union.Add(d.Data)
+	}); err != nil || found < len(chosen) {
+		return nil, err
+	}
+	return union, nil
 }
 
 // rewritten is the size (events) up to which a merged document is written
