@@ -89,7 +89,7 @@ func ask(t *testing.T, p *loadtest.Process, m loadtest.Merchant, question string
 		Rows   json.RawMessage `json:"rows"`
 		Totals json.RawMessage `json:"totals"`
 	}
-	path := "/v1/reports/" + m.MerchantID + "?from=2026-03-10&to=2026-03-11&" + question
+	path := "/v1/reports/" + m.MerchantID + "?from=2026-03-09&to=2026-03-12&" + question
 	if err := p.Do(t.Context(), http.MethodGet, path, m.ReportToken, "", nil, http.StatusOK, &answer); err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +97,9 @@ func ask(t *testing.T, p *loadtest.Process, m loadtest.Merchant, question string
 }
 
 // Deliveries come twice, late and in any order, and their answers get lost,
-// while hours are closed and documents merged: reports are those of a system
-// where all goes well, and the ledger adds up at every moment.
+// while hours are closed, documents merged and a merchant moves to another time
+// zone: reports are those of a system where all goes well, and the ledger adds
+// up at every moment.
 func TestFaultsChangeNoNumber(t *testing.T) {
 	const requests, perRequest = 60, 50
 	faulty := inProcess(t, broker.Faults{Seed: 1, Duplicate: 0.3, LoseAck: 0.05, Delay: 0.5, MaxDelay: 40 * time.Millisecond, Reorder: true})
@@ -146,6 +147,12 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 			if err := loadtest.NewSender(s.URL, 1).Post(t.Context(), loadtest.ContentTypeBatch, traffic.AppendBatch(nil, perRequest, s.truth)); err != nil {
 				t.Fatal(err)
 			}
+			if n == 0 && i == requests/2 || n == 1 && i == 0 {
+				body := []byte(`{"time_zone":"Asia/Kolkata"}`)
+				if err := s.Do(t.Context(), http.MethodPatch, "/v1/merchants/"+s.merchants[0].MerchantID, s.AdminToken, "application/json", body, http.StatusOK, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if n == 0 && i%20 == 10 {
 				if err := s.Tick(t.Context()); err != nil {
 					t.Fatal(err)
@@ -160,7 +167,7 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 				err = s.WaitCounted(ctx, s.merchants, s.truth, day, day.AddDate(0, 0, 2))
 			}
 			if err == nil {
-				err = s.CheckReports(ctx, s.merchants, s.truth, day, day.AddDate(0, 0, 1))
+				err = s.CheckReports(ctx, s.merchants, s.truth, day.AddDate(0, 0, -1), day.AddDate(0, 0, 2))
 			}
 			if err == nil {
 				err = s.Tick(ctx)
