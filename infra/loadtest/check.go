@@ -69,8 +69,12 @@ func (p *Process) WaitCounted(ctx context.Context, merchants []Merchant, truth [
 	pause := time.NewTicker(20 * time.Millisecond)
 	defer pause.Stop()
 	for i, m := range merchants {
+		var last Ledger
 		for {
 			l, err := p.Ledger(ctx, m, from, to)
+			if err == nil {
+				last = l
+			}
 			t := l.Totals
 			switch {
 			case err != nil && ctx.Err() == nil:
@@ -81,7 +85,7 @@ func (p *Process) WaitCounted(ctx context.Context, merchants []Merchant, truth [
 			default:
 				select {
 				case <-ctx.Done():
-					return fmt.Errorf("merchant %s: sent %+v, ledger %+v: %w", m.MerchantID, truth[i], l, ctx.Err())
+					return fmt.Errorf("merchant %s: sent %+v, ledger %+v: %w", m.MerchantID, truth[i], last, ctx.Err())
 				case <-pause.C:
 					continue
 				}
