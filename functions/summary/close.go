@@ -132,8 +132,12 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if err != nil {
 		return err
 	}
-	if alone, err = c.stillNew(ctx, seen, alone); err != nil {
-		return err
+	if alone, err = c.stillNew(ctx, seen, alone); err == nil && alone {
+		alone, err = c.sameGeneration(ctx)
+	}
+	if err != nil {
+		// The marks are off: put them back rather than trust what was not seen.
+		return errors.Join(err, c.markDirty(context.WithoutCancel(ctx), dirty))
 	}
 	if !alone {
 		return c.markDirty(ctx, dirty)
@@ -398,6 +402,15 @@ func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.D
 		}
 	}
 	return true, nil
+}
+
+// sameGeneration reports whether the merchant's settings are still those that
+// we counted under. A change raises the generation and marks all hours, and
+// the marks that were taken off may have been those: without them the hours
+// would never be counted, nor their users known, in the new generation.
+func (c *closing) sameGeneration(ctx context.Context) (bool, error) {
+	m, err := c.merchant(ctx, c.m.ID)
+	return m.Generation == c.m.Generation, err
 }
 
 // marked reports whether all the given marks are still there.

@@ -236,3 +236,36 @@ func TestOvertaken(t *testing.T) {
 		}
 	}
 }
+
+// The settings change while hours are closed: after the records of the old
+// generation were written, and before the marks are taken off, which are by
+// then those of the change.
+func TestSettingsChangeMeanwhile(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	in := newScript(9)
+	for range 4 {
+		b.put(in.next(b.now.UnixMilli()))
+		b.now = b.now.Add(2 * time.Hour)
+	}
+	ctx := context.Background()
+	h := &hooked{Processed: b.stores.Processed, Visitors: b.stores.Visitors, at: "before clean"}
+	h.do = func() {
+		b.m.Settings.TimeZone = "Asia/Kolkata"
+		b.m.Generation++
+		if err := b.stores.Registry.UpdateMerchant(ctx, b.m); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveRevision, -1<<30, 1<<30); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ports := b.ports()
+	ports.Processed = h
+	s := b.service(nil, ports)
+	if err := b.tick(s); err != nil || h.do != nil {
+		t.Fatalf("changed %v, %v", h.do == nil, err)
+	}
+	b.settle(s)
+	b.check()
+}
