@@ -197,7 +197,7 @@ func TestOneSinkIsEnough(t *testing.T) {
 				t.Errorf("ready: %v", err)
 			}
 			if c.topic == nil {
-				if n := len(w.topic.batches(t)); n != 5 {
+				if n := len(w.published(t, 5)); n != 5 {
 					t.Errorf("%d batches were published", n)
 				}
 			}

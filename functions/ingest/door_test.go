@@ -72,7 +72,7 @@ func TestOfficialSDKInAllModes(t *testing.T) {
 		t.Errorf("batch: %s", res.Status)
 	}
 	got := map[string]bool{}
-	for _, b := range w.topic.batches(t) {
+	for _, b := range w.published(t, 3) {
 		for _, e := range b.Events {
 			got[e.ID] = true
 			if e.Stream != "G-SDK" || e.ClientID != "c1" || !e.Time().Equal(arrival) || e.PageLocation != "https://shop.example/" || e.IP != "127.0.0.0" || !strings.HasPrefix(e.UserAgent, "Go-http-client") {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,10 +246,21 @@ func doc(id, stream, data string) string {
 	return `{"specversion":"1.0","id":"` + id + `","source":"/t","type":"footfall.event.v1","measurementid":"` + stream + `","time":"2026-11-23T17:59:00Z","data":{"name":"page_view"` + data + `}}`
 }
 
+// published waits until n batches are in the topic: the journal's word may have
+// been enough for the answer, and the Broker follows.
+func (w *world) published(t testing.TB, n int) []*event.Batch {
+	t.Helper()
+	batches := w.topic.batches(t)
+	for deadline := time.Now().Add(5 * time.Second); len(batches) < n && time.Now().Before(deadline); runtime.Gosched() {
+		batches = w.topic.batches(t)
+	}
+	return batches
+}
+
 // only is the one event that was published.
 func (w *world) only(t testing.TB) event.Event {
 	t.Helper()
-	batches := w.topic.batches(t)
+	batches := w.published(t, 1)
 	if len(batches) != 1 || len(batches[0].Events) != 1 {
 		t.Fatalf("published %d batches", len(batches))
 	}
