@@ -203,7 +203,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	// In this order they are closed: what takes events in, what delivers them,
 	// what they are delivered to, and last what all of them stand on.
 	subscribers := []function.Function{keep.Function(), process.Function(), summarise.Function()}
-	between, err := r.broker(cfg, g, o, append(subscribers, collect.Function()), publisher, admin)
+	between, err := r.broker(ctx, cfg, g, o, append(subscribers, collect.Function()), publisher, admin)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 
 // broker makes the dispatcher that delivers to the subscribers, the cron and
 // the ingress.
-func (r *Runner) broker(cfg *settings, g *ground, o Options, subscribers []function.Function, publisher *kafka.Publisher, admin *access.Authorizer) (function.Function, error) {
+func (r *Runner) broker(ctx context.Context, cfg *settings, g *ground, o Options, subscribers []function.Function, publisher *kafka.Publisher, admin *access.Authorizer) (function.Function, error) {
 	log := r.process.Log
 	if err := agree(g.wiring, subscribers); err != nil {
 		return function.Function{}, err
@@ -235,6 +235,13 @@ func (r *Runner) broker(cfg *settings, g *ground, o Options, subscribers []funct
 		Faults: o.Faults, Meter: r.process.Telemetry.Meter("broker"), Log: log,
 	})
 	if err != nil {
+		return function.Function{}, err
+	}
+	// Before the first request: what is published before a Trigger has its
+	// first offsets is behind them, and comes half an hour later by the journal.
+	preparing, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := dispatcher.Prepare(preparing); err != nil {
 		return function.Function{}, err
 	}
 	b := &brokerFunction{dispatcher: dispatcher}
@@ -284,6 +291,9 @@ func topics(w *eventing.Wiring) map[string]string {
 	return m
 }
 
+// startTimeout is how long Kafka may take to be there.
+const startTimeout = time.Minute
+
 // brokerFunction is the local broker as the runner serves it: dispatcher, cron
 // and ingress. It stops before the functions that it delivers to, and after
 // those that publish.
@@ -308,7 +318,7 @@ func (b *brokerFunction) function() function.Function {
 			return nil
 		},
 		Run: func(ctx context.Context) error {
-			starting, cancel := context.WithTimeout(ctx, time.Minute)
+			starting, cancel := context.WithTimeout(ctx, startTimeout)
 			defer cancel()
 			if err := b.dispatcher.Start(starting); err != nil {
 				if ctx.Err() != nil {

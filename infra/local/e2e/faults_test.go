@@ -21,8 +21,25 @@ import (
 )
 
 // inProcess starts Footfall in this process, where a test may break what lies
-// between its functions.
+// between its functions, and waits until it is ready.
 func inProcess(t *testing.T, faults broker.Faults, environ ...string) *loadtest.Process {
+	t.Helper()
+	p, _ := launch(t, faults, environ...)
+	for {
+		err := p.Do(t.Context(), http.MethodGet, "/health/readiness", "", "", nil, http.StatusOK, nil)
+		if err == nil {
+			return p
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// launch is inProcess without waiting.
+func launch(t *testing.T, faults broker.Faults, environ ...string) (*loadtest.Process, loadtest.Merchant) {
 	t.Helper()
 	var log lockedBuffer
 	environ = append([]string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_LOG_LEVEL=warn"}, environ...)
@@ -42,17 +59,9 @@ func inProcess(t *testing.T, faults broker.Faults, environ ...string) *loadtest.
 			t.Logf("footfall said:\n%s", log.String())
 		}
 	})
-	p := &loadtest.Process{URL: runner.URL(), AdminToken: runner.AdminToken()}
-	for {
-		err := p.Do(t.Context(), http.MethodGet, "/health/readiness", "", "", nil, http.StatusOK, nil)
-		if err == nil {
-			return p
-		}
-		select {
-		case err := <-ended:
-			t.Fatal(err)
-		case <-time.After(5 * time.Millisecond):
-		}
+	f := runner.First
+	return &loadtest.Process{URL: runner.URL(), AdminToken: runner.AdminToken()}, loadtest.Merchant{
+		MerchantID: f.MerchantID, ReportToken: f.ReportToken, Streams: []loadtest.Stream{{MeasurementID: f.MeasurementID, APISecret: f.APISecret}},
 	}
 }
 
@@ -227,4 +236,18 @@ func TestADeadLetterIsCountedInTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitCounted(t, p, m, loadtest.Truth{Sent: 1, Events: 1, Views: 1})
+}
+
+// What is sent to a new Footfall before it is ready is counted as soon as it
+// is, and not when the journal finds that nobody has read it.
+func TestEventsBeforeItIsReady(t *testing.T) {
+	p, m := launch(t, broker.Faults{})
+	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 5, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 24 * time.Hour})
+	truth := make([]loadtest.Truth, 1)
+	for range 30 {
+		if err := loadtest.NewSender(p.URL, 1).Post(t.Context(), loadtest.ContentTypeBatch, traffic.AppendBatch(nil, 1, truth)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitCounted(t, p, m, truth[0])
 }
