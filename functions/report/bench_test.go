@@ -124,3 +124,41 @@ func BenchmarkDocuments(b *testing.B) {
 	const query = "metrics=users,sessions,views&dimensions=country,device&filter=browser!=Edge&from=7daysAgo&to=yesterday"
 	b.Run("first", func(b *testing.B) { w.bench(b, query) })
 }
+
+// BenchmarkUnderLoad asks for 28 days by day while a batch comes in every
+// twentieth question, as at 1,400 questions and 70 batches a second.
+func BenchmarkUnderLoad(b *testing.B) {
+	for _, perDay := range []int{100, 5000} {
+		b.Run(fmt.Sprintf("%d events a day", perDay), func(b *testing.B) {
+			w := newWorld(b, nil)
+			w.put(trafficOf(28*perDay, 28)...)
+			w.summariseDays()
+			w.put(trafficToday(perDay/2, 0)...)
+			b.ReportAllocs()
+			began := cpuTime(b)
+			n := 0
+			for b.Loop() {
+				if n++; n%20 == 0 {
+					w.put(trafficToday(10, n)...)
+				}
+				result, err := w.ask("metrics=users,new_users,sessions,engaged_sessions,views,events,revenue&dimensions=date&from=28daysAgo&to=today")
+				w.must(err)
+				if len(result.Rows) != 29 {
+					b.Fatalf("expected 29 days, got %d", len(result.Rows))
+				}
+				result.AppendJSON(nil)
+			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+		})
+	}
+}
+
+// trafficToday are page views of the two hours before now.
+func trafficToday(n, seed int) []processed.Row {
+	rows := make([]processed.Row, n)
+	for i := range rows {
+		at := midday.Add(-2 * time.Hour).Add(time.Duration(i) * 2 * time.Hour / time.Duration(n))
+		rows[i] = row(fmt.Sprintf("today%d-%d", seed, i), fmt.Sprint("c", (seed+i)%1000), fmt.Sprint("/p", i%50), at)
+	}
+	return rows
+}

@@ -88,6 +88,32 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		put(t, p, 2, live, []string{"m"}, 5, -1, 0) // delivered again
 		same(t, "documents", scan(t, p, "m", live, -1, 5), want)
 	})
+	sub(t, open, "a version is another after each change", func(t *testing.T, p P, _ func() P) {
+		met := map[store.Version]string{{}: "none"}
+		is := func(what string, changed bool) {
+			t.Helper()
+			v, err := p.Version(deadline(t), "m", live)
+			ok(t, err)
+			same(t, "the version was met before, after "+what, met[v] != "", !changed)
+			met[v] = what
+			again, err := p.Version(deadline(t), "m", live)
+			ok(t, err)
+			same(t, "a version is the same until something changes", again, v)
+		}
+		is("nothing", true)
+		put(t, p, 1, live, []string{"m"}, 5)
+		is("put", true)
+		put(t, p, 2, live, []string{"m", "other"}, 5, 6)
+		is("put of two merchants", true)
+		ok(t, p.Clean(deadline(t), marksOf(t, p, "m", live, 5)))
+		is("clean", true)
+		ok(t, p.MarkDirty(deadline(t), "m", live, 5, 6))
+		is("mark dirty", true)
+		ok(t, p.Replace(deadline(t), []store.DocKey{doc("m", 5, live, batchID(1)).Key}, doc("m", 5, live, store.MergedBatchID(1))))
+		is("replace", true)
+		scan(t, p, "m", live, 0, 10)
+		is("reading", false)
+	})
 	sub(t, open, "merchants, revisions and hours are apart", func(t *testing.T, p P, _ func() P) {
 		for rev := range store.Revision(3) {
 			put(t, p, 1, rev+1, neighbours, hours...)
