@@ -229,6 +229,16 @@ func TestKilledUnderLoad(t *testing.T) {
 		go func() {
 			done <- loadtest.NewSender(url, 16).PostAll(t.Context(), loadtest.ContentTypeBatch, bodies)
 		}()
+		// Ticks come all the while, so that hours close, and their documents
+		// are merged, while more events of them arrive.
+		ticking, stopTicks := context.WithCancel(t.Context())
+		ticked := make(chan struct{})
+		go func(p *loadtest.Process) {
+			defer close(ticked)
+			for ticking.Err() == nil {
+				_ = p.Tick(ticking) // it fails when the process is killed
+			}
+		}(p)
 		// Kill in the thick of it: when a part of this cycle's bodies has gone.
 		for len(bodies) > 300-40*cycle {
 			select {
@@ -240,6 +250,8 @@ func TestKilledUnderLoad(t *testing.T) {
 		if err := p.Kill(); err != nil {
 			t.Fatal(err)
 		}
+		stopTicks()
+		<-ticked
 		p = start(t, dir, "FOOTFALL_ADDR="+addr)
 		select {
 		case err := <-done:

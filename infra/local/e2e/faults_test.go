@@ -244,10 +244,13 @@ func TestEventsBeforeItIsReady(t *testing.T) {
 	p, m := launch(t, broker.Faults{})
 	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 5, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 24 * time.Hour})
 	truth := make([]loadtest.Truth, 1)
-	for range 30 {
-		if err := loadtest.NewSender(p.URL, 1).Post(t.Context(), loadtest.ContentTypeBatch, traffic.AppendBatch(nil, 1, truth)); err != nil {
-			t.Fatal(err)
-		}
+	bodies := make(chan []byte, 300)
+	for range cap(bodies) {
+		bodies <- traffic.AppendBatch(nil, 1, truth)
+	}
+	close(bodies)
+	if err := loadtest.NewSender(p.URL, 4).PostAll(t.Context(), loadtest.ContentTypeBatch, bodies); err != nil {
+		t.Fatal(err)
 	}
 	waitCounted(t, p, m, truth[0])
 }
