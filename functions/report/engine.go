@@ -30,8 +30,9 @@ type reading struct {
 }
 
 // run answers a query: from records alone where they hold the answer, stored
-// ones and the live picture's, and else with documents.
-func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query) (*report.Result, error) {
+// ones and the live picture's, and else with documents. question is the text
+// that q was read from: the same question is answered once for each picture.
+func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query, question string) (*report.Result, error) {
 	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), rev: store.LiveRevision, now: s.clock().UnixMilli()}
 	defer r.close()
 	if r.plan.Records {
@@ -40,6 +41,11 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 			return nil, err
 		}
 		if p.Whole {
+			// Which empty rows there are depends on the hour.
+			kept := answerKey{question, cal.Hour(r.now).From}
+			if result := p.kept(kept); result != nil {
+				return r.again(ctx, q, result, &marks)
+			}
 			builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
 				if !p.Some {
 					return nil
@@ -47,7 +53,11 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 				return r.fromPicture(ctx, b, days, p)
 			})
 			if !errors.Is(err, errNoRecords) {
-				return r.finish(ctx, q, builders, &marks, err)
+				result, err := r.finish(ctx, q, builders, &marks, err)
+				if err == nil && question != "" {
+					s.live.grow(m.ID, p.keep(kept, result))
+				}
+				return result, err
 			}
 			r.sources = report.Sources{}
 		}
@@ -98,6 +108,15 @@ func (r *reading) finish(ctx context.Context, q *report.Query, builders []*repor
 		return nil, err
 	}
 	return report.Finish(q, builders, meta), nil
+}
+
+// again is an answer that was given before, as of now.
+func (r *reading) again(ctx context.Context, q *report.Query, before *report.Result, marks *marks) (*report.Result, error) {
+	result := *before
+	result.Meta.Watermark = marks.watermark
+	var err error
+	result.Meta.Pending, err = r.s.pending(ctx, &r.merchant, r.cal, q, marks)
+	return &result, err
 }
 
 func streamsOf(m access.Merchant) []string {

@@ -27,6 +27,41 @@ type liveDay struct {
 	holds   bool // all its hours could be had as records
 }
 
+// answerKey is a question by its text, and the hour of the merchant's clock in
+// which it was asked.
+type answerKey struct {
+	question string
+	hour     int64
+}
+
+// A picture keeps a page's worth of answers that are not long.
+const (
+	mostAnswers = 64
+	longAnswer  = 2000 // cells
+	longText    = 4096 // bytes of the question
+)
+
+func (p *picture) kept(key answerKey) *report.Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answers[key]
+}
+
+// keep remembers an answer where there is room, and returns what it takes.
+func (p *picture) keep(key answerKey, result *report.Result) (bytes int64) {
+	cells := 1
+	if len(result.Rows) > 0 {
+		cells = len(result.Rows) * (len(result.Rows[0].Dimensions) + len(result.Rows[0].Metrics) + 2)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if cells > longAnswer || len(key.question) > longText || len(p.answers) >= mostAnswers || p.answers[key] != nil {
+		return 0
+	}
+	p.answers[key] = result
+	return int64(1024 + len(key.question) + 32*cells)
+}
+
 // mostDays bounds the days that a picture keeps.
 const mostDays = 256
 

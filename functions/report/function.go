@@ -202,7 +202,7 @@ func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return err
 	}
-	result, err := s.run(ctx, m, cal, q)
+	result, err := s.run(ctx, m, cal, q, "url "+r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
@@ -306,7 +306,7 @@ func (s *Service) runReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.run(ctx, m, cal, q)
+	result, err := s.run(ctx, m, cal, q, "google "+string(body))
 	if err != nil {
 		return nil, err
 	}

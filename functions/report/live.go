@@ -12,6 +12,7 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
@@ -65,8 +66,9 @@ type picture struct {
 	number   uint64    // among the merchant's
 	size     int64
 
-	mu   sync.Mutex
-	days map[liveKey]*liveDay
+	mu      sync.Mutex
+	days    map[liveKey]*liveDay
+	answers map[answerKey]*report.Result // read only
 }
 
 // album has a merchant's last picture.
@@ -296,7 +298,7 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 // expose takes a picture: the journal's marks first, so that what they promise
 // is in it.
 func (l *live) expose(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision, number uint64) (*picture, error) {
-	p := &picture{merchant: *m, began: time.Now(), number: number, days: map[liveKey]*liveDay{}}
+	p := &picture{merchant: *m, began: time.Now(), number: number, days: map[liveKey]*liveDay{}, answers: map[answerKey]*report.Result{}}
 	var err error
 	if p.marks, err = l.marks(ctx); err != nil {
 		return p, err

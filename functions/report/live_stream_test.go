@@ -28,7 +28,7 @@ func (w *world) ask(query string) (*report.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.service.run(context.Background(), m, cal, q)
+	return w.service.run(context.Background(), m, cal, q, query)
 }
 
 func (w *world) askTotals(query string) ([]int64, error) {
