@@ -241,7 +241,7 @@ func (r *Runner) broker(ctx context.Context, cfg *settings, g *ground, o Options
 	// first offsets is behind them, and comes half an hour later by the journal.
 	preparing, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := error(nil); err != nil || preparing == nil {
+	if err := dispatcher.Prepare(preparing); err != nil {
 		return function.Function{}, err
 	}
 	b := &brokerFunction{dispatcher: dispatcher}
