@@ -47,7 +47,10 @@ type live struct {
 const (
 	liveEvents   = 1_000_000 // a picture of more is not taken
 	leastPause   = 250 * time.Millisecond
-	pausePerCost = 8 // a merchant's pictures take at most one part in so many of a core
+	pausePerCost = 8                      // a merchant's pictures in the background take at most one part in so many of a core
+	agePerCost   = 4                      // where they cost more than that they may be so much older
+	ownShare     = 400 * time.Millisecond // that a merchant may save up for readers who wait
+	commonShare  = 500 * time.Millisecond // that all may
 	mostWaiting  = 4096
 )
 
@@ -80,7 +83,8 @@ type album struct {
 	number   uint64        // of the one that is being taken, or was taken last
 	taking   chan struct{} // closed when the one under way is there; nil where none is
 	waiting  int
-	next     time.Time // before it no picture is taken in the background
+	next     time.Time     // before it no picture is taken in the background
+	cost     time.Duration // of the last picture
 	allowed  allowance
 	size     int64 // that live.bytes counts
 }
@@ -246,9 +250,9 @@ func (p *picture) shows(m *access.Merchant) bool {
 // the last one. The caller holds a.mu.
 func (l *live) mayWait(a *album, p *picture) bool {
 	now := time.Now()
-	own := a.allowed.refill(now, time.Second/2, 1/float64(pausePerCost))
+	own := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
 	age := now.Sub(p.began)
-	if age >= 2*l.age || own && age >= l.age {
+	if age >= max(2*l.age, agePerCost*a.cost) || own && age >= l.age {
 		return true
 	}
 	return own && l.spare(now)
@@ -257,7 +261,7 @@ func (l *live) mayWait(a *album, p *picture) bool {
 func (l *live) spare(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.allowed.refill(now, time.Second, l.cores/pausePerCost)
+	return l.allowed.refill(now, commonShare, l.cores/pausePerCost)
 }
 
 // refresh takes a new picture in the background where it is time. The caller
@@ -318,8 +322,8 @@ func (l *live) develop(a *album, p *picture, err error) {
 	now := time.Now()
 	cost := now.Sub(p.began)
 	a.mu.Lock()
-	a.taking = nil
-	a.allowed.refill(now, time.Second/2, 1/float64(pausePerCost))
+	a.taking, a.cost = nil, cost
+	a.allowed.refill(now, ownShare, 1.0/pausePerCost)
 	a.allowed.left -= cost
 	a.next = p.began.Add(max(leastPause, pausePerCost*cost))
 	if a.err = err; err == nil {
@@ -327,7 +331,7 @@ func (l *live) develop(a *album, p *picture, err error) {
 	}
 	a.mu.Unlock()
 	l.mu.Lock()
-	l.allowed.refill(now, time.Second, l.cores/pausePerCost)
+	l.allowed.refill(now, commonShare, l.cores/pausePerCost)
 	l.allowed.left -= cost
 	if err == nil {
 		l.resize(a, p.size)
