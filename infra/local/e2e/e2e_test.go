@@ -51,6 +51,9 @@ func start(t *testing.T, dir string, environ ...string) *loadtest.Process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("brokers: %s", brokers(p))
+		}
 		_ = p.Kill()
 		if t.Failed() {
 			log, _ := os.ReadFile(filepath.Join(dir, "footfall.log"))
@@ -58,6 +61,17 @@ func start(t *testing.T, dir string, environ ...string) *loadtest.Process {
 		}
 	})
 	return p
+}
+
+// brokers is what the local broker says of its Triggers.
+func brokers(p *loadtest.Process) []byte {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var said json.RawMessage
+	if err := p.Do(ctx, http.MethodGet, "/brokers", p.AdminToken, "", nil, http.StatusOK, &said); err != nil {
+		return []byte(err.Error())
+	}
+	return said
 }
 
 func merchant(t *testing.T, p *loadtest.Process) loadtest.Merchant {
