@@ -49,7 +49,7 @@ const (
 	leastPause   = 250 * time.Millisecond
 	pausePerCost = 8                      // a merchant's pictures in the background take at most one part in so many of a core
 	agePerCost   = 4                      // where they cost more than that they may be so much older
-	ownShare     = 400 * time.Millisecond // that a merchant may save up for readers who wait
+	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
 	mostWaiting  = 4096
 )
@@ -84,6 +84,7 @@ type album struct {
 	taking   chan struct{} // closed when the one under way is there; nil where none is
 	waiting  int
 	next     time.Time     // before it no picture is taken in the background
+	looked   time.Time     // when the last reader found a picture that was not current
 	cost     time.Duration // of the last picture
 	allowed  allowance
 	size     int64 // that live.bytes counts
@@ -247,15 +248,23 @@ func (p *picture) shows(m *access.Merchant) bool {
 }
 
 // mayWait decides whether a reader waits for a new picture rather than take
-// the last one. The caller holds a.mu.
+// the last one. Where readers are many, only as long as half of what the
+// merchant may save up is left, and else they let it be renewed behind them;
+// the caller holds a.mu.
 func (l *live) mayWait(a *album, p *picture) bool {
 	now := time.Now()
-	own := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
+	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
+	rare := now.Sub(a.looked) >= l.age/4
+	a.looked = now
 	age := now.Sub(p.began)
-	if age >= max(2*l.age, agePerCost*a.cost) || own && age >= l.age {
+	switch {
+	case age >= max(2*l.age, agePerCost*a.cost):
 		return true
+	case rare && some && age >= l.age:
+		return true
+	default:
+		return (rare && some || a.allowed.left > ownShare/2) && l.spare(now)
 	}
-	return own && l.spare(now)
 }
 
 func (l *live) spare(now time.Time) bool {
