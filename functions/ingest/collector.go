@@ -177,11 +177,8 @@ func (c *collector) loop() {
 // be. Meanwhile it sees that what waits to be published does not wait longer
 // than it may.
 func (c *collector) next(timer *time.Timer) bool {
-	var due, publish <-chan time.Time
-	if age, any := c.writer.waiting.due(time.Now()); any {
-		c.publishing.Reset(age)
-		publish = c.publishing.C
-	}
+	var due <-chan time.Time
+	publish := c.publishDue(0)
 	for {
 		c.mu.Lock()
 		queued, refused, closed := len(c.queue), len(c.refused), c.closed
@@ -201,8 +198,20 @@ func (c *collector) next(timer *time.Timer) bool {
 			return true
 		case <-publish:
 			c.writer.release()
+			publish = c.publishDue(retryPublish)
 		}
 	}
+}
+
+// publishDue tells when what waits to be published has waited long enough, but
+// not before least; nil where nothing waits.
+func (c *collector) publishDue(least time.Duration) <-chan time.Time {
+	age, any := c.writer.waiting.due(time.Now())
+	if !any {
+		return nil
+	}
+	c.publishing.Reset(max(age, least))
+	return c.publishing.C
 }
 
 // linger lets a batch fill: not at all while requests come one by one, else

@@ -16,6 +16,13 @@ const (
 	// publishBatches and publishBytes are what need not wait for more.
 	publishBatches = 32
 	publishBytes   = 512 << 10
+	// holdBatches and holdBytes bound what waits for a Broker that is busy or
+	// failing. What is beyond stays in the journal for the tick.
+	holdBatches = 1024
+	holdBytes   = 32 << 20
+	// retryPublish is how soon after one that could not be made the next
+	// publish is tried.
+	retryPublish = 20 * time.Millisecond
 	// hedge is how long a flush that goes to the journal alone waits for it
 	// before it asks the Broker as well.
 	hedge = 50 * time.Millisecond
@@ -40,6 +47,9 @@ func (q *waiting) room(f *flush, now time.Time) bool {
 }
 
 func (q *waiting) add(rows []store.JournalRow, msgs []cloudevents.Event, now time.Time) {
+	if len(q.msgs)+len(msgs) > holdBatches || q.bytes+bytesOf(rows) > holdBytes {
+		return
+	}
 	if len(q.msgs) == 0 {
 		q.since = now
 	}

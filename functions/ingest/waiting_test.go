@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -151,4 +152,55 @@ func TestStartPublishesWhatAKillLeft(t *testing.T) {
 			t.Errorf("%d marks", len(j.marks))
 		}
 	})
+}
+
+// TestBrokerThatWasAwayGetsAllWithoutATick: it stalls, or fails, for some
+// seconds; what the journal alone took meanwhile follows soon.
+func TestBrokerThatWasAwayGetsAllWithoutATick(t *testing.T) {
+	for name, away := range map[string]func(p *topic) (back func()){
+		"stalls": func(p *topic) func() {
+			hang := make(chan struct{})
+			p.hang = hang
+			return func() {
+				p.mu.Lock()
+				p.hang = nil
+				p.mu.Unlock()
+				close(hang)
+			}
+		},
+		"fails": func(p *topic) func() {
+			p.fail = func() error { return errors.New("no leader") }
+			return func() {
+				p.mu.Lock()
+				p.fail = nil
+				p.mu.Unlock()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j, p := &memoryJournal{delay: 2 * time.Millisecond}, &topic{}
+				back := away(p)
+				c := stillCollector(t, j, p, nil)
+				for range 20 {
+					crowdOf(t, c, 8, 1)
+					time.Sleep(100 * time.Millisecond)
+				}
+				back()
+				time.Sleep(2 * pause)
+				seen := map[event.BatchID]bool{}
+				for _, b := range p.batches(t) {
+					seen[b.ID] = true
+				}
+				for _, r := range j.rows {
+					if !seen[r.Batch] {
+						t.Errorf("batch %s is not published", r.Batch)
+					}
+				}
+				if err := c.close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
 }

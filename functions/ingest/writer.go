@@ -97,9 +97,6 @@ func (w *writer) flush(f *flush, together bool) {
 	}
 	a := &attempt{rows: f.rows, msgs: f.msgs, outcomes: make(chan outcome, len(w.sinks))}
 	alone := together && w.ready(0) && w.ready(1) && w.waiting.room(f, begin)
-	if !alone {
-		w.gather(a)
-	}
 	for i := range w.sinks {
 		if w.ready(i) && (i == 0 || !alone) {
 			w.start(a, i)
@@ -119,9 +116,10 @@ func (w *writer) flush(f *flush, together bool) {
 		w.meters.batches.Add(ctx, int64(len(a.rows)))
 		w.meters.bytes.Add(ctx, int64(bytesOf(a.rows)))
 	}
-	if !a.started[1] && a.wrote[0] && alone {
+	if !a.started[1] && a.wrote[0] {
+		// Either they may wait for others, or the Broker is busy or failing:
+		// then they are published as soon as it takes something again.
 		w.waiting.add(a.rows, a.msgs, begin)
-		return
 	}
 	w.finish(a)
 }
@@ -152,18 +150,16 @@ func (w *writer) hedge(a *attempt) {
 	}
 }
 
-// release publishes what waits. Where the Broker is away, the journal makes it
-// good.
+// release publishes what waits, unless the Broker is busy or failing: then it
+// goes on waiting.
 func (w *writer) release() {
-	if len(w.waiting.msgs) == 0 {
+	if len(w.waiting.msgs) == 0 || !w.ready(1) {
 		return
 	}
 	a := &attempt{outcomes: make(chan outcome, len(w.sinks))}
 	w.gather(a)
-	if w.ready(1) {
-		w.start(a, 1)
-		w.finish(a)
-	}
+	w.start(a, 1)
+	w.finish(a)
 }
 
 // await waits for the first success and tells the requests; false where no
@@ -236,6 +232,20 @@ func (w *writer) finish(a *attempt) {
 		}
 	}
 	w.mark(a)
+	w.keep(a)
+}
+
+// keep lets what the Broker did not take wait for another publish, as far as
+// it stands in the journal.
+func (w *writer) keep(a *attempt) {
+	if !a.started[1] || a.wrote[1] {
+		return
+	}
+	n := len(a.published)
+	if !a.wrote[0] {
+		n -= len(a.rows) // their senders were told that they are nowhere
+	}
+	w.waiting.add(a.published[:n], a.publish[:n], time.Now())
 }
 
 // mark remembers that what the Broker took is published. It comes after the
