@@ -10,10 +10,11 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/footfall/footfall/eventing"
 	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/event"
-	"github.com/google/go-cmp/cmp"
 )
 
 func files(t testing.TB) *eventing.Wiring {

@@ -6,8 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/footfall/footfall/shared/fault"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/footfall/footfall/shared/fault"
 )
 
 // parser gathers objects from all files first, for they may name one another

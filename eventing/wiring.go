@@ -5,9 +5,10 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/robfig/cron/v3"
+
 	"github.com/footfall/footfall/eventing/filter"
 	"github.com/footfall/footfall/shared/event"
-	"github.com/robfig/cron/v3"
 )
 
 // Wiring is what the YAML says, checked and with Knative's defaults filled in:

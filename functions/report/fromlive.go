@@ -170,7 +170,7 @@ func (r *reading) stored(ctx context.Context, grain store.Grain, windows []summa
 		}
 		record, err := r.s.records.decode(keys[i], data[i], want)
 		if err != nil || !r.plan.Holds(record) {
-			return nil, false, nil // a record that cannot be read is as good as none
+			return nil, false, nil //nolint:nilerr // a record that cannot be read is as good as none
 		}
 		parts = append(parts, part{w, record})
 	}
