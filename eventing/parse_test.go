@@ -11,9 +11,10 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/footfall/footfall/eventing"
 	"github.com/footfall/footfall/shared/fault"
-	"github.com/google/go-cmp/cmp"
 )
 
 // base is the least wiring of each kind; tests change a piece of it.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/footfall/footfall/eventing"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -22,6 +21,8 @@ import (
 	"knative.dev/pkg/apis"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/footfall/footfall/eventing"
 )
 
 // webhook is the context in which Knative's webhook judges a new object, with

@@ -9,8 +9,9 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/footfall/footfall/eventing"
 	"github.com/rickb777/date/period"
+
+	"github.com/footfall/footfall/eventing"
 )
 
 // length is a duration as Knative reads it; 0 where it does not.

@@ -5,9 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/footfall/footfall/eventing"
 	servingcfg "knative.dev/serving/pkg/apis/config"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/footfall/footfall/eventing"
 )
 
 // Every function that a Trigger reaches is a Knative Service of that name.

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"pgregory.net/rapid"
+
 	"github.com/footfall/footfall/eventing/filter"
 	"github.com/footfall/footfall/shared/fault"
-	"pgregory.net/rapid"
 )
 
 func order() cloudevents.Event {
