@@ -26,6 +26,7 @@ type Process struct {
 	listener net.Listener
 	draining atomic.Bool
 	unready  sync.Map // name of function → true, so that a change is logged once
+	begun    sync.Map // name of function → true, once it has been ready
 }
 
 // NewProcess makes a process that logs to w. It opens nothing yet.
@@ -228,13 +229,15 @@ func (p *Process) ready(ctx context.Context, fns []Function) []string {
 		switch {
 		case err != nil:
 			not = append(not, f.Name)
-			if !was {
+			if _, begun := p.begun.Load(f.Name); begun && !was {
 				p.unready.Store(f.Name, true)
-				p.Log.Warn("function is not ready", "function", f.Name, "error", err)
+				p.Log.Warn("function is not ready any more", "function", f.Name, "error", err)
 			}
 		case was:
 			p.unready.Delete(f.Name)
 			p.Log.Info("function is ready again", "function", f.Name)
+		default:
+			p.begun.Store(f.Name, true)
 		}
 	}
 	return not
