@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -45,8 +46,6 @@ func (v *visitors) firstSeen(ctx context.Context, merchant string, generation ui
 	if len(users) == 0 {
 		return millis, nil
 	}
-	// In the order of keys each look-up starts where the last one ended. The
-	// filters of the tables answer for most users that are not there.
 	order := make([]int, len(users))
 	for i := range order {
 		order[i] = i
@@ -57,6 +56,7 @@ func (v *visitors) firstSeen(ctx context.Context, merchant string, generation ui
 	if err != nil {
 		return nil, err
 	}
+	look := lookup{it: it}
 	n := len(prefix)
 	for at, i := range order {
 		if at%1024 == 0 && ctx.Err() != nil {
@@ -64,7 +64,7 @@ func (v *visitors) firstSeen(ctx context.Context, merchant string, generation ui
 		}
 		millis[i] = math.MaxInt64
 		prefix = appendUint64(prefix[:n], users[i])
-		if it.SeekPrefixGE(prefix) {
+		if look.find(prefix, len(users) > few) {
 			d := decoder{b: it.Value()}
 			millis[i] = d.int64()
 			if d.err != nil {
@@ -76,6 +76,40 @@ func (v *visitors) firstSeen(ctx context.Context, merchant string, generation ui
 		return nil, err
 	}
 	return millis, nil
+}
+
+const (
+	// few users are asked for one by one, and the filters of the tables answer
+	// for most of those who are not there. For more it is cheaper to walk along
+	// their keys: a filter is read whole for each question.
+	few = 32
+	// stride is how many keys a walk steps over before it jumps.
+	stride = 8
+)
+
+// lookup finds keys that are asked for in ascending order.
+type lookup struct {
+	it    *pebble.Iterator
+	begun bool
+	valid bool // the iterator stands on a key
+}
+
+// find reports whether a key is there; the iterator then stands on it.
+func (l *lookup) find(key []byte, walk bool) bool {
+	if !walk {
+		return l.it.SeekPrefixGE(key)
+	}
+	if !l.begun {
+		l.begun, l.valid = true, l.it.SeekGE(key)
+	}
+	for steps := 0; l.valid && bytes.Compare(l.it.Key(), key) < 0; steps++ {
+		if steps == stride {
+			l.valid = l.it.SeekGE(key)
+			break
+		}
+		l.valid = l.it.Next()
+	}
+	return l.valid && bytes.Equal(l.it.Key(), key)
 }
 
 // See implements store.Visitors.
