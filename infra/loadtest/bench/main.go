@@ -22,6 +22,7 @@ import (
 
 type plan struct {
 	batched, single int // events
+	late            int // events after their hours were closed
 	freshness       time.Duration
 	rate            int // events/s while freshness and reports are measured
 	reports         int // reports/s
@@ -31,9 +32,9 @@ func main() {
 	binary := flag.String("binary", "bin/footfall", "the Footfall binary")
 	quick := flag.Bool("quick", false, "smaller runs, half a minute in all")
 	flag.Parse()
-	p := plan{batched: 1_000_000, single: 60_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
+	p := plan{batched: 1_000_000, single: 100_000, late: 2_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
 	if *quick {
-		p = plan{batched: 200_000, single: 10_000, freshness: 5 * time.Second, rate: 5_000, reports: 100}
+		p = plan{batched: 200_000, single: 40_000, late: 1_000, freshness: 5 * time.Second, rate: 5_000, reports: 100}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -79,6 +80,9 @@ func run(ctx context.Context, binary string, p plan) error {
 		return err
 	}
 	if err := b.archived(t); err != nil {
+		return err
+	}
+	if err := b.late(ctx, t, p.late); err != nil {
 		return err
 	}
 	if err := b.underLoad(ctx, t, p); err != nil {
@@ -138,8 +142,8 @@ func (b *bench) traffic(from time.Time) *loadtest.Traffic {
 	})
 }
 
-// pipeline sends events, one in fifty up to two days late, and measures the CPU
-// time of everything until they are archived, processed and summarised.
+// pipeline sends events and measures the CPU time of everything until they are
+// archived, processed and summarised.
 func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) error {
 	before, err := b.sys.CPU()
 	if err != nil {
@@ -150,14 +154,10 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 		contentType, connections = loadtest.ContentTypeSingle, 64
 	}
 	bodies := make(chan []byte, 64)
-	live, late := b.traffic(b.to.Add(-2*time.Hour)), b.traffic(b.to.Add(-48*time.Hour))
+	source := b.traffic(b.to.Add(-2 * time.Hour))
 	go func() {
 		defer close(bodies)
 		for i := 0; i*perRequest < events; i++ {
-			source := live
-			if i%50 == 0 {
-				source = late
-			}
 			var body []byte
 			if perRequest == 1 {
 				body = source.AppendEvent(nil, b.truth)
@@ -180,10 +180,7 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 		return err
 	}
 	counted := time.Since(started)
-	if err := b.sys.Tick(ctx); err != nil {
-		return err
-	}
-	if err := b.quiet(ctx); err != nil {
+	if err := b.summarised(ctx); err != nil {
 		return err
 	}
 	after, err := b.sys.CPU()
@@ -210,6 +207,49 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
 }
 
+// late sends events of the last two days to merchants whose hours are closed,
+// and measures what it takes to have them in every summary.
+func (b *bench) late(ctx context.Context, t *table, events int) error {
+	before, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	source, sender := b.traffic(b.to.Add(-48*time.Hour)), loadtest.NewSender(b.sys.URL, 1)
+	for range events / 100 {
+		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.truth)); err != nil {
+			return err
+		}
+	}
+	b.sent += events
+	if err := b.sys.WaitDelivered(ctx); err != nil {
+		return err
+	}
+	if err := b.summarised(ctx); err != nil {
+		return err
+	}
+	after, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	t.add(fmt.Sprintf("CPU of %d late events over 48 hours of %d merchants, %d events there before", events, len(b.merchants), b.sent-events),
+		"", "", (after - before).Round(10*time.Millisecond).String())
+	if err := b.counted(ctx); err != nil {
+		return err
+	}
+	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
+}
+
+// summarised fires the ticks when all is at rest, and waits until it is again.
+func (b *bench) summarised(ctx context.Context) error {
+	if err := b.quiet(ctx); err != nil {
+		return err
+	}
+	if err := b.sys.Tick(ctx); err != nil {
+		return err
+	}
+	return b.quiet(ctx)
+}
+
 // history gives every merchant four weeks to report on.
 func (b *bench) history(ctx context.Context) error {
 	source := b.traffic(b.from)
@@ -223,10 +263,7 @@ func (b *bench) history(ctx context.Context) error {
 	if err := b.sys.WaitDelivered(ctx); err != nil {
 		return err
 	}
-	if err := b.sys.Tick(ctx); err != nil {
-		return err
-	}
-	return b.quiet(ctx)
+	return b.summarised(ctx)
 }
 
 func (b *bench) counted(ctx context.Context) error {
