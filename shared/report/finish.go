@@ -18,7 +18,11 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 	r.Meta.Error = summary.UsersError
 	var all []Row
 	for i, b := range builders {
-		all = append(all, r.rows(i, b.table())...)
+		var total *summary.Counters
+		if b.plan.itemEvents {
+			total = &b.itemTotal
+		}
+		all = append(all, r.rows(i, b.table(), total)...)
 	}
 	r.RowCount = len(all)
 	order := q.OrderBys
@@ -33,8 +37,8 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 }
 
 // rows turns a table into the rows that pass, and adds the range's totals,
-// minimums and maximums.
-func (r *Result) rows(rangeAt int, t *summary.Table) []Row {
+// minimums and maximums. The totals are those given, else the sum of the rows.
+func (r *Result) rows(rangeAt int, t *summary.Table, given *summary.Counters) []Row {
 	q := r.Query
 	var total summary.Counters
 	var sets []summary.Users
@@ -71,6 +75,9 @@ func (r *Result) rows(rangeAt int, t *summary.Table) []Row {
 			sets = append(sets, set)
 			r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
 		}
+	}
+	if given != nil {
+		total = *given
 	}
 	r.aggregate(rangeAt, rows, &total, sets)
 	return rows

@@ -30,6 +30,8 @@ type Plan struct {
 	items   bool
 	timed   bool // the filter asks about nothing but time
 	itemKey bool // keys has one more than the query has dimensions
+	// itemEvents: beside items their events are asked for, which no record has.
+	itemEvents bool
 }
 
 // NewPlan plans a query that Validate has passed.
@@ -65,14 +67,15 @@ func NewPlan(q *Query) *Plan {
 		p.Users = p.Users || f.Metric.UsesUsers()
 		p.FirstSeen = p.FirstSeen || f.Metric.Num == catalog.Term(summary.NewUsers)
 	})
+	p.itemEvents = p.items && q.asksEvents()
 	p.Records = len(p.fixed) == 0
-	if !p.Records {
+	if !p.Records && !p.itemEvents {
 		p.Table, p.Records = summary.TableFor(p.fixed)
 		p.ByTable = p.Records
 	}
 	p.Columns = summary.Needs(p.fixed)
 	p.Columns.Items = p.Columns.Items || p.countsItems()
-	if len(filterItem) > 0 && !slices.ContainsFunc(p.keys, func(k summary.Key) bool { return k.Dim.IsItem() }) {
+	if len(filterItem) > 0 && !p.itemEvents && !slices.ContainsFunc(p.keys, func(k summary.Key) bool { return k.Dim.IsItem() }) {
 		p.keys, p.itemKey = append(p.keys, filterItem[0]), true
 	}
 	return p

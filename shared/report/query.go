@@ -103,22 +103,19 @@ func (q *Query) Validate() error {
 		}
 		seen[m.Name] = true
 	}
-	return q.compatible()
+	return nil
 }
 
-// compatible refuses questions that have no right answer: items are grouped
-// apart from events, so that only what is counted of items, and the users whose
-// events hold them, have a meaning beside an item's name.
-func (q *Query) compatible() error {
-	if !q.byItem() {
-		return nil
-	}
+// asksEvents reports whether the query asks for what is counted of events and
+// not of items or users.
+func (q *Query) asksEvents() bool {
+	events := false
+	see := func(m *catalog.Metric) { events = events || m.Scope != catalog.ScopeItem && !m.OnlyUsers() }
 	for _, m := range q.Metrics {
-		if m.Of.Scope != catalog.ScopeItem && !m.Of.OnlyUsers() {
-			return fault.Field("metrics", fmt.Sprintf("itemsViewed, itemsAddedToCart, itemsPurchased, itemRevenue or activeUsers beside a dimension of items, not %q", m.Name))
-		}
+		see(m.Of)
 	}
-	return nil
+	q.MetricFilter.each(func(f *Filter) { see(f.Metric) })
+	return events
 }
 
 // byItem reports whether the query groups or filters items.

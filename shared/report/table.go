@@ -17,6 +17,7 @@ type Builder struct {
 	rows      *summary.Table   // from records
 	parts     []*summary.Table // from facts
 	groups    int
+	itemTotal summary.Counters // with Plan.itemEvents: of all events that hold items asked for
 }
 
 // NewBuilder collects at most maxGroups rows before they are merged.
@@ -206,7 +207,13 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	}
 	keep, keepItems := p.keep(f, column)
 	keep = within(f, windows, keep)
-	t := summary.Group(f, p.keys, summary.GroupOptions{Keep: keep, KeepItems: keepItems, Users: p.Users, Calendar: b.cal, Columns: columns})
+	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Calendar: b.cal, Columns: columns}
+	t := summary.Group(f, p.keys, o)
+	if p.itemEvents {
+		// An event with two items is in two rows, and once in the total.
+		o.Users = false
+		b.itemTotal.Add(&summary.Group(f, nil, o).Counters[0])
+	}
 	if p.itemKey {
 		t.Keys, t.Values = t.Keys[:len(t.Keys)-1], t.Values[:len(t.Values)-1]
 	}

@@ -34,6 +34,10 @@ type GroupOptions struct {
 	Keep []bool
 	// KeepItems selects among the frame's items in a grouping by items.
 	KeepItems []bool
+	// ItemEvents makes it a grouping of items, whatever the keys, in which the
+	// events that hold them are counted, too: in each row once, so that an
+	// event with two items is in the rows of both.
+	ItemEvents bool
 	// Users asks for the set of users of each row.
 	Users bool
 	// Calendar is needed for time dimensions.
@@ -44,11 +48,11 @@ type GroupOptions struct {
 
 // Group counts the facts by tuples of values. No keys give one row, also where
 // nothing was kept. A key of an item makes it a grouping of items: only the
-// item counters and users count, and the other keys are those of the item's
-// event.
+// item counters and users count unless ItemEvents is set, and the other keys are
+// those of the item's event.
 func Group(f *Facts, keys []Key, o GroupOptions) *Table {
 	columns := make([]Column, len(keys))
-	items := false
+	items := o.ItemEvents
 	for i, k := range keys {
 		c, ok := o.Columns[k]
 		if !ok {
@@ -67,7 +71,7 @@ func Group(f *Facts, keys []Key, o GroupOptions) *Table {
 	}
 	g.number()
 	if items {
-		g.countItems()
+		g.countItems(o.ItemEvents)
 	} else {
 		g.countRows()
 	}
@@ -202,47 +206,14 @@ func (g *grouping) countRows() {
 	for u, place := range g.place {
 		row := f.Rows[place]
 		c := &g.counts[g.of(u)]
-		c[Events]++
 		var cl class
 		if names != nil {
 			cl = f.classes[names[row]]
 		}
-		if cl&isView != 0 {
-			c[Views]++
-		}
-		if f.Begins[row] {
-			c[Sessions]++
-			if f.EngagedBegin[row] {
-				c[EngagedSessions]++
-			}
-			c[SessionMillis] += f.SessionMillis[row]
-		}
-		if frame.Engaged != nil {
-			c[EngagementMillis] += frame.Engaged[row]
-		}
-		if f.NewUser[row] {
-			c[NewUsers]++
-		}
-		if f.KeyEvent[row] {
-			c[KeyEvents]++
-		}
 		ours := money.ours(row)
-		bought := f.Purchase[row]
-		if bought {
-			c[Transactions]++
-		}
-		if frame.Flags != nil && frame.Flags[row]&processed.FlagHasValue != 0 {
-			switch {
-			case !ours:
-				c[Unconverted]++
-			case cl&isPurchase == 0:
-				c[ValueMicros] += frame.Value[row]
-			case bought:
-				c[ValueMicros] += frame.Value[row]
-				c[RevenueMicros] += frame.Value[row]
-			}
-		}
+		c.addEvent(f, row, cl, ours)
 		if itemAt != nil {
+			bought := f.Purchase[row]
 			for i := itemAt[row]; i < itemAt[row+1]; i++ {
 				c.addItem(items, int(i), cl, bought, ours)
 			}
@@ -251,10 +222,51 @@ func (g *grouping) countRows() {
 	g.gatherUsers()
 }
 
-func (g *grouping) countItems() {
+// addEvent counts an event of a class, whose money is ours or foreign.
+func (c *Counters) addEvent(f *Facts, row uint32, cl class, ours bool) {
+	frame := f.Frame
+	c[Events]++
+	if cl&isView != 0 {
+		c[Views]++
+	}
+	if f.Begins[row] {
+		c[Sessions]++
+		if f.EngagedBegin[row] {
+			c[EngagedSessions]++
+		}
+		c[SessionMillis] += f.SessionMillis[row]
+	}
+	if frame.Engaged != nil {
+		c[EngagementMillis] += frame.Engaged[row]
+	}
+	if f.NewUser[row] {
+		c[NewUsers]++
+	}
+	if f.KeyEvent[row] {
+		c[KeyEvents]++
+	}
+	bought := f.Purchase[row]
+	if bought {
+		c[Transactions]++
+	}
+	if frame.Flags != nil && frame.Flags[row]&processed.FlagHasValue != 0 {
+		switch {
+		case !ours:
+			c[Unconverted]++
+		case cl&isPurchase == 0:
+			c[ValueMicros] += frame.Value[row]
+		case bought:
+			c[ValueMicros] += frame.Value[row]
+			c[RevenueMicros] += frame.Value[row]
+		}
+	}
+}
+
+func (g *grouping) countItems(events bool) {
 	f := g.facts
 	frame := f.Frame
 	g.counts = make([]Counters, len(g.first))
+	counted := make([]uint32, len(g.first)) // by group: 1 + the last row whose event it has
 	money := f.money()
 	names := frame.Text[processed.ColName].Code
 	for u, place := range g.place {
@@ -263,7 +275,13 @@ func (g *grouping) countItems() {
 		if names != nil {
 			cl = f.classes[names[row]]
 		}
-		g.counts[g.of(u)].addItem(&frame.Items, int(g.item[u]), cl, f.Purchase[row], money.ours(row))
+		c, ours := &g.counts[g.of(u)], money.ours(row)
+		// The items of a row stand together.
+		if last := &counted[g.of(u)]; events && *last != row+1 {
+			*last = row + 1
+			c.addEvent(f, row, cl, ours)
+		}
+		c.addItem(&frame.Items, int(g.item[u]), cl, f.Purchase[row], ours)
 	}
 	g.gatherUsers()
 }

@@ -22,6 +22,7 @@ type answer struct {
 	Dimensions []string                     `json:"dimensions"`
 	Metrics    []string                     `json:"metrics"`
 	Rows       []map[string]json.RawMessage `json:"rows"`
+	Totals     map[string]json.RawMessage   `json:"totals"`
 	Metadata   struct {
 		Pending   int64 `json:"pending"`
 		Generated struct {
@@ -68,6 +69,15 @@ func (p *player) report(ctx context.Context, s Step) error {
 		var a answer
 		if err := p.do(ctx, http.MethodGet, path, token, "", nil, http.StatusOK, &a); err != nil {
 			return err
+		}
+		if total := list(s.Get("total")); total != nil {
+			var got []string
+			for _, m := range a.Metrics {
+				got = append(got, string(a.Totals[m]))
+			}
+			if err := same("the total", [][]string{got}, [][]string{total}); err != nil {
+				return err
+			}
 		}
 		return same("the report", a.table(), want)
 	})

@@ -43,7 +43,7 @@ var verbs = map[string][]string{
 		"value", "currency", "engaged", "item", "param.", "stream", "reject",
 	},
 	"resend":   {},
-	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "token", "error", "rows"},
+	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "total", "token", "error"},
 	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "rejected.", "refused."},
 	"rejected": {"from", "to"},
 }
