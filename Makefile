@@ -17,8 +17,8 @@ build: ## build bin/footfall
 run: build ## build and start Footfall on this machine, in the foreground (data in ./data)
 	@exec $(BIN)/footfall run
 
-demo: build ## send a sample site's traffic through the running Footfall and print its reports
-	@$(BIN)/footfall demo
+demo: build ## send a shop's traffic (or LOG=access.log.gz) through the running Footfall and print reports
+	@$(BIN)/footfall demo $(if $(LOG),-log $(LOG))
 
 test: ## all tests that need nothing but Go
 	$(GO) vet ./...
