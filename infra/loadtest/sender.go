@@ -68,7 +68,7 @@ func (s *Sender) once(ctx context.Context, contentType string, body []byte) (sta
 	return resp.StatusCode, retryAfter, err
 }
 
-// Batch and single are the content types of the two ways to send.
+// The content types of the two ways to send.
 const (
 	ContentTypeBatch  = "application/cloudevents-batch+json"
 	ContentTypeSingle = "application/cloudevents+json"

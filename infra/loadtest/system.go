@@ -41,8 +41,7 @@ func Start(ctx context.Context, binary, dir string, environ ...string) (*Process
 		"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + dir, "FOOTFALL_ADMIN_TOKEN=" + p.AdminToken,
 	}, environ...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// The child dies with us, whatever happens.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = dieWithUs()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", binary, err)
 	}
