@@ -93,13 +93,13 @@ func DataDir(environ []string) string {
 	return "./data"
 }
 
-// adminToken is the configured token, else the one kept in the data folder,
+// KeptToken is the given admin token, else the one kept in the data folder,
 // else a new one, kept there from now on and readable by its owner only.
-func adminToken(c *Config) (function.Secret, error) {
-	if c.AdminToken != "" {
-		return c.AdminToken, nil
+func KeptToken(given function.Secret, data string) (function.Secret, error) {
+	if given != "" {
+		return given, nil
 	}
-	path := filepath.Join(c.Data, "admin-token")
+	path := filepath.Join(data, "admin-token")
 	kept, err := os.ReadFile(path)
 	if err == nil {
 		if token := strings.TrimSpace(string(kept)); token != "" {

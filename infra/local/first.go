@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/footfall/footfall/functions/merchant"
 	"github.com/footfall/footfall/shared/function"
 )
 
@@ -24,9 +23,9 @@ type FirstMerchant struct {
 	ReportToken   string `json:"report_token"`
 }
 
-// firstMerchant is the one kept in the data folder, or a new one, made as any
-// operator would make it: by asking the merchant function.
-func firstMerchant(ctx context.Context, data string, service *merchant.Service, admin function.Secret) (FirstMerchant, error) {
+// KeptFirst is the first merchant kept in the data folder, or a new one, made
+// as any operator would make it: by asking what serves the merchant function.
+func KeptFirst(ctx context.Context, data string, merchants http.Handler, admin function.Secret) (FirstMerchant, error) {
 	var first FirstMerchant
 	path := filepath.Join(data, "first-merchant.json")
 	kept, err := os.ReadFile(path)
@@ -39,8 +38,6 @@ func firstMerchant(ctx context.Context, data string, service *merchant.Service, 
 	if !errors.Is(err, os.ErrNotExist) {
 		return first, err
 	}
-	mux := http.NewServeMux()
-	service.Function().Routes(mux)
 	body, err := json.Marshal(map[string]any{"name": "First merchant", "time_zone": "UTC", "currency": "EUR"})
 	if err != nil {
 		return first, err
@@ -52,7 +49,7 @@ func firstMerchant(ctx context.Context, data string, service *merchant.Service, 
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+admin.Reveal())
 	var answer memoryAnswer
-	mux.ServeHTTP(&answer, req)
+	merchants.ServeHTTP(&answer, req)
 	if answer.status != http.StatusCreated {
 		return first, fmt.Errorf("cannot make the first merchant: status %d: %s", answer.status, answer.body.Bytes())
 	}
@@ -103,9 +100,9 @@ func (a *memoryAnswer) Write(p []byte) (int, error) {
 	return a.body.Write(p)
 }
 
-// greet prints what a newcomer wants to know. Both curl lines work as they
+// Greet prints what a newcomer wants to know. Both curl lines work as they
 // stand; the event's id is new each time the line is run.
-func greet(w io.Writer, url, data string, first FirstMerchant) {
+func Greet(w io.Writer, url, data string, first FirstMerchant) {
 	fmt.Fprintf(w, `Footfall is running at %[1]s, with its data in %[2]s. Ctrl-C stops it.
 
   merchant         %[3]s

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -55,7 +54,7 @@ func Main(ctx context.Context, environ []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	greet(out, r.URL(), r.data, r.First)
+	Greet(out, r.URL(), r.data, r.First)
 	return r.Serve(ctx)
 }
 
@@ -88,7 +87,7 @@ func New(ctx context.Context, environ []string, o Options) (_ *Runner, err error
 			err = errors.Join(err, ground.close())
 		}
 	}()
-	if r.admin, err = adminToken(&cfg.runner); err != nil {
+	if r.admin, err = KeptToken(cfg.runner.AdminToken, cfg.runner.Data); err != nil {
 		return nil, err
 	}
 	cfg.report.AdminToken = r.admin
@@ -210,7 +209,9 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	r.functions = append([]function.Function{collect.Function(), between}, subscribers...)
 	r.functions = append(r.functions, answer.Function(), merchants.Function(),
 		function.Function{Name: "stores", Close: func(context.Context) error { return g.close() }})
-	r.First, err = firstMerchant(ctx, r.data, merchants, r.admin)
+	mux := http.NewServeMux()
+	merchants.Function().Routes(mux)
+	r.First, err = KeptFirst(ctx, r.data, mux, r.admin)
 	return err
 }
 
@@ -244,16 +245,11 @@ func (r *Runner) broker(ctx context.Context, cfg *settings, g *ground, o Options
 	if err := dispatcher.Prepare(preparing); err != nil {
 		return function.Function{}, err
 	}
-	b := &brokerFunction{dispatcher: dispatcher}
-	names := make([]string, 0, len(g.wiring.Brokers))
-	for _, w := range g.wiring.Brokers {
-		names = append(names, w.Name)
-	}
-	b.ingress = trusted(broker.NewIngress(broker.IngressConfig{Brokers: names, Publisher: publisher, Status: dispatcher.Status, Log: log}), admin)
-	if !o.NoCron {
-		if b.cron, err = broker.NewCron(broker.CronConfig{Wiring: g.wiring, Kafka: g.kafka, Now: o.Clock, Log: log}); err != nil {
-			return function.Function{}, err
-		}
+	b, err := newBrokerFunction(brokerParts{
+		wiring: g.wiring, dispatcher: dispatcher, kafka: g.kafka, publisher: publisher, admin: admin, clock: o.Clock, cron: !o.NoCron, log: log,
+	})
+	if err != nil {
+		return function.Function{}, err
 	}
 	return b.function(), nil
 }
@@ -293,64 +289,3 @@ func topics(w *eventing.Wiring) map[string]string {
 
 // startTimeout is how long Kafka may take to be there.
 const startTimeout = time.Minute
-
-// brokerFunction is the local broker as the runner serves it: dispatcher, cron
-// and ingress. It stops before the functions that it delivers to, and after
-// those that publish.
-type brokerFunction struct {
-	dispatcher *broker.Dispatcher
-	cron       *broker.Cron
-	ingress    http.Handler
-	started    atomic.Bool
-}
-
-func (b *brokerFunction) function() function.Function {
-	return function.Function{
-		Name: "broker",
-		Routes: func(mux *http.ServeMux) {
-			mux.Handle("/brokers", b.ingress)
-			mux.Handle("/brokers/{name}", b.ingress)
-		},
-		Ready: func(context.Context) error {
-			if !b.started.Load() {
-				return errors.New("the dispatcher has not started")
-			}
-			return nil
-		},
-		Run: func(ctx context.Context) error {
-			starting, cancel := context.WithTimeout(ctx, startTimeout)
-			defer cancel()
-			if err := b.dispatcher.Start(starting); err != nil {
-				if ctx.Err() != nil {
-					return nil // told to stop before it had started
-				}
-				return err
-			}
-			b.started.Store(true)
-			if b.cron != nil {
-				b.cron.Run(ctx)
-			}
-			<-ctx.Done()
-			return nil
-		},
-		Close: func(context.Context) error { return b.dispatcher.Close() },
-	}
-}
-
-// trusted lets through whom a Broker inside a cluster would hear: programs on
-// this machine, or whoever holds the admin token. A request that a proxy on
-// this machine hands on comes from elsewhere.
-func trusted(next http.Handler, admin *access.Authorizer) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		ip := net.ParseIP(host)
-		here := err == nil && ip != nil && ip.IsLoopback() && r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
-		if !here {
-			if _, err := admin.Authorize(r.Context(), r, access.Operate, ""); err != nil {
-				function.WriteError(w, err)
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}

@@ -19,6 +19,7 @@ import (
 const usage = `Footfall: analytics for a million merchants, here in one process.
 
   footfall run                      start everything, in the foreground
+  footfall dispatch                 deliver the Brokers' events to functions that run elsewhere
   footfall import [flags] FILE|-    read an access log into a running Footfall
   footfall demo [flags]             send a shop's traffic, or a log, and print reports
   footfall archive ls [FROM [TO]]   list the archive's files by hour of arrival
@@ -46,6 +47,11 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("run: unexpected %q", rest)
 		}
 		return local.Main(ctx, os.Environ(), os.Stdout)
+	case "dispatch":
+		if len(rest) > 0 {
+			return fmt.Errorf("dispatch: unexpected %q", rest)
+		}
+		return local.Dispatch(ctx, os.Environ(), os.Stderr)
 	case "import":
 		return importer.Run(ctx, rest, os.Stdin, os.Stdout, os.Stderr)
 	case "demo":

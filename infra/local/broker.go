@@ -1,0 +1,126 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/footfall/footfall/eventing"
+	broker "github.com/footfall/footfall/eventing/local"
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/broker/kafka"
+	"github.com/footfall/footfall/shared/function"
+)
+
+// brokerFunction is the local broker as a process serves it: dispatcher, cron
+// and ingress. It stops before the functions that it delivers to, and after
+// those that publish.
+type brokerFunction struct {
+	dispatcher *broker.Dispatcher
+	cron       *broker.Cron // nil: none
+	ingress    http.Handler
+	started    atomic.Bool
+	patient    bool // Kafka may be away when it starts
+	log        *slog.Logger
+}
+
+// brokerParts are what a brokerFunction is made of.
+type brokerParts struct {
+	wiring     *eventing.Wiring
+	dispatcher *broker.Dispatcher
+	kafka      *kafka.Client
+	publisher  *kafka.Publisher
+	admin      *access.Authorizer
+	clock      function.Clock
+	cron       bool
+	log        *slog.Logger
+}
+
+func newBrokerFunction(p brokerParts) (*brokerFunction, error) {
+	b := &brokerFunction{dispatcher: p.dispatcher, log: p.log}
+	names := make([]string, 0, len(p.wiring.Brokers))
+	for _, w := range p.wiring.Brokers {
+		names = append(names, w.Name)
+	}
+	b.ingress = trusted(broker.NewIngress(broker.IngressConfig{Brokers: names, Publisher: p.publisher, Status: p.dispatcher.Status, Log: p.log}), p.admin)
+	if p.cron {
+		var err error
+		if b.cron, err = broker.NewCron(broker.CronConfig{Wiring: p.wiring, Kafka: p.kafka, Now: p.clock, Log: p.log}); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (b *brokerFunction) function() function.Function {
+	return function.Function{
+		Name: "broker",
+		Routes: func(mux *http.ServeMux) {
+			mux.Handle("/brokers", b.ingress)
+			mux.Handle("/brokers/{name}", b.ingress)
+		},
+		Ready: func(context.Context) error {
+			if !b.started.Load() {
+				return errors.New("the dispatcher has not started")
+			}
+			return nil
+		},
+		Run: func(ctx context.Context) error {
+			if err := b.start(ctx); err != nil || ctx.Err() != nil {
+				return err
+			}
+			b.started.Store(true)
+			if b.cron != nil {
+				b.cron.Run(ctx)
+			}
+			<-ctx.Done()
+			return nil
+		},
+		Close: func(context.Context) error { return b.dispatcher.Close() },
+	}
+}
+
+// start starts the dispatcher; told to stop before it had started, it returns
+// nil.
+func (b *brokerFunction) start(ctx context.Context) error {
+	for {
+		starting, cancel := context.WithTimeout(ctx, startTimeout)
+		err := b.dispatcher.Start(starting)
+		cancel()
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return nil
+		case !b.patient:
+			return err
+		}
+		b.log.Warn("cannot start the dispatcher yet, trying again", "error", err)
+		pause := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+// trusted lets through whom a Broker inside a cluster would hear: programs on
+// this machine, or whoever holds the admin token. A request that a proxy on
+// this machine hands on comes from elsewhere.
+func trusted(next http.Handler, admin *access.Authorizer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		ip := net.ParseIP(host)
+		here := err == nil && ip != nil && ip.IsLoopback() && r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
+		if !here {
+			if _, err := admin.Authorize(r.Context(), r, access.Operate, ""); err != nil {
+				function.WriteError(w, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
