@@ -28,12 +28,14 @@ type SummaryEntry struct {
 }
 
 // Summaries holds the summaries, as a cache does: it may be emptied at any
-// time and is rebuilt from processed data. A write may be lost in a crash of
-// the store as long as dirty marks are taken off only after it was durable.
+// time, whole or in part, and is rebuilt from processed data. What a write has
+// written may be lost, in a crash or for want of memory; then its record is
+// missing, or all of the merchant's records of its time are.
 type Summaries interface {
 	// Get returns the records in the order of keys, nil where there is none.
 	Get(ctx context.Context, keys []SummaryKey) ([][]byte, error)
-	// Put writes records; later ones win.
+	// Put writes records; later ones win. A day is written with its hours:
+	// where an hour is written alone, a day that was equal to it may be lost.
 	Put(ctx context.Context, entries []SummaryEntry) error
 	// Delete removes records; a missing one is no error.
 	Delete(ctx context.Context, keys []SummaryKey) error

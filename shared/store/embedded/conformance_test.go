@@ -47,6 +47,9 @@ func TestConformance(t *testing.T) {
 	t.Run("summaries", func(t *testing.T) {
 		storetest.Summaries(t, opener(func(s *Stores) store.Summaries { return s.Summaries }))
 	})
+	t.Run("quotas", func(t *testing.T) {
+		storetest.Quotas(t, opener(func(s *Stores) store.Quotas { return s.Quotas }))
+	})
 	t.Run("registry", func(t *testing.T) {
 		storetest.Registry(t, opener(func(s *Stores) store.Registry { return s.Registry }))
 	})

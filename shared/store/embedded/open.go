@@ -43,6 +43,7 @@ type Stores struct {
 	Processed store.Processed
 	Visitors  store.Visitors
 	Summaries store.Summaries
+	Quotas    store.Quotas
 	Registry  store.Registry
 
 	engine  *engine
@@ -123,6 +124,7 @@ func open(dir string, o Options) (*Stores, error) {
 		Processed: &processed{e: e},
 		Visitors:  &visitors{e: e},
 		Summaries: &summaries{e: e},
+		Quotas:    newQuotas(o.Now),
 		Registry:  &registry{e: e},
 		engine:    e, archive: a, cache: cache, lock: lock,
 	}, nil

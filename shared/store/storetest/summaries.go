@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"testing"
@@ -55,6 +56,66 @@ func Summaries(t *testing.T, open Opener[store.Summaries]) {
 		ok(t, err)
 		for i := range keys {
 			same(t, fmt.Sprintf("record of %+v", keys[i]), string(got[i]), fmt.Sprint(i))
+		}
+	})
+	sub(t, open, "a day that is like one of its hours", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		hour, day := key("m", 7200), key("m", 0)
+		day.Grain = store.GrainDay
+		keys := []store.SummaryKey{day, hour}
+		alike := func(version byte) []byte { return bytes.Repeat([]byte{version}, 70) }
+		for _, version := range []byte{1, 0} { // a record may begin with any byte
+			ok(t, s.Put(ctx, []store.SummaryEntry{{Key: hour, Data: alike(version)}, {Key: day, Data: alike(version)}}))
+			got, err := s.Get(ctx, keys)
+			ok(t, err)
+			same(t, "records", got, [][]byte{alike(version), alike(version)})
+		}
+		got, err := s.Get(ctx, keys[:1])
+		ok(t, err)
+		same(t, "the day alone", got, [][]byte{alike(0)})
+		ok(t, s.Put(ctx, []store.SummaryEntry{{Key: hour, Data: alike(3)}, {Key: day, Data: alike(3)}, {Key: hour, Data: alike(4)}}))
+		got, err = s.Get(ctx, keys)
+		ok(t, err)
+		same(t, "the hour put twice and the day", got, [][]byte{alike(3), alike(4)})
+		ok(t, s.Put(ctx, []store.SummaryEntry{{Key: day, Data: alike(5)}}))
+		got, err = s.Get(ctx, keys)
+		ok(t, err)
+		same(t, "the day put alone", got, [][]byte{alike(5), alike(4)})
+		// Callers write a day with its hours; a store may keep the two as one.
+		// What it must not do is answer with another record.
+		ok(t, s.Put(ctx, []store.SummaryEntry{{Key: hour, Data: alike(6)}, {Key: day, Data: alike(6)}}))
+		ok(t, s.Put(ctx, []store.SummaryEntry{{Key: hour, Data: alike(7)}}))
+		got, err = s.Get(ctx, keys)
+		ok(t, err)
+		same(t, "the hour put alone", got[1], alike(7))
+		if got[0] != nil {
+			same(t, "its day", got[0], alike(6))
+		}
+	})
+	sub(t, open, "records of all sizes, many at once", func(t *testing.T, s S, _ func() S) {
+		ctx := deadline(t)
+		var entries []store.SummaryEntry
+		var keys []store.SummaryKey
+		var want [][]byte
+		for i := range 6000 {
+			size := i % 300
+			if i%1500 == 0 {
+				size = 600 << 10
+			}
+			k := key(name(i%7), int64(i)*900-2_000_000)
+			if i%3 == 0 {
+				k.Grain = store.GrainDay
+			}
+			data := bytes.Repeat([]byte{byte(i)}, size)
+			entries, keys, want = append(entries, store.SummaryEntry{Key: k, Data: data}), append(keys, k), append(want, data)
+		}
+		ok(t, s.Put(ctx, entries))
+		got, err := s.Get(ctx, keys)
+		ok(t, err)
+		for i := range keys {
+			if got[i] == nil || !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("record of %+v has %d bytes, expected %d", keys[i], len(got[i]), len(want[i]))
+			}
 		}
 	})
 	sub(t, open, "delete", func(t *testing.T, s S, _ func() S) {
