@@ -21,6 +21,12 @@ const Prefix = "FOOTFALL_"
 type Config struct {
 	// Addr to listen on. Where it is not set, Knative's PORT is taken.
 	Addr string `env:"ADDR" envDefault:"127.0.0.1:8080"`
+	// Instance tells this process from the others of its function, in logs
+	// and in what it writes; the host's name where it is empty.
+	Instance string `env:"INSTANCE"`
+	// Public says that anybody reaches the address. Then neither event paths,
+	// which only a Broker may call, nor /metrics are served there.
+	Public bool `env:"PUBLIC"`
 
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info"`  // debug, info, warn, error
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"text"` // text or json
@@ -36,8 +42,9 @@ type Config struct {
 	MaxHeaderBytes int           `env:"MAX_HEADER_BYTES" envDefault:"16384"`
 
 	// DrainQuiet is how long no request may come before a drained process
-	// stops listening. Knative's queue-proxy waits before it lets us know, so
-	// that a second or two is enough there; alone, none is needed.
+	// stops listening; half of Grace is the longest that it waits for that.
+	// Knative's queue-proxy waits before it lets us know, so that a second or
+	// two is enough there; alone, none is needed.
 	DrainQuiet time.Duration `env:"DRAIN_QUIET" envDefault:"0s"`
 	// Grace is the time from the signal to the end of the process.
 	Grace time.Duration `env:"GRACE" envDefault:"25s"`
@@ -87,8 +94,8 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s%s: expected a duration above zero, got %s", Prefix, d.name, d.v))
 		}
 	}
-	if c.DrainQuiet < 0 || c.DrainQuiet >= c.Grace {
-		errs = append(errs, fmt.Errorf("%sDRAIN_QUIET: expected a duration from zero to below %sGRACE, got %s", Prefix, Prefix, c.DrainQuiet))
+	if c.DrainQuiet < 0 || c.DrainQuiet > c.Grace/2 {
+		errs = append(errs, fmt.Errorf("%sDRAIN_QUIET: expected a duration from zero to half of %sGRACE, got %s", Prefix, Prefix, c.DrainQuiet))
 	}
 	if c.MaxHeaderBytes < 1<<10 || c.MaxHeaderBytes > 1<<20 {
 		errs = append(errs, fmt.Errorf("%sMAX_HEADER_BYTES: expected 1024 to 1048576, got %d", Prefix, c.MaxHeaderBytes))

@@ -32,9 +32,9 @@ type Function struct {
 	// serves all functions on one port.
 	Routes func(mux *http.ServeMux)
 	// Events are the subscribers that Triggers name: path ("/batches") to
-	// handler. A process of one function serves them beside its routes; a
-	// process of several does not, because paths repeat and nobody outside
-	// may call them: its dispatcher goes through Subscribers.
+	// handler. A process in which one function has any serves them beside its
+	// routes (unless Config.Public); a process of several such functions does
+	// not, because paths repeat: its dispatcher goes through Subscribers.
 	Events map[string]EventHandler
 	// Deadlines are those of event paths whose deliveries take longer than
 	// EventOptions.Timeout. Each is below the timeout of the Trigger that
@@ -78,11 +78,18 @@ func (f Function) subscribe(mux *http.ServeMux, opts EventOptions) {
 	}
 }
 
-// Mount adds the routes of functions to mux, and for a lone function its event
-// paths. It fails where two patterns overlap or one is malformed.
+// Mount adds the routes of functions to mux, and where only one of them has
+// event paths those, too: the others are what it stands on. It fails where two
+// patterns overlap or one is malformed.
 func Mount(mux *http.ServeMux, opts EventOptions, fns ...Function) error {
+	subscribers := 0
 	for _, f := range fns {
-		if err := f.mount(mux, opts, len(fns) == 1); err != nil {
+		if len(f.Events) > 0 {
+			subscribers++
+		}
+	}
+	for _, f := range fns {
+		if err := f.mount(mux, opts, subscribers == 1); err != nil {
 			return err
 		}
 	}

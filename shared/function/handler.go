@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,14 @@ func (p *Process) handler(fns []Function) (http.Handler, error) {
 		WriteJSON(w, http.StatusOK, health{Ready: true})
 	})
 	mux.HandleFunc("GET "+ReadinessPath, p.readiness(fns))
-	mux.Handle("GET "+MetricsPath, p.Telemetry.Handler())
+	if p.Config.Public {
+		fns = slices.Clone(fns)
+		for i := range fns {
+			fns[i].Events = nil
+		}
+	} else {
+		mux.Handle("GET "+MetricsPath, p.Telemetry.Handler())
+	}
 	if err := Mount(mux, EventOptions{Log: p.Log, Telemetry: p.Telemetry}, fns...); err != nil {
 		return nil, err
 	}
@@ -75,6 +83,11 @@ func (p *Process) readiness(fns []Function) http.HandlerFunc {
 func (p *Process) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		if p.draining.Load() {
+			// The last answer on this connection: its client goes elsewhere
+			// instead of sending into one that is about to be closed.
+			w.Header().Set("Connection", "close")
+		}
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
 			if v := recover(); v != nil {

@@ -35,7 +35,11 @@ func NewProcess(ctx context.Context, cfg Config, w io.Writer) (*Process, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Process{Config: cfg, Log: NewLogger(cfg, w), Telemetry: telemetry}, nil
+	log := NewLogger(cfg, w)
+	if cfg.Instance != "" {
+		log = log.With("instance", cfg.Instance)
+	}
+	return &Process{Config: cfg, Log: log, Telemetry: telemetry}, nil
 }
 
 // NewLogger makes the log of a configuration.
@@ -99,9 +103,11 @@ func (p *Process) Listen(ctx context.Context) (net.Addr, error) {
 }
 
 // Serve runs functions until ctx is done or one of them fails. Then it drains:
-// readiness turns false, requests under way are answered, background work is
-// told to end and waited for, and the functions are closed in the order given.
-// All that takes at most Config.Grace. nil means a clean end.
+// readiness turns false while requests are still taken until none comes any
+// more, no further connection is accepted, requests under way are answered,
+// background work is told to end and waited for, and the functions are closed
+// in the order given. All that takes at most Config.Grace. nil means a clean
+// end.
 func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 	handler, err := p.handler(fns)
 	if err != nil {
@@ -117,6 +123,8 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 	defer stopProfiles()
 	drainer := &handlers.Drainer{Inner: handler, HealthCheck: p.probe(fns), QuietPeriod: p.Config.DrainQuiet}
 	srv := p.server(drainer)
+	open := newConnections()
+	srv.ConnState = open.track
 
 	// Background work outlives ctx: requests under way may depend on it.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
@@ -134,7 +142,7 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 		})
 	}
 	go func() {
-		if err := srv.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) && !p.draining.Load() {
 			failed <- fmt.Errorf("cannot serve %q: %w", p.listener.Addr(), err)
 		}
 	}()
@@ -154,8 +162,15 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 	if p.Config.DrainQuiet > 0 {
 		quiet := make(chan struct{})
 		go func() { drainer.Drain(); close(quiet) }()
-		await(grace, quiet)
+		half, cancel := context.WithTimeout(grace, p.Config.Grace/2)
+		await(half, quiet)
+		cancel()
 	}
+	// Shutdown closes idle connections at once, and with them a request that
+	// is on its way. So the clients get the time to hang up first: each was
+	// told so with its last answer.
+	_ = p.listener.Close() // Shutdown closes it again and reports
+	open.await(grace, lastWords)
 	if err := srv.Shutdown(grace); err != nil {
 		errs = append(errs, fmt.Errorf("cannot answer all requests within %s: %w", p.Config.Grace, err), srv.Close())
 	}

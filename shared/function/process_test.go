@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,6 +200,100 @@ func TestServeDrainsInOrder(t *testing.T) {
 	}
 }
 
+// Clients that know nothing of readiness and send request after request on the
+// connections that they have: each request is answered, until the client is
+// told to go and finds nobody listening.
+func TestDrainCutsNoRequest(t *testing.T) {
+	var answered atomic.Int64
+	url, _, stop := start(t, io.Discard, Function{Name: "a", Routes: func(mux *http.ServeMux) {
+		mux.HandleFunc("POST /x", func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				t.Error(err)
+			}
+			answered.Add(1)
+			w.WriteHeader(http.StatusNoContent)
+		})
+	}})
+	var clients sync.WaitGroup
+	var sent atomic.Int64
+	for i := range 16 {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(i%2 == 0)
+		protocols.SetUnencryptedHTTP2(i%2 == 1)
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}}
+		t.Cleanup(client.CloseIdleConnections)
+		clients.Go(func() {
+			for {
+				// Not from a reader that could be read again: nothing is tried twice behind our back.
+				req, err := http.NewRequest(http.MethodPost, url+"/x", io.MultiReader(strings.NewReader("x")))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := client.Do(req)
+				var dial *net.OpError
+				if errors.As(err, &dial) && dial.Op == "dial" {
+					return // nobody listens: nothing was sent
+				}
+				if err != nil {
+					t.Errorf("a request was cut: %v", err)
+					return
+				}
+				res.Body.Close()
+				sent.Add(1)
+			}
+		})
+	}
+	for answered.Load() < 1000 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	clients.Wait()
+	if sent.Load() != answered.Load() {
+		t.Errorf("%d requests were answered, %d answers came", answered.Load(), sent.Load())
+	}
+}
+
+// While it waits for quiet, a process takes requests and lets no probe pass.
+func TestDrainWaitsForQuiet(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Addr, cfg.DrainQuiet, cfg.Grace = "127.0.0.1:0", 100*time.Millisecond, 10*time.Second
+	p, err := NewProcess(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := p.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- p.Serve(ctx, Function{Name: "a", Routes: func(mux *http.ServeMux) {
+			mux.HandleFunc("GET /x", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+		}})
+	}()
+	url := "http://" + addr.String()
+	if code, _ := get(t, http.DefaultClient, url+"/x"); code != 204 {
+		t.Fatalf("status %d", code)
+	}
+	cancel()
+	for !p.draining.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if code, _ := get(t, http.DefaultClient, url+ReadinessPath); code != 503 {
+		t.Errorf("readiness while draining: %d", code)
+	}
+	if code, _ := get(t, http.DefaultClient, url+"/x"); code != 204 {
+		t.Errorf("a late request: %d", code)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServeEndsWhenAFunctionFails(t *testing.T) {
 	closed := false
 	_, _, stop := start(t, io.Discard, Function{
@@ -238,6 +334,35 @@ func TestEventPathsOfManyStayInside(t *testing.T) {
 	}
 	if got := post(a.Subscribers(EventOptions{})); got != 202 {
 		t.Errorf("through Subscribers: %d, want 202", got)
+	}
+}
+
+// What a function stands on is served with it and does not hide its event
+// paths; an address that is open to all has neither these nor the metrics.
+func TestEventPathsOfOne(t *testing.T) {
+	fns := []Function{
+		{Name: "a", Events: map[string]EventHandler{"/batches": func(context.Context, cloudevents.Event) error { return nil }}},
+		{Name: "store", Ready: func(context.Context) error { return nil }},
+	}
+	for public, want := range map[bool][2]int{false: {202, 200}, true: {404, 404}} {
+		cfg := DefaultConfig()
+		cfg.Public = public
+		p, err := NewProcess(t.Context(), cfg, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := p.handler(fns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		event := httptest.NewRequest(http.MethodPost, "/batches", strings.NewReader(`{"specversion":"1.0","id":"1","type":"t","source":"s"}`))
+		event.Header.Set("Content-Type", "application/cloudevents+json")
+		for i, r := range []*http.Request{event, httptest.NewRequest(http.MethodGet, MetricsPath, nil)} {
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, r); w.Code != want[i] {
+				t.Errorf("public %v, %s: %d, want %d", public, r.URL.Path, w.Code, want[i])
+			}
+		}
 	}
 }
 
