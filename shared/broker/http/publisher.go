@@ -27,8 +27,14 @@ type Config struct {
 	URLs        map[string]string // Broker's name → its URL
 	Timeout     time.Duration     // of one request; default 10 s
 	Concurrency int               // requests at a time of one Publish; default 8
-	Transport   http.RoundTripper // default: a pool of Concurrency connections per host
+	// MaxEventBytes is the largest data that is sent; default 1 MiB less room
+	// for attributes. A receiver answers 503 to what its Kafka takes for too
+	// large, and it would be sent again for ever.
+	MaxEventBytes int
+	Transport     http.RoundTripper // default: a pool of Concurrency connections per host
 }
+
+const defaultEventBytes = 1<<20 - 16<<10
 
 // Publisher implements broker.Publisher over HTTP.
 type Publisher struct {
@@ -53,8 +59,11 @@ func New(cfg Config) (*Publisher, error) {
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = 8
 	}
-	if cfg.Timeout < 0 || cfg.Concurrency < 0 {
-		errs = append(errs, fault.Field("timeout, concurrency", "positive values"))
+	if cfg.MaxEventBytes == 0 {
+		cfg.MaxEventBytes = defaultEventBytes
+	}
+	if cfg.Timeout < 0 || cfg.Concurrency < 0 || cfg.MaxEventBytes < 0 {
+		errs = append(errs, fault.Field("timeout, concurrency, max_event_bytes", "positive values"))
 	}
 	if cfg.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
@@ -121,6 +130,9 @@ func lane(key string, n int) int {
 }
 
 func (p *Publisher) post(ctx context.Context, name, target string, e *cloudevents.Event) error {
+	if n := len(e.DataEncoded); n > p.cfg.MaxEventBytes {
+		return fault.New(fault.TooLarge, "cannot publish event %q to broker %q: it has %d bytes, the limit is %d", e.ID(), name, n, p.cfg.MaxEventBytes)
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(e.DataEncoded))

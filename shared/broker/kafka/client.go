@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/footfall/footfall/shared/fault"
 )
@@ -25,6 +27,7 @@ type Config struct {
 	ClientID        string        // default "footfall"
 	Timeout         time.Duration // of a call whose context has no deadline; default 10 s
 	MaxMessageBytes int           // of one record batch; default MaxMessageBytes
+	Security        Security
 }
 
 // Validate fills in defaults and reports all faults.
@@ -53,6 +56,7 @@ func (c *Config) Validate() error {
 	if c.MaxMessageBytes < 1<<10 {
 		errs = append(errs, fault.Field("max_message_bytes", "at least 1024"))
 	}
+	errs = append(errs, c.Security.Validate())
 	return errors.Join(errs...)
 }
 
@@ -62,6 +66,8 @@ type Client struct {
 	addr      net.Addr
 	transport *kafkago.Transport
 	api       *kafkago.Client
+	tls       *tls.Config             // nil: not encrypted
+	sasl      sasl.Mechanism          // nil: no login
 	balancer  kafkago.Murmur2Balancer // the Java client's partition for a key, any partition without one
 
 	mu        sync.RWMutex
@@ -83,7 +89,16 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("cannot make a Kafka client: %w", err)
 	}
 	c := &Client{cfg: cfg, addr: kafkago.TCP(cfg.Brokers...), topics: make(map[string]*layout), conns: make(map[net.Conn]struct{})}
-	c.transport = &kafkago.Transport{Dial: c.dial, ClientID: cfg.ClientID, DialTimeout: min(cfg.Timeout, 5*time.Second)}
+	var err error
+	if c.tls, err = c.cfg.Security.tls(); err != nil {
+		return nil, err
+	}
+	if c.sasl, err = c.cfg.Security.sasl(); err != nil {
+		return nil, err
+	}
+	c.transport = &kafkago.Transport{
+		Dial: c.dial, ClientID: cfg.ClientID, DialTimeout: min(cfg.Timeout, 5*time.Second), TLS: c.tls, SASL: c.sasl,
+	}
 	c.api = &kafkago.Client{Addr: c.addr, Transport: c.transport, Timeout: cfg.Timeout}
 	return c, nil
 }

@@ -80,7 +80,9 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, h Handler) error 
 	}
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: cfg.Group, Topics: []string{cfg.Topic}, Brokers: c.cfg.Brokers,
-		Dialer:                &kafkago.Dialer{ClientID: c.cfg.ClientID, Timeout: c.cfg.Timeout, DialFunc: c.dial},
+		Dialer: &kafkago.Dialer{
+			ClientID: c.cfg.ClientID, Timeout: c.cfg.Timeout, DialFunc: c.dial, TLS: c.tls, SASLMechanism: c.sasl,
+		},
 		StartOffset:           kafkago.FirstOffset,
 		SessionTimeout:        cfg.SessionTimeout,
 		RebalanceTimeout:      cfg.SessionTimeout,
