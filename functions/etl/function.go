@@ -177,7 +177,7 @@ func putOf(b *event.Batch, r enrich.Result, rev store.Revision) store.Put {
 	for _, x := range r.Rejects {
 		put.Rejects = append(put.Rejects, store.Reject{
 			Merchant: x.Merchant, Stream: x.Stream, Batch: b.ID, Index: x.Index, EventID: x.EventID, Hour: x.Hour,
-			ReceivedAt: b.ReceivedAt, Refused: x.Refused, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
+			ReceivedAt: b.ReceivedAt, Refused: x.Refused, Events: x.Events, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
 		})
 	}
 	return put

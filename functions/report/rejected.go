@@ -25,6 +25,7 @@ type rejectedEvent struct {
 	Batch      string         `json:"batch_id"`
 	Index      int            `json:"index"`
 	Refused    bool           `json:"refused"`
+	Events     int64          `json:"events,omitempty"` // where it stands for more than one
 	Reason     string         `json:"reason"`
 	Field      string         `json:"field,omitempty"`
 	Detail     string         `json:"detail,omitempty"`
@@ -85,10 +86,11 @@ func (s *Service) getRejected(ctx context.Context, w http.ResponseWriter, r *htt
 		reject := &rejects[i]
 		e := rejectedEvent{
 			Stream: reject.Stream, EventID: reject.EventID, Hour: reject.Hour.String(), ReceivedAt: reject.ReceivedAt.UTC(),
-			Batch: reject.Batch.String(), Index: reject.Index, Refused: reject.Refused,
+			Batch: reject.Batch.String(), Index: reject.Index, Refused: reject.Refused, Events: reject.Events,
 			Reason: reject.Reason, Field: reject.Field, Detail: reject.Detail,
 		}
 		switch {
+		case len(reject.Data) == 0: // not kept
 		case reject.Refused && utf8.Valid(reject.Data):
 			e.Text = string(reject.Data)
 		case reject.Refused:

@@ -48,6 +48,7 @@ type Reject struct {
 	EventID  string
 	Hour     event.Hour
 	Refused  bool
+	Events   int64
 	Reason   string
 	Field    string
 	Detail   string
@@ -203,10 +204,14 @@ func refused(b *event.Batch, i int, owners *resolver) Reject {
 			merchant = owners.list[who].Merchant
 		}
 	}
-	return Reject{
+	r := Reject{
 		Merchant: merchant, Stream: x.Stream, Index: len(b.Events) + i, EventID: x.ID, Hour: event.HourOf(b.ReceivedAt),
 		Refused: true, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
 	}
+	if n := x.Events(); n > 1 || x.Reason == event.ReasonQuota {
+		r.Events, r.Data = n, nil
+	}
+	return r
 }
 
 // row works out the facts of one event.

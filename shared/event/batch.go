@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -72,7 +73,27 @@ type Refused struct {
 	Field  string
 	Reason string // a fault reason, such as "invalid"
 	Detail string // what was expected
-	Data   []byte // the event as it came, at most 4 KiB, addresses removed
+	Data   []byte // the event as it came, at most 4 KiB, addresses removed; of ReasonQuota: see OverQuota
+}
+
+// ReasonQuota is why events over a tenant's quota are refused.
+const ReasonQuota = "quota_exceeded"
+
+// OverQuota stands for n events of a stream that were refused because its
+// merchant had used up what it may send. The events themselves are not kept: a
+// flood must not fill the stores. The count stands as decimal digits in Data.
+func OverQuota(stream, detail string, n int64) Refused {
+	return Refused{Stream: stream, Field: "quota", Reason: ReasonQuota, Detail: detail, Data: strconv.AppendInt(nil, n, 10)}
+}
+
+// Events is how many refused events r stands for.
+func (r *Refused) Events() int64 {
+	if r.Reason == ReasonQuota {
+		if n, err := strconv.ParseInt(string(r.Data), 10, 64); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 1
 }
 
 // StreamHour counts a batch's events of one stream in one UTC hour.

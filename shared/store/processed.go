@@ -61,6 +61,7 @@ type Reject struct {
 	Hour       event.Hour // of the event's time; of arrival for refused ones
 	ReceivedAt time.Time
 	Refused    bool   // answered with an error at the door: never accepted
+	Events     int64  // how many it stands for; 0: one. More than one only where a quota was exceeded
 	Reason     string // "unknown_stream", "invalid", …
 	Field      string
 	Detail     string

@@ -34,8 +34,15 @@ func appendReject(b []byte, r *store.Reject) []byte {
 	b = binary.AppendVarint(b, r.ReceivedAt.UnixMicro())
 	b = appendName(b, r.Field)
 	b = appendName(b, r.Detail)
-	return appendBytes(b, r.Data)
+	b = appendBytes(b, r.Data)
+	if r.Events != 0 {
+		b = binary.AppendVarint(b, r.Events)
+	}
+	return b
 }
+
+// eventsOf is how many events a reject counts as.
+func eventsOf(r *store.Reject) int64 { return max(r.Events, 1) }
 
 func decodeReject(v []byte, r *store.Reject) error {
 	d := decoder{b: v}
@@ -44,6 +51,9 @@ func decodeReject(v []byte, r *store.Reject) error {
 	r.ReceivedAt = time.UnixMicro(d.varint()).UTC()
 	r.Field, r.Detail = d.name(), d.name()
 	r.Data = bytes.Clone(d.bytes())
+	if d.err == nil && len(d.b) > 0 {
+		r.Events = d.varint()
+	}
 	return d.err
 }
 
@@ -65,15 +75,16 @@ func (p *processed) putRejects(b *pebble.Batch, rejects []store.Reject) error {
 		seen[string(key)] = struct{}{}
 		_, err := p.e.get(key, func(v []byte) error {
 			old := store.Reject{Merchant: r.Merchant, Hour: r.Hour}
-			d := decoder{b: v}
-			old.Refused, old.Reason = d.byte() != 0, d.name()
-			delta[string(rejectSumKey(&old))]--
-			return d.err
+			if err := decodeReject(v, &old); err != nil {
+				return err
+			}
+			delta[string(rejectSumKey(&old))] -= eventsOf(&old)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
-		delta[string(rejectSumKey(r))]++
+		delta[string(rejectSumKey(r))] += eventsOf(r)
 		if err := b.Set(key, appendReject(nil, r), nil); err != nil {
 			return err
 		}

@@ -91,4 +91,19 @@ func rejects(t *testing.T, open Opener[store.Processed]) {
 		same(t, "rejects", list(t, p, "m", 0, 9, 10), in.Rejects)
 		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{})
 	})
+	sub(t, open, "a reject that stands for many", func(t *testing.T, p P, _ func() P) {
+		ctx := deadline(t)
+		for id, events := range []int64{5, 0, 1 << 40} {
+			r := reject("m", 1, batchID(id), 0, "quota_exceeded")
+			r.Refused, r.Events, r.EventID, r.Data = true, events, "", nil
+			for range 2 {
+				ok(t, p.Put(ctx, store.Put{Batch: batchID(id), Rejects: []store.Reject{r}}))
+			}
+			got := list(t, p, "m", 0, 9, 10)
+			same(t, "the last reject", got[len(got)-1], r)
+		}
+		counts, err := p.RejectCounts(ctx, "m", 0, 9)
+		ok(t, err)
+		same(t, "counts", counts, []store.RejectCount{{Hour: 1, Reason: "quota_exceeded", Refused: true, Events: 5 + 1 + 1<<40}})
+	})
 }
