@@ -7,9 +7,10 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
+.PHONY: services services-fetch services-up services-down test-services conformance-table
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/footfall
 	@$(GO) build -o $(BIN)/footfall ./infra/local/cmd
@@ -29,6 +30,24 @@ scenarios: ## the scenario suite against a running system: make scenarios TARGET
 
 conformance: ## the wiring through Knative's own types and filters (compiles for minutes)
 	cd eventing/conformance && $(GO) test ./...
+
+test-services: services ## the adapters' suites on real Kafka, HDFS, Redis and the MongoDB stand-in
+	$(BIN)/services-tool run -- $(MAKE) --no-print-directory conformance-table
+
+conformance-table: services ## what each adapter passes of each port's suite; of servers, those that FOOTFALL_TEST_… name
+	$(BIN)/services-tool table ./shared/store/... ./shared/broker/... ./eventing/local ./infra/services/...
+
+services-fetch: services ## bring what the servers for tests need, once
+	@$(BIN)/services-tool fetch
+
+services-up: services ## start the servers for tests and leave them up; then: eval "`bin/services-tool env`"
+	@$(BIN)/services-tool up
+
+services-down: services ## stop what services-up has started
+	@$(BIN)/services-tool down
+
+services:
+	@$(GO) build -o $(BIN)/services-tool ./infra/services/cmd
 
 bench: build ## the budget table of this machine, from real runs of the real binary
 	$(GO) run ./infra/loadtest/bench
@@ -55,5 +74,5 @@ fuzz: ## run every fuzz target on FUZZTIME inputs (30000x)
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
-clean: ## remove what was built; data stays
-	rm -rf $(BIN)
+clean: ## remove what was built; data and the servers for tests stay
+	@[ ! -d $(BIN) ] || find $(BIN) -mindepth 1 -maxdepth 1 ! -name 'services*' -exec rm -rf {} +

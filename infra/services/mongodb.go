@@ -1,0 +1,79 @@
+package services
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// MongoDB is SecantusDB, which speaks MongoDB's protocol over MongoDB's own
+// storage engine. It is one Python process: good to judge logic and faults
+// by, not speed.
+type MongoDB struct{ *Server }
+
+// StartMongoDB starts SecantusDB on a free port with its data in opts.Dir and
+// returns when it answers. An acknowledged write is on disk; clients can make
+// it fail with configureFailPoint.
+func StartMongoDB(ctx context.Context, opts Options) (*MongoDB, error) {
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	ports, err := choosePorts(opts.Dir, "mongodb")
+	if err != nil {
+		return nil, err
+	}
+	at := func(name string) string { return filepath.Join(opts.Dir, name) }
+	// An empty configuration, so that it does not look for one in the home folder.
+	if err := os.WriteFile(at("secantusd.toml"), nil, 0o600); err != nil {
+		return nil, err
+	}
+	s := &Server{name: "mongodb", addr: ports.address("mongodb"), dir: opts.Dir, opts: opts,
+		program: program{path: opts.Software.Python, args: []string{"-m", "secantus", "--config", at("secantusd.toml"),
+			"--host", "127.0.0.1", "--port", strconv.Itoa(ports["mongodb"]), "--storage-path", at("data"),
+			"--sync-on-commit", "--enable-test-commands", "--cache-size", "256M", "--log-level", "WARNING"}}}
+	s.probe = func(ctx context.Context) error { return mongoAnswers(ctx, s.addr) }
+	return &MongoDB{s}, startOrKill(ctx, s)
+}
+
+// URI is the connection string for clients.
+func (m *MongoDB) URI() string { return "mongodb://" + m.addr + "/?directConnection=true" }
+
+// mongoAnswers sends {hello: 1, $db: "admin"}; any answer to it will do.
+func mongoAnswers(ctx context.Context, addr string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	const body = "\x10hello\x00\x01\x00\x00\x00" + "\x02$db\x00\x06\x00\x00\x00admin\x00" + "\x00"
+	const opMsg, header = 2013, 16
+	le := binary.LittleEndian
+	// Length, request, response to, opcode, then flags and a body section.
+	msg := le.AppendUint32(nil, uint32(header+4+1+4+len(body)))
+	for _, n := range []uint32{1, 0, opMsg, 0} {
+		msg = le.AppendUint32(msg, n)
+	}
+	msg = append(msg, 0)
+	msg = le.AppendUint32(msg, uint32(4+len(body)))
+	if _, err := conn.Write(append(msg, body...)); err != nil {
+		return err
+	}
+	var answer [header]byte
+	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+		return err
+	}
+	if op := le.Uint32(answer[12:]); op != opMsg {
+		return fmt.Errorf("%s answers hello with operation %d", addr, op)
+	}
+	return nil
+}
