@@ -41,7 +41,9 @@ type Archive interface {
 	// name in one step. It returns the batches that now stand in complete
 	// files. With a zero policy it closes all that this process writes.
 	// Files that a dead process left open are recovered: cut after their last
-	// whole block, completed, and their batches returned too.
+	// whole block, completed, and their batches returned too, by the first
+	// Complete of any process that can know that their writer is dead (in HDFS
+	// a minute after it died; until then Complete passes over them).
 	Complete(ctx context.Context, now time.Time, policy ClosePolicy) ([]event.BatchID, error)
 	// List returns the files of arrival hours in [from, to), by path.
 	List(ctx context.Context, from, to event.Hour) ([]ArchiveFile, error)

@@ -49,8 +49,10 @@ func mustReopen[P any](t *testing.T, reopen func() P) P {
 	return reopen()
 }
 
-func deadline(t TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+func deadline(t TB) context.Context { return within(t, time.Minute) }
+
+func within(t TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
 	return ctx
 }
