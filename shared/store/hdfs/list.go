@@ -1,0 +1,210 @@
+package hdfs
+
+import (
+	"context"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/colinmarc/hdfs/v2"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// List implements store.Archive.
+func (a *Archive) List(ctx context.Context, from, to event.Hour) ([]store.ArchiveFile, error) {
+	var files []store.ArchiveFile
+	err := a.within(ctx, a.reading, func() (err error) {
+		files, err = a.list(ctx, from, to)
+		return err
+	})
+	if err != nil {
+		return nil, failed("list the archive", err)
+	}
+	return files, nil
+}
+
+func (a *Archive) list(ctx context.Context, from, to event.Hour) ([]store.ArchiveFile, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	// Open files first: one that is completed meanwhile is then found twice,
+	// not never.
+	open, err := a.listOpen(ctx, c, from, to)
+	if err != nil {
+		return nil, err
+	}
+	var files []store.ArchiveFile
+	complete := make(map[string]bool)
+	err = a.walk(ctx, c, a.paths.root, nil, from, to, func(h event.Hour, info os.FileInfo) {
+		if name := info.Name(); strings.HasSuffix(name, ".avro") && !strings.HasPrefix(name, "_") {
+			p := hourDir(h) + "/" + name
+			complete[p] = true
+			files = append(files, store.ArchiveFile{Path: p, Hour: h, Bytes: info.Size(), Complete: true})
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range open {
+		if !complete[f.relativeFinalPath()] {
+			files = append(files, store.ArchiveFile{Path: f.relativePath(), Hour: f.hour, Bytes: f.bytes})
+		}
+	}
+	slices.SortFunc(files, func(a, b store.ArchiveFile) int { return strings.Compare(a.Path, b.Path) })
+	return slices.CompactFunc(files, func(a, b store.ArchiveFile) bool { return a.Path == b.Path }), nil
+}
+
+type listed struct {
+	openFile
+	bytes int64
+}
+
+func (a *Archive) listOpen(ctx context.Context, c *hdfs.Client, from, to event.Hour) (files []listed, err error) {
+	instances, err := readDir(c, a.paths.open())
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range instances {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if !i.IsDir() {
+			continue
+		}
+		entries, err := readDir(c, a.paths.instance(i.Name()))
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if f, ok := parseOpen(i.Name(), e.Name()); ok && f.hour >= from && f.hour < to {
+				files = append(files, listed{f, e.Size()})
+			}
+		}
+	}
+	return files, nil
+}
+
+// readDir is the content of a folder; nothing where there is none.
+func readDir(c *hdfs.Client, path string) ([]os.FileInfo, error) {
+	entries, err := c.ReadDir(path)
+	if isMissing(err) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// walk calls fn with the files of hours in [from, to). It reads only folders
+// that can hold such hours, and passes over what is no folder of ours. at is
+// the folder's year, month, day and hour, as far as it goes.
+func (a *Archive) walk(ctx context.Context, c *hdfs.Client, dir string, at []int, from, to event.Hour, fn func(event.Hour, os.FileInfo)) error {
+	if err := ctx.Err(); err != nil || from >= to {
+		return err
+	}
+	entries, err := readDir(c, dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if len(at) == 4 {
+			start, _ := span(at)
+			if !e.IsDir() {
+				fn(event.HourOf(start), e)
+			}
+			continue
+		}
+		n, err := strconv.Atoi(e.Name())
+		if err != nil || !e.IsDir() {
+			continue
+		}
+		next := append(at[:len(at):len(at)], n)
+		if start, end := span(next); end.After(from.Start()) && start.Before(to.Start()) {
+			if err := a.walk(ctx, c, dir+"/"+e.Name(), next, from, to, fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// span is the time of a folder: its first instant and the next one's.
+func span(v []int) (start, end time.Time) {
+	y := v[0]
+	switch len(v) {
+	case 1:
+		return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case 2:
+		start = time.Date(y, time.Month(v[1]), 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
+	case 3:
+		start = time.Date(y, time.Month(v[1]), v[2], 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 0, 1)
+	default:
+		start = time.Date(y, time.Month(v[1]), v[2], v[3], 0, 0, 0, time.UTC)
+		return start, start.Add(time.Hour)
+	}
+}
+
+// Open implements store.Archive.
+func (a *Archive) Open(ctx context.Context, path string) (io.ReadCloser, error) {
+	what := "open archive file " + strconv.Quote(path)
+	parts := strings.Split(path, "/")
+	ok := len(parts) == 5 && strings.HasSuffix(path, ".avro") && !strings.HasPrefix(parts[0], "_")
+	for _, p := range parts {
+		ok = ok && p != "" && p != "." && p != ".." && !strings.ContainsAny(p, `\:`)
+	}
+	if !ok {
+		return nil, failed(what, fault.New(fault.NotFound, "expected YYYY/MM/DD/HH/name.avro"))
+	}
+	var r *reader
+	err := a.within(ctx, a.reading, func() (err error) {
+		r, err = a.open(a.paths.root + "/" + path)
+		return err
+	})
+	if isMissing(err) {
+		return nil, failed(what, fault.New(fault.NotFound, "there is no such file"))
+	}
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	return r, nil
+}
+
+func (a *Archive) open(path string) (*reader, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Stat().IsDir() {
+		return nil, &os.PathError{Op: "open", Path: path, Err: os.ErrNotExist}
+	}
+	return &reader{FileReader: f, timeout: a.cfg.CallTimeout}, nil
+}
+
+// reader reads a file, each read within a deadline.
+type reader struct {
+	*hdfs.FileReader
+	timeout time.Duration
+	failed  error
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.SetDeadline(time.Now().Add(r.timeout)); err != nil {
+		return 0, err
+	}
+	n, err := r.FileReader.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // the client returns it bare
+		r.failed = err
+	}
+	return n, err
+}
