@@ -14,6 +14,7 @@ import (
 	"github.com/footfall/footfall/infra/local"
 	"github.com/footfall/footfall/infra/local/demo"
 	"github.com/footfall/footfall/infra/local/importer"
+	"github.com/footfall/footfall/infra/local/topics"
 )
 
 const usage = `Footfall: analytics for a million merchants, here in one process.
@@ -24,6 +25,7 @@ const usage = `Footfall: analytics for a million merchants, here in one process.
   footfall demo [flags]             send a shop's traffic, or a log, and print reports
   footfall archive ls [FROM [TO]]   list the archive's files by hour of arrival
   footfall archive cat PATH…        print archived batches as JSON lines ("-" reads stdin)
+  footfall topics ensure|check      make and check the topics on a Kafka of your own
 
 Each command explains its flags with -h. The environment configures the rest:
 FOOTFALL_ADDR (127.0.0.1:8080), FOOTFALL_DATA (./data), FOOTFALL_ADMIN_TOKEN, …
@@ -58,6 +60,8 @@ func run(ctx context.Context, args []string) error {
 		return demo.Run(ctx, rest, local.DataDir(os.Environ()), os.Stdin, os.Stdout, os.Stderr)
 	case "archive":
 		return archive(ctx, rest, local.DataDir(os.Environ()), os.Stdin, os.Stdout)
+	case "topics":
+		return topics.Run(ctx, rest, os.Environ(), os.Stdout, os.Stderr)
 	case "help", "-h", "-help", "--help":
 		fmt.Print(usage)
 		return nil

@@ -128,17 +128,17 @@ func (p *Publisher) Run(ctx context.Context) error {
 		}
 		p.mu.Unlock()
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil && unfit == nil:
+		case err != nil:
+			if told == "" && ctx.Err() == nil {
+				told = "away"
+				p.log.Warn("cannot look at the topics yet", "error", err)
+			}
+		case unfit == nil:
 			if told != "" {
 				p.log.Info("the topics are as they must be")
 			}
 			return nil
-		case err != nil && told == "":
-			told = "away"
-			p.log.Warn("cannot look at the topics yet", "error", err)
-		case unfit != nil && told != unfit.Error():
+		case told != unfit.Error():
 			told = unfit.Error()
 			p.log.Error("topics are not fit; this process is not ready until they are", "error", unfit)
 		}

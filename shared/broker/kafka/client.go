@@ -96,11 +96,15 @@ func New(cfg Config) (*Client, error) {
 	if c.sasl, err = c.cfg.Security.sasl(); err != nil {
 		return nil, err
 	}
-	c.transport = &kafkago.Transport{
-		Dial: c.dial, ClientID: cfg.ClientID, DialTimeout: min(cfg.Timeout, 5*time.Second), TLS: c.tls, SASL: c.sasl,
-	}
+	c.transport = c.newTransport()
 	c.api = &kafkago.Client{Addr: c.addr, Transport: c.transport, Timeout: cfg.Timeout}
 	return c, nil
+}
+
+func (c *Client) newTransport() *kafkago.Transport {
+	return &kafkago.Transport{
+		Dial: c.dial, ClientID: c.cfg.ClientID, DialTimeout: min(c.cfg.Timeout, 5*time.Second), TLS: c.tls, SASL: c.sasl,
+	}
 }
 
 // Close closes all connections. Calls under way fail.

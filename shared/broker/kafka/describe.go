@@ -31,10 +31,11 @@ type TopicState struct {
 func (c *Client) DescribeTopics(ctx context.Context, names ...string) (topics map[string]TopicState, nodes int, err error) {
 	ctx, cancel := c.deadline(ctx)
 	defer cancel()
-	for _, name := range names {
-		c.refresh(name) // the transport would answer from what it knew some seconds ago
-	}
-	m, err := c.transport.RoundTrip(ctx, c.addr, &metadata.Request{TopicNames: names})
+	// The client's own transport would answer from what it knew some seconds
+	// ago.
+	transport := c.newTransport()
+	defer transport.CloseIdleConnections()
+	m, err := transport.RoundTrip(ctx, c.addr, &metadata.Request{TopicNames: names})
 	if err != nil {
 		return nil, 0, fault.New(fault.Transient, "cannot look up topics: %w", err)
 	}
@@ -67,7 +68,8 @@ func (c *Client) DescribeTopics(ctx context.Context, names ...string) (topics ma
 	if len(ask.Resources) == 0 {
 		return topics, len(res.Brokers), nil
 	}
-	described, err := c.api.DescribeConfigs(ctx, ask)
+	api := &kafkago.Client{Addr: c.addr, Transport: transport, Timeout: c.cfg.Timeout}
+	described, err := api.DescribeConfigs(ctx, ask)
 	if err != nil {
 		return nil, 0, fault.New(fault.Transient, "cannot look up the settings of topics: %w", err)
 	}
