@@ -33,8 +33,12 @@ type IngressConfig struct {
 //	POST /brokers/{name}   one event in binary or structured mode: 202 with an
 //	                       empty body when it is durable in the Broker's topic,
 //	                       400 no CloudEvent (nor is a batch), 404 no such
-//	                       Broker, 413 too large, 503 with Retry-After not durable
+//	                       Broker, 503 not durable (with Retry-After) or too
+//	                       large (without)
 //	GET  /brokers          the Brokers and Triggers with their lag, as JSON
+//
+// Knative's receiver has no 413 either: it finds out from Kafka that an event
+// is too large, so that whoever publishes has to mind the size beforehand.
 //
 // All but 202 say in plain text what was wrong.
 type Ingress struct {
@@ -78,7 +82,7 @@ func (in *Ingress) post(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			http.Error(w, "the event is over "+strconv.FormatInt(in.cfg.MaxBytes, 10)+" bytes", http.StatusRequestEntityTooLarge)
+			in.fail(w, name, fault.New(fault.TooLarge, "the event is over %d bytes", in.cfg.MaxBytes))
 			return
 		}
 		http.Error(w, "cannot read the event: "+err.Error(), http.StatusBadRequest)
@@ -99,8 +103,12 @@ func (in *Ingress) post(w http.ResponseWriter, r *http.Request) {
 
 func (in *Ingress) fail(w http.ResponseWriter, name string, err error) {
 	status := fault.KindOf(err).Status()
-	if status == http.StatusUnsupportedMediaType {
+	switch status {
+	case http.StatusUnsupportedMediaType:
 		status = http.StatusBadRequest
+	case http.StatusRequestEntityTooLarge:
+		http.Error(w, err.Error()+"; trying again will not help", http.StatusServiceUnavailable)
+		return
 	}
 	if status >= 500 {
 		in.cfg.Log.Warn("cannot take an event", "broker", name, "err", err)

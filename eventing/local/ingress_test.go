@@ -59,8 +59,8 @@ func TestIngress(t *testing.T) {
 		{name: "without source", header: without("Ce-Source"), want: 400},
 		{name: "broken structured", header: structured, body: `{"specversion":"1.0"`, want: 400},
 		{name: "batch", header: map[string]string{"Content-Type": "application/cloudevents-batch+json"}, body: "[]", want: 400},
-		{name: "too large a body", header: binary, body: strings.Repeat("x", 1<<20+1), want: 413},
-		{name: "too large a message", header: binary, err: fault.New(fault.TooLarge, "too large"), want: 413},
+		{name: "too large a body", header: binary, body: strings.Repeat("x", 1<<20+1), want: 503},
+		{name: "too large a message", header: binary, err: fault.New(fault.TooLarge, "too large"), want: 503},
 		{name: "broker away", header: binary, err: errors.New("no leader"), want: 503, retryAfter: "1"},
 		{name: "broker full", header: binary, err: &fault.Error{Kind: fault.Overloaded, RetryAfter: 2500 * time.Millisecond}, want: 503, retryAfter: "3"},
 	} {
