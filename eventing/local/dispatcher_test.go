@@ -1,12 +1,10 @@
 package local
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,184 +14,59 @@ import (
 	"github.com/footfall/footfall/shared/broker"
 )
 
-// Each row is a sentence of how Knative's Kafka dispatcher delivers.
-func TestDeliverySemantics(t *testing.T) {
-	const dest = "http://sub.footfall.svc.cluster.local/in"
-	type want struct {
-		attempts int
-		letter   map[string]string // extensions of the dead letter; nil: none
-		absent   []string          // of the dead letter
-		replies  int               // events in the Broker's topic besides the one sent
-		lost     int64
-	}
-	long := strings.Repeat("x", 3000)
-	for _, c := range []struct {
-		name   string
-		answer func(int, received) (int, map[string]string, string)
-		change func(*eventing.Trigger)
-		want   want
-	}{
-		{name: "below 300 is success", answer: status(299), want: want{attempts: 1}},
-		{name: "204 is success", answer: status(204), want: want{attempts: 1}},
-		{name: "500 is retried up to retry, then a dead letter", answer: status(500),
-			want: want{attempts: 3, letter: map[string]string{"knativeerrordest": dest, "knativeerrorcode": "500"}, absent: []string{"knativeerrordata"}}},
-		{name: "404 is retried", answer: status(404), want: want{attempts: 3, letter: map[string]string{"knativeerrorcode": "404"}}},
-		{name: "408 is retried", answer: status(408), want: want{attempts: 3, letter: map[string]string{"knativeerrorcode": "408"}}},
-		{name: "409 is retried", answer: status(409), want: want{attempts: 3, letter: map[string]string{"knativeerrorcode": "409"}}},
-		{name: "429 is retried", answer: status(429), want: want{attempts: 3, letter: map[string]string{"knativeerrorcode": "429"}}},
-		{name: "400 is a dead letter at once", answer: status(400), want: want{attempts: 1, letter: map[string]string{"knativeerrorcode": "400"}}},
-		{name: "422 is a dead letter at once", answer: status(422), want: want{attempts: 1, letter: map[string]string{"knativeerrorcode": "422"}}},
-		{name: "3xx is a dead letter at once", answer: status(302), want: want{attempts: 1, letter: map[string]string{"knativeerrorcode": "302"}}},
-		{name: "a retry that succeeds is success", answer: func(n int, _ received) (int, map[string]string, string) {
-			if n < 3 {
-				return 503, nil, ""
-			}
-			return 202, nil, ""
-		}, want: want{attempts: 3}},
-		{name: "without retry there is one attempt", answer: status(500), change: func(t *eventing.Trigger) { t.Delivery.Retry = 0 },
-			want: want{attempts: 1, letter: map[string]string{"knativeerrorcode": "500"}}},
-		{name: "linear back-off", answer: status(500), change: func(t *eventing.Trigger) { t.Delivery.Backoff = eventing.Linear },
-			want: want{attempts: 3, letter: map[string]string{"knativeerrorcode": "500"}}},
-		{name: "the body and the Kne- headers of a failure go with the dead letter", answer: func(int, received) (int, map[string]string, string) {
-			return 422, map[string]string{"Kne-Reason": "no such stream", "Other": "x"}, long
-		}, want: want{attempts: 1, letter: map[string]string{
-			"knativeerrorcode": "422", "reason": "no such stream", "knativeerrordata": base64.StdEncoding.EncodeToString([]byte(long[:1024]))}}},
-		{name: "without dead-letter sink the event is lost and the offset committed", answer: status(422), change: func(t *eventing.Trigger) { t.Delivery.DeadLetter = nil },
-			want: want{attempts: 1, lost: 1}},
-		{name: "2xx with a text is a dead letter without retry and without code", answer: func(int, received) (int, map[string]string, string) {
-			return 200, nil, "ok"
-		}, want: want{attempts: 1, letter: map[string]string{"knativeerrordest": dest}, absent: []string{"knativeerrorcode", "knativeerrordata"}}},
-		{name: "2xx with a binary event is a reply", answer: func(n int, _ received) (int, map[string]string, string) {
-			if n > 1 {
-				return 202, nil, ""
-			}
-			return 200, map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "r", "Ce-Type": "reply", "Ce-Source": "/sub", "Content-Type": "text/plain"}, "re"
-		}, want: want{attempts: 2, replies: 1}},
-		{name: "2xx with a structured event is a reply", answer: func(n int, _ received) (int, map[string]string, string) {
-			if n > 1 {
-				return 202, nil, ""
-			}
-			return 200, map[string]string{"Content-Type": "application/cloudevents+json"}, `{"specversion":"1.0","id":"r","type":"reply","source":"/sub","data":{"a":1}}`
-		}, want: want{attempts: 2, replies: 1}},
-		{name: "a panic of the handler is a 500", answer: func(int, received) (int, map[string]string, string) { panic("boom") },
-			want: want{attempts: 3, letter: map[string]string{"knativeerrorcode": "500"}}},
-		{name: "a broken connection is retried and has no code", answer: func(int, received) (int, map[string]string, string) { panic(http.ErrAbortHandler) },
-			want: want{attempts: 3, letter: map[string]string{"knativeerrordest": dest}, absent: []string{"knativeerrorcode"}}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			tr := trigger()
-			if c.change != nil {
-				c.change(&tr)
-			}
-			w := newWorld(t, 1, tr)
-			in := &inbox{answer: c.answer}
-			w.http["sub"] = in
-			d := w.start()
-			w.publish(event("e1", "hello"))
-			w.idle(d)
-
-			got := in.all()
-			if len(got) != c.want.attempts {
-				t.Fatalf("%d attempts, want %d", len(got), c.want.attempts)
-			}
-			letters := w.topic(w.dead())
-			if (c.want.letter != nil) != (len(letters) == 1) || len(letters) > 1 {
-				t.Fatalf("%d dead letters", len(letters))
-			}
-			if len(letters) == 1 {
-				h := headers(letters[0])
-				for k, v := range c.want.letter {
-					if h[k] != v {
-						t.Errorf("dead letter has %s=%q, want %q", k, h[k], v)
-					}
-				}
-				for _, k := range append(c.want.absent, "other") {
-					if v, ok := h[k]; ok {
-						t.Errorf("dead letter has %s=%q, want none", k, v)
-					}
-				}
-				if h["id"] != "e1" || h["knativekafkapartition"] != "0" || h["knativekafkaoffset"] != "0" || string(letters[0].Message.Value) != "hello" {
-					t.Errorf("dead letter is not the event: %v %q", h, letters[0].Message.Value)
-				}
-			}
-			if n := len(w.topic(w.batches())); n != 1+c.want.replies {
-				t.Errorf("%d events in the broker, want %d", n, 1+c.want.replies)
-			}
-			s := d.Status()[0].Triggers[0]
-			if s.Lost != c.want.lost || s.InFlight != 0 || s.Lag != 0 {
-				t.Errorf("status %+v", s)
-			}
-			d.Close()
-			committed, err := w.client.Committed(w.ctx(), w.group(), w.batches())
-			if err != nil || committed[0] != int64(1+c.want.replies) {
-				t.Errorf("committed %v, %v", committed, err)
-			}
-		})
-	}
-}
-
-func TestRequestOfADelivery(t *testing.T) {
-	w := newWorld(t, 1, trigger())
-	in := &inbox{}
-	w.http["sub"] = in
-	d := w.start()
-	e := event("e1", "hello")
-	e.SetSubject("G-1")
-	e.SetTime(time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.UTC))
-	e.SetExtension("partitionkey", "m1")
-	w.publish(e)
-	w.idle(d)
-	got := in.all()[0]
-	want := map[string]string{
-		"Ce-Specversion": "1.0", "Ce-Id": "e1", "Ce-Type": "footfall.test.v1", "Ce-Source": "/test", "Ce-Subject": "G-1",
-		"Ce-Time": "2026-01-02T03:04:05.6Z", "Ce-Partitionkey": "m1", "Ce-Knativekafkapartition": "0", "Ce-Knativekafkaoffset": "0",
-		"Content-Type": "text/plain", "Prefer": "reply", "Kn-Namespace": "footfall",
-	}
-	for k, v := range want {
-		if got.header.Get(k) != v {
-			t.Errorf("%s is %q, want %q", k, got.header.Get(k), v)
-		}
-	}
-	if got.path != "/in" || got.body != "hello" {
-		t.Errorf("path %q, body %q", got.path, got.body)
-	}
-}
-
-func TestFilterPasses(t *testing.T) {
-	only, err := filter.Attributes(map[string]string{"type": "footfall.test.v1", "tick": "summary"})
+// What a Broker promises is in eventing/delivery; here is what the dispatcher
+// tells of it.
+func TestEveryEventIsCountedByWhatCameOfIt(t *testing.T) {
+	only, err := filter.Attributes(map[string]string{"type": "footfall.test.v1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, 3, trigger(func(t *eventing.Trigger) { t.Filter = only }))
-	in := &inbox{}
-	w.http["sub"] = in
-	d := w.start()
-	for i := range 20 {
-		e := event(fmt.Sprint(i), "")
-		if i%4 == 0 {
-			e.SetExtension("tick", "summary")
+	w := newWorld(t, 1,
+		trigger(func(t *eventing.Trigger) { t.Filter = only }),
+		trigger(func(t *eventing.Trigger) {
+			t.Name, t.ConsumerGroup, t.Filter = "no-letter", "knative-trigger-footfall-no-letter", only
+			t.Delivery.DeadLetter = nil
+		}))
+	w.http["sub"] = &inbox{answer: func(_ int, r received) (int, map[string]string, string) {
+		switch r.id() {
+		case "final":
+			return 422, nil, "no such stream"
+		case "down":
+			return 503, nil, ""
+		case "panic":
+			panic("boom")
+		case "cut":
+			panic(http.ErrAbortHandler)
+		case "text":
+			return 200, nil, "ok"
+		case "answered":
+			return 200, map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "r", "Ce-Type": "reply", "Ce-Source": "/sub"}, ""
 		}
-		w.publish(e)
-	}
-	w.idle(d)
-	s := d.Status()[0].Triggers[0]
-	if len(in.all()) != 5 || s.Delivered != 5 || s.Filtered != 15 {
-		t.Errorf("delivered %v, status %+v", in.ids(), s)
-	}
-}
-
-func TestInvalidRecordIsDiscarded(t *testing.T) {
-	w := newWorld(t, 1, trigger())
-	in := &inbox{}
-	w.http["sub"] = in
+		return 204, nil, ""
+	}}
 	d := w.start()
 	if err := w.client.Produce(w.ctx(), w.batches(), broker.Message{Value: []byte("no event")}); err != nil {
 		t.Fatal(err)
 	}
-	w.publish(event("e1", ""))
-	w.idle(d)
-	if s := d.Status()[0].Triggers[0]; s.Invalid != 1 || s.Delivered != 1 || s.DeadLetters != 0 {
-		t.Errorf("status %+v", s)
+	for _, id := range []string{"ok", "down", "panic", "cut", "text", "answered", "final"} {
+		w.publish(event(id, "hello"))
+		w.idle(d) // so that the last failure is the last one's
+	}
+	// Both Triggers answer "answered", and neither wants the replies.
+	want := Counts{Delivered: 2, Filtered: 2, Retries: 6, DeadLetters: 5, Invalid: 1}
+	triggers := d.Status()[0].Triggers
+	if got := triggers[0]; got.Counts != want || got.InFlight != 0 || got.Lag != 0 {
+		t.Errorf("with a dead letter sink %+v, want %+v", got, want)
+	}
+	want.DeadLetters, want.Lost = 0, 5
+	if got := triggers[1]; got.Counts != want || got.InFlight != 0 || got.Lag != 0 {
+		t.Errorf("without one %+v, want %+v", got, want)
+	}
+	if f := triggers[1].LastFailure; f == nil || f.ID != "final" || f.Status != 422 || f.Type != "footfall.test.v1" || f.Target != "http://sub.footfall.svc.cluster.local/in" {
+		t.Errorf("last failure %+v", f)
+	}
+	if n := len(w.topic(w.dead())); n != 5 {
+		t.Errorf("%d dead letters", n)
 	}
 }
 
@@ -216,71 +89,6 @@ func TestTimeoutIsRetriedAndTheSlowHandlerLeftAlone(t *testing.T) {
 	close(release)
 	if s := d.Status()[0].Triggers[0]; s.Delivered != 1 || s.Retries != 1 || calls.Load() != 2 || sawEnd.Load() != 1 {
 		t.Errorf("calls %d, status %+v", calls.Load(), s)
-	}
-}
-
-func TestBackoffGrows(t *testing.T) {
-	for _, c := range []struct {
-		backoff eventing.Backoff
-		want    []time.Duration
-	}{
-		{eventing.Exponential, []time.Duration{40 * time.Millisecond, 80 * time.Millisecond, 160 * time.Millisecond}},
-		{eventing.Linear, []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, 60 * time.Millisecond}},
-	} {
-		w := newWorld(t, 1, trigger(func(t *eventing.Trigger) {
-			t.Delivery.Retry, t.Delivery.Backoff, t.Delivery.BackoffDelay = 3, c.backoff, 20*time.Millisecond
-		}))
-		var at []time.Time
-		w.http["sub"] = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			at = append(at, time.Now()) // one at a time: there is one event
-			rw.WriteHeader(500)
-		})
-		d := w.start()
-		w.publish(event("e1", ""))
-		w.idle(d)
-		for i, want := range c.want {
-			if gap := at[i+1].Sub(at[i]); gap < want || gap > want+2*time.Second {
-				t.Errorf("backoff %d: pause %d was %v, want %v", c.backoff, i+1, gap, want)
-			}
-		}
-	}
-}
-
-func TestDeadLetterToService(t *testing.T) {
-	dls := func(t *eventing.Trigger) {
-		t.Delivery.DeadLetter = &eventing.Destination{Kind: eventing.TargetService, Name: "dls", Path: "/"}
-	}
-	t.Run("with the same retries", func(t *testing.T) {
-		w := newWorld(t, 1, trigger(dls))
-		letters := &inbox{answer: func(n int, _ received) (int, map[string]string, string) {
-			if n < 3 {
-				return 503, nil, ""
-			}
-			return 202, nil, ""
-		}}
-		w.http["sub"], w.http["dls"] = &inbox{answer: status(422)}, letters
-		d := w.start()
-		w.publish(event("e1", "hello"))
-		w.idle(d)
-		if s := d.Status()[0].Triggers[0]; s.DeadLetters != 1 || s.Retries != 2 || len(letters.all()) != 3 || letters.all()[0].header.Get("Ce-Knativeerrorcode") != "422" {
-			t.Errorf("status %+v", s)
-		}
-	})
-	for name, answer := range map[string]func(int, received) (int, map[string]string, string){
-		"refused": status(400), "unavailable": status(503),
-		"answered with a text": func(int, received) (int, map[string]string, string) { return 200, nil, "ok" },
-	} {
-		t.Run(name+" loses the event and goes on", func(t *testing.T) {
-			w := newWorld(t, 1, trigger(dls))
-			w.http["sub"], w.http["dls"] = &inbox{answer: status(422)}, &inbox{answer: answer}
-			d := w.start()
-			w.publish(event("e1", "hello"))
-			w.idle(d)
-			s := d.Status()[0].Triggers[0]
-			if s.Lost != 1 || s.DeadLetters != 0 || s.LastFailure == nil || s.LastFailure.ID != "e1" {
-				t.Errorf("status %+v", s)
-			}
-		})
 	}
 }
 
