@@ -19,6 +19,7 @@ import (
 	"knative.dev/eventing/pkg/apis/feature"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/pkg/apis"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -83,6 +84,8 @@ func judge(ctx context.Context, doc []byte) (any, error) {
 	switch head.APIVersion + " " + head.Kind {
 	case "v1 ConfigMap":
 		into = &corev1.ConfigMap{}
+	case "v1 Namespace":
+		into = &corev1.Namespace{}
 	case "eventing.knative.dev/v1 Broker":
 		into = &eventingv1.Broker{}
 	case "eventing.knative.dev/v1 Trigger":
@@ -91,6 +94,8 @@ func judge(ctx context.Context, doc []byte) (any, error) {
 		into = &sourcesv1.PingSource{}
 	case "eventing.knative.dev/v1alpha1 KafkaSink":
 		into = &kafkaSink{}
+	case "serving.knative.dev/v1 Service":
+		into = &servingv1.Service{}
 	default:
 		return nil, fmt.Errorf("no type for %s %s", head.APIVersion, head.Kind)
 	}
