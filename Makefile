@@ -76,3 +76,23 @@ fmt: ## format the code
 
 clean: ## remove what was built; data and the servers for tests stay
 	@[ ! -d $(BIN) ] || find $(BIN) -mindepth 1 -maxdepth 1 ! -name 'services*' -exec rm -rf {} +
+
+# kind and ko are built from their modules; Kubernetes' own kubectl and Docker must be there.
+.PHONY: kind-up deploy kind-down
+KIND := $(BIN)/kind-v0.33.0
+KO   := $(BIN)/ko-v0.19.1
+
+kind-up: $(KIND) ## a Knative cluster on this machine, with Kafka's operator (needs Docker and kubectl)
+	@infra/kind/up.sh $(KIND)
+
+deploy: $(KIND) $(KO) ## build the functions and bring them, their wiring and their stores to the kind cluster
+	@infra/kind/deploy.sh $(KIND) $(KO)
+
+kind-down: $(KIND) ## remove the kind cluster and its data
+	@infra/kind/down.sh $(KIND)
+
+$(KIND):
+	@GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install sigs.k8s.io/kind@v0.33.0 && mv $(BIN)/tools/kind $@
+
+$(KO):
+	@GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install github.com/google/ko@v0.19.1 && mv $(BIN)/tools/ko $@

@@ -9,5 +9,8 @@
 // The CESQL engine is the sdk's, at the version that Footfall requires; Knative
 // names an older one, which this module's build does not use.
 //
+// It also renders the overlays of infra/, as kustomize does, and checks what a
+// cluster would get: the functions, the stores, and what overlays may change.
+//
 // A cold build takes minutes. Run the tests in this folder: go test ./...
 package conformance
