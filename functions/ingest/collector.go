@@ -280,8 +280,6 @@ func (c *collector) closing() bool {
 	return c.closed
 }
 
-func (c *collector) down() bool { return c.writer.down() }
-
 // close writes what is left and stops. It may be called again.
 func (c *collector) close(ctx context.Context) error {
 	c.mu.Lock()

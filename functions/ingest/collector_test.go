@@ -175,6 +175,51 @@ func TestNeverAFalse2xx(t *testing.T) {
 	}
 }
 
+// Before the first write, and when writes have failed, the sinks are asked: one
+// of them is enough.
+func TestReadinessAsksTheSinks(t *testing.T) {
+	away := func() error { return errAway }
+	var journal, broker atomic.Pointer[error]
+	ask := func(p *atomic.Pointer[error]) func(context.Context) error {
+		return func(context.Context) error {
+			if err := p.Load(); err != nil {
+				return *err
+			}
+			return nil
+		}
+	}
+	w := newWorld(t, nil)
+	w.collector.writer.sinks[0].ready, w.collector.writer.sinks[1].ready = ask(&journal), ask(&broker)
+	ready := func(want bool, when string) {
+		t.Helper()
+		if err := w.Ready(t.Context()); (err == nil) != want {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	ready(true, "both there")
+	journal.Store(&errAway)
+	ready(true, "journal away")
+	broker.Store(&errAway)
+	ready(false, "both away before the first write")
+
+	w.journal.fail, w.topic.fail = away, away
+	if status, _, body := w.post(t, "["+doc("1", "G-A", "")+"]"); status != 503 {
+		t.Fatalf("%d %s", status, body)
+	}
+	ready(false, "both away")
+	broker.Store(nil) // nobody sends anything, and yet it shows
+	ready(true, "Broker back")
+	journal.Store(nil)
+	broker.Store(&errAway)
+	ready(true, "journal back")
+	w.journal.fail = nil
+	if status, _, body := w.post(t, "["+doc("2", "G-A", "")+"]"); status != 202 {
+		t.Fatalf("%d %s", status, body)
+	}
+	journal.Store(&errAway)
+	ready(true, "a write has just succeeded")
+}
+
 func TestOneSinkIsEnough(t *testing.T) {
 	away := func() error { return errAway }
 	for _, c := range []struct {

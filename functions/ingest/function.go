@@ -28,6 +28,10 @@ type Ports struct {
 	Clock     function.Clock
 	Log       *slog.Logger
 	Meter     metric.Meter
+
+	// JournalReady and BrokerReady ask whether a write would succeed now. They
+	// may be nil: then only writes tell.
+	JournalReady, BrokerReady func(ctx context.Context) error
 }
 
 // Ingest takes events in. Make it with New, run it as Function says, and
@@ -102,14 +106,14 @@ func (in *Ingest) Function() function.Function {
 // Streams is the snapshot by which events are judged.
 func (in *Ingest) Streams() *Streams { return in.streams }
 
-// Ready is nil while an event could be accepted. A missing snapshot of streams
-// is no reason to turn events away.
-func (in *Ingest) Ready(context.Context) error {
+// Ready is nil while an event could be accepted, which takes one of journal and
+// Broker. A missing snapshot of streams is no reason to turn events away.
+func (in *Ingest) Ready(ctx context.Context) error {
 	if in.collector.closing() {
 		return fault.New(fault.Transient, "cannot accept events: shutting down")
 	}
-	if in.collector.down() {
-		return fault.New(fault.Transient, "cannot accept events: journal and Broker are both away")
+	if err := in.collector.writer.takes(ctx); err != nil {
+		return fault.New(fault.Transient, "cannot accept events: %w", err)
 	}
 	return nil
 }

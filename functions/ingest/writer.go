@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,11 @@ type sink struct {
 	name  string
 	write func(ctx context.Context, a *attempt) error
 
+	// ready asks whether a write would succeed; nil where nobody can say
+	// before it is tried.
+	ready func(ctx context.Context) error
+
+	took    atomic.Int64 // when the last write succeeded, ns since the Unix epoch
 	busy    atomic.Bool  // a write of an earlier flush hangs
 	failing atomic.Bool  // the last write failed
 	until   atomic.Int64 // do not try before, ns since the Unix epoch
@@ -49,18 +55,62 @@ type writer struct {
 
 func newWriter(cfg Config, ports Ports, m *meters) *writer {
 	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m}
-	w.sinks[0] = &sink{name: "journal", write: func(ctx context.Context, a *attempt) error {
+	w.sinks[0] = &sink{name: "journal", ready: ports.JournalReady, write: func(ctx context.Context, a *attempt) error {
 		return ports.Journal.Append(ctx, a.rows)
 	}}
-	w.sinks[1] = &sink{name: "broker", write: func(ctx context.Context, a *attempt) error {
+	w.sinks[1] = &sink{name: "broker", ready: ports.BrokerReady, write: func(ctx context.Context, a *attempt) error {
 		return ports.Publisher.Publish(ctx, broker.Batches, a.publish...)
 	}}
 	w.marks = newMarks(cfg, ports)
 	return w
 }
 
-// down reports whether neither sink took the last write.
-func (w *writer) down() bool { return w.sinks[0].failing.Load() && w.sinks[1].failing.Load() }
+// fresh is how long after a write that succeeded nobody needs to be asked
+// whether another would.
+const fresh = 5 * time.Second
+
+// takes is nil where one of the sinks would take a batch now. It asks where no
+// write lately has told: else an instance that has just begun would promise
+// what it cannot know, and one that gets no requests because it is not ready
+// would never find out that it is again.
+func (w *writer) takes(ctx context.Context) error {
+	now := time.Now()
+	for _, s := range w.sinks {
+		if !s.failing.Load() && now.Sub(time.Unix(0, s.took.Load())) < fresh {
+			return nil
+		}
+	}
+	answers := make(chan error, len(w.sinks))
+	for _, s := range w.sinks {
+		go func() { answers <- s.ask(ctx) }()
+	}
+	var errs []error
+	for range w.sinks {
+		select {
+		case err := <-answers:
+			if err == nil {
+				return nil
+			}
+			errs = append(errs, err)
+		case <-ctx.Done():
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *sink) ask(ctx context.Context) error {
+	if s.ready != nil {
+		if err := s.ready(ctx); err != nil {
+			return fmt.Errorf("the %s is away: %w", s.name, err)
+		}
+		return nil
+	}
+	if s.failing.Load() {
+		return fmt.Errorf("the %s did not take the last batch", s.name)
+	}
+	return nil
+}
 
 type outcome struct {
 	sink int
@@ -292,6 +342,7 @@ func (w *writer) record(a *attempt, o outcome) {
 	s := w.sinks[o.sink]
 	if o.err == nil {
 		a.wrote[o.sink] = true
+		s.took.Store(time.Now().UnixNano())
 		if s.failing.Swap(false) {
 			w.log.Info("sink takes batches again", "sink", s.name)
 		}
