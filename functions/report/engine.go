@@ -25,8 +25,9 @@ type reading struct {
 	plan     *report.Plan
 	rev      store.Revision
 	sources  report.Sources
-	now      int64  // ms
-	leave    func() // gives the slot back; nil before documents are read
+	now      int64            // ms
+	leave    func()           // gives the slot back; nil before documents are read
+	lost     []summary.Window // clean hours of the date range without a record, in order: quiet, or their records are lost
 }
 
 // run answers a query: from records alone where they hold the answer, stored
@@ -134,6 +135,7 @@ func (r *reading) answer(ctx context.Context, b *report.Builder, days report.Dat
 	if len(windows) == 0 {
 		return nil
 	}
+	r.lost = r.lost[:0]
 	if !r.plan.Records && !r.plan.FirstSeen {
 		return r.fromDocuments(ctx, b, windows, nil)
 	}
@@ -226,6 +228,9 @@ func (r *reading) fromRecords(ctx context.Context, b *report.Builder, windows []
 	for i, w := range asked {
 		if data[i] == nil {
 			missing = append(missing, w)
+			if hourly {
+				r.lost = append(r.lost, w)
+			}
 			continue
 		}
 		record, err := r.s.records.decode(keys[i], data[i], want)
@@ -331,7 +336,21 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 		return &fault.Error{Kind: fault.TooLarge, Field: "from",
 			Expected: fmt.Sprintf("a question that looks at no more than %d events; ask for fewer days, or for what summaries hold: time and one other dimension", r.s.config.MaxEvents)}
 	}
+	r.askAgain(facts, windows)
 	return b.AddFacts(facts, windows)
+}
+
+// askAgain has those of the windows closed again that are clean and have
+// events, and no record: it was lost.
+func (r *reading) askAgain(facts *summary.Facts, windows []summary.Window) {
+	for _, w := range windows {
+		if _, lost := slices.BinarySearchFunc(r.lost, w, byTime); !lost {
+			continue
+		}
+		if f := facts.Slice(w); len(f.Rows) > 0 || f.Duplicates > 0 || f.Filtered > 0 {
+			r.s.repairs.ask(r.merchant.ID, w)
+		}
+	}
 }
 
 // enter takes a slot for reading documents, once.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -81,6 +82,7 @@ type Service struct {
 	gate      *gate
 	records   *records
 	live      *live
+	repairs   *repairs
 }
 
 // Ports are the stores that reports read.
@@ -90,12 +92,16 @@ type Ports struct {
 	Processed store.Processed
 	Summaries store.Summaries
 	History   *history.Loader
+	Log       *slog.Logger // nil: no log
 }
 
 // New makes the service.
 func New(config Config, ports Ports, clock function.Clock) *Service {
 	if config.Concurrency == 0 {
 		config.Concurrency = runtime.GOMAXPROCS(0)
+	}
+	if ports.Log == nil {
+		ports.Log = slog.New(slog.DiscardHandler)
 	}
 	cat := catalog.New()
 	known := newMerchants(ports.Registry, config.SettingsAge, clock)
@@ -105,12 +111,13 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 		gate:      newGate(config.Concurrency, config.PerMerchant, config.Queue, config.QueueWait),
 		records:   newRecords(config.CacheBytes),
 		live:      newLive(&config, &ports, clock),
+		repairs:   newRepairs(ports.Processed, clock, ports.Log),
 	}
 }
 
 // Function is the service as its runner serves it.
 func (s *Service) Function() function.Function {
-	return function.Function{Name: "report", Routes: s.routes, Ready: s.ready}
+	return function.Function{Name: "report", Routes: s.routes, Ready: s.ready, Run: s.repairs.run}
 }
 
 func (s *Service) ready(ctx context.Context) error {

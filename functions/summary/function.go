@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -41,6 +42,13 @@ type Config struct {
 	MergeEvents int `env:"SUMMARY_MERGE_EVENTS" envDefault:"50000"`
 	// CacheBytes bounds the memory of decoded documents.
 	CacheBytes int64 `env:"SUMMARY_CACHE_BYTES" envDefault:"33554432"`
+	// RebuildBudget is how much of a tick's time goes into looking for records
+	// that were lost, where some were; RebuildHours is after how many hours
+	// marked it leaves the rest to the next tick, and RebuildWorkers how many
+	// merchants are looked at at once.
+	RebuildBudget  time.Duration `env:"SUMMARY_REBUILD_BUDGET" envDefault:"20s"`
+	RebuildHours   int           `env:"SUMMARY_REBUILD_HOURS" envDefault:"1000000"`
+	RebuildWorkers int           `env:"SUMMARY_REBUILD_WORKERS" envDefault:"8"`
 	// Timeout of one call of a store.
 	Timeout time.Duration `env:"SUMMARY_TIMEOUT" envDefault:"30s"`
 }
@@ -60,6 +68,9 @@ func (c *Config) Validate() error {
 		{"MERGE_EVENTS", int64(c.MergeEvents), 0, 10_000_000},
 		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
 		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
+		{"REBUILD_BUDGET", int64(c.RebuildBudget), int64(time.Millisecond), int64(40 * time.Second)}, // of a tick's 50 s
+		{"REBUILD_HOURS", int64(c.RebuildHours), 1, 1 << 40},
+		{"REBUILD_WORKERS", int64(c.RebuildWorkers), 1, 256},
 		{"TIMEOUT", int64(c.Timeout), int64(100 * time.Millisecond), int64(10 * time.Minute)},
 	} {
 		if n.v < n.lo || n.v > n.top {
@@ -101,6 +112,8 @@ type Service struct {
 
 	mu      sync.Mutex
 	running map[store.Shard]bool
+
+	rebuildFails atomic.Bool
 }
 
 // New makes the service.
@@ -142,6 +155,7 @@ func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, _ := e.Extensions()[event.ExtensionTick].(string); e.Type() != event.TypePing || tick != "summary" {
 		return fault.Field(event.ExtensionTick, "a ping with summary")
 	}
+	s.tellRebuild(s.rebuild(ctx))
 	watermark, err := s.watermark(ctx)
 	if err != nil {
 		return err
@@ -171,6 +185,18 @@ func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 		return fmt.Errorf("cannot publish %d shards: %w", len(events), err)
 	}
 	return nil
+}
+
+// tellRebuild says once that lost records cannot be looked for. It stops no
+// tick: what is dirty is closed all the same, and the next tick looks again.
+func (s *Service) tellRebuild(err error) {
+	if failing := err != nil; s.rebuildFails.Swap(failing) != failing {
+		if failing {
+			s.Log.Warn("cannot look for lost records; the next tick tries again", "error", err)
+		} else {
+			s.Log.Info("lost records can be looked for again")
+		}
+	}
 }
 
 func (s *Service) watermark(ctx context.Context) (time.Time, error) {

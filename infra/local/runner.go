@@ -196,6 +196,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	answer := report.New(cfg.report, report.Ports{
 		Registry: s.Registry, Journal: s.Journal, Processed: s.Processed, Summaries: s.Summaries,
 		History: history.New(s.Processed, s.Visitors, history.Options{CacheBytes: cfg.runner.FrameCacheBytes, MaxRows: int(cfg.report.MaxEvents)}),
+		Log:     log,
 	}, o.Clock)
 	merchants := merchant.New(s.Registry, s.Processed, admin, o.Clock)
 

@@ -9,6 +9,7 @@ const (
 	GrainHour  Grain = 'h' // an hour of the merchant's clock
 	GrainDay   Grain = 'd' // a day of the merchant's calendar
 	GrainQuery Grain = 'q' // a precomputed answer
+	GrainNote  Grain = 'n' // the summary function's own notes, of no merchant
 )
 
 // SummaryKey names a summary. A change of settings starts a new generation, a
