@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -64,6 +65,42 @@ func accepted(t *testing.T, received time.Time) (event.BatchID, cloudevents.Even
 		t.Fatal(err)
 	}
 	return id, e
+}
+
+// Of several instances, one gets a tick. The others complete their files, too.
+func TestFilesAreCompletedWithoutATick(t *testing.T) {
+	s := open(t)
+	cfg := archive.Config{FileBytes: 1 << 20, FileAge: time.Hour, FileIdle: 20 * time.Millisecond}
+	svc, err := archive.New(cfg, s.Archive, s.Journal, time.Now, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := svc.Function()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	for range 2 { // it goes on after it was idle
+		id, e := accepted(t, time.Now())
+		if err := f.Events["/batches"](t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+			stages, err := s.Journal.Stages(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stages&store.StageArchived != 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the batch is never marked as archived")
+			}
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
 }
 
 func tick() cloudevents.Event {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -38,6 +39,9 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// tickDeadline is within the five minutes of the Trigger archive-ticks.
+const tickDeadline = 280 * time.Second
+
 // markAtOnce is how many batches are marked in one write to the journal.
 const markAtOnce = 1000
 
@@ -49,8 +53,10 @@ type Service struct {
 	clock   function.Clock
 	log     *slog.Logger
 
-	mu       sync.Mutex // ticks do not overlap
+	mu       sync.Mutex // completions do not overlap
 	unmarked []event.BatchID
+	rest     bool         // the last completion did not do all it should, or told the journal of
+	appended atomic.Int64 // when the last batch came, ns of the machine's clock
 }
 
 // New makes the service.
@@ -72,7 +78,8 @@ func (s *Service) Function() function.Function {
 		Name:   "archive",
 		Events: map[string]function.EventHandler{"/batches": s.Append, "/ticks": s.Tick},
 		// The first tick completes what a dead process left, however much.
-		Deadlines: map[string]time.Duration{"/ticks": 280 * time.Second},
+		Deadlines: map[string]time.Duration{"/ticks": tickDeadline},
+		Run:       s.run,
 		Close: func(ctx context.Context) error {
 			return s.complete(ctx, store.ClosePolicy{})
 		},
@@ -97,7 +104,44 @@ func (s *Service) Append(ctx context.Context, e cloudevents.Event) error {
 	if received.IsZero() {
 		received = s.openedAt(id)
 	}
+	s.appended.Store(time.Now().UnixNano())
 	return s.archive.Append(ctx, []store.Block{{Batch: id, ReceivedAt: received, Data: block}})
+}
+
+// run completes the files of this process when they are due. Of many instances
+// one gets a tick, and it is not the same each time: without this, files would
+// stay open for minutes times instances. A process that writes nothing does
+// nothing.
+func (s *Service) run(ctx context.Context) error {
+	every := max(s.policy.Idle/2, 10*time.Millisecond)
+	beat := time.NewTicker(every)
+	defer beat.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-beat.C:
+		}
+		// By then the last file has been idle for long enough, and one beat more.
+		last := time.Unix(0, s.appended.Load()).Add(s.policy.Idle + 2*every)
+		s.mu.Lock()
+		idle := !s.rest && time.Now().After(last)
+		s.mu.Unlock()
+		if idle {
+			continue
+		}
+		completing, cancel := context.WithTimeout(ctx, tickDeadline)
+		err := s.complete(completing, s.policy)
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !failing {
+			s.log.Warn("cannot complete files of the archive; trying again", "function", "archive", "error", err)
+		}
+		failing = err != nil
+	}
 }
 
 // Tick takes a ping with tick=archive: it completes the files that are due.
@@ -130,6 +174,7 @@ func (s *Service) complete(ctx context.Context, policy store.ClosePolicy) error 
 	if len(s.unmarked) == 0 {
 		s.unmarked = nil
 	}
+	s.rest = err != nil
 	if len(done) > 0 {
 		s.log.Info("completed files of the archive", "function", "archive", "batches", len(done))
 	}
