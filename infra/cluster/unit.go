@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -62,13 +63,18 @@ func (u *Unit) start() error {
 	defer out.Close() // the child has its own descriptor
 	cmd := exec.Command(u.command[0], u.command[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = u.environ, out, out, dieWithUs()
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("cannot start %s: %w", u.Name, err)
-	}
-	u.process, u.ended = cmd.Process, make(chan struct{})
-	began := time.Now()
-	go func(ended chan struct{}) {
-		err := cmd.Wait()
+	started, ended, began := make(chan error), make(chan struct{}), time.Now()
+	go func() {
+		// Linux ends a child with the thread that started it, so the thread
+		// stays as long as the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		err = cmd.Wait()
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		u.process = nil
@@ -82,7 +88,11 @@ func (u *Unit) start() error {
 		u.log.Warn("process ended; starting it again", "process", u.Name, "after", u.pause, "error", err)
 		u.timer = time.AfterFunc(u.pause, u.again)
 		u.pause = min(2*u.pause, againMost)
-	}(u.ended)
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("cannot start %s: %w", u.Name, err)
+	}
+	u.process, u.ended = cmd.Process, ended
 	return nil
 }
 

@@ -128,3 +128,18 @@ func (p *Process) Totals(ctx context.Context, m Merchant, metrics string, from, 
 	}
 	return totals, nil
 }
+
+// HoursFromDocuments is how many hours of the days from to to a report works
+// out from processed data, because no summary holds them yet.
+func (p *Process) HoursFromDocuments(ctx context.Context, m Merchant, from, to time.Time) (int, error) {
+	var report struct {
+		Metadata struct {
+			Generated struct {
+				HoursFromDocuments int `json:"hours_from_documents"`
+			} `json:"generated_from"`
+		} `json:"metadata"`
+	}
+	q := url.Values{"metrics": {"eventCount"}, "from": {from.UTC().Format(time.DateOnly)}, "to": {to.UTC().Format(time.DateOnly)}}
+	err := p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), m.ReportToken, "", nil, http.StatusOK, &report)
+	return report.Metadata.Generated.HoursFromDocuments, err
+}

@@ -91,19 +91,19 @@ func (b *brokerFunction) start(ctx context.Context) error {
 		starting, cancel := context.WithTimeout(ctx, startTimeout)
 		err := b.dispatcher.Start(starting)
 		cancel()
-		switch {
-		case err == nil || ctx.Err() != nil:
-			return nil
-		case !b.patient:
+		if err == nil || !b.patient && ctx.Err() == nil {
 			return err
 		}
-		b.log.Warn("cannot start the dispatcher yet, trying again", "error", err)
+		if ctx.Err() == nil {
+			b.log.Warn("cannot start the dispatcher yet, trying again", "error", err)
+		}
 		pause := time.NewTimer(time.Second)
 		select {
 		case <-ctx.Done():
+			pause.Stop()
+			return nil
 		case <-pause.C:
 		}
-		pause.Stop()
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 // own.
 type DispatchConfig struct {
 	KafkaBrokers []string `env:"KAFKA_BROKERS"` // host:port
+	Security     kafka.Security
 	// Services are the functions that Triggers name, with their URLs:
 	// archive=http://127.0.0.1:8081,etl=…
 	Services   map[string]string `env:"SERVICES" envKeyValSeparator:"="`
@@ -41,6 +42,7 @@ func (c *DispatchConfig) Validate() error {
 			errs = append(errs, fmt.Errorf("%sKAFKA_BROKERS: expected host:port, got %q", function.Prefix, b))
 		}
 	}
+	errs = append(errs, c.Security.Validate())
 	wiring, err := eventing.Parse(eventing.Files)
 	if err != nil {
 		return err
@@ -88,7 +90,7 @@ func newDispatch(cfg *DispatchConfig, p *function.Process) (*brokerFunction, *ka
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := kafka.New(kafka.Config{Brokers: cfg.KafkaBrokers, ClientID: "footfall-dispatch"})
+	client, err := kafka.New(kafka.Config{Brokers: cfg.KafkaBrokers, ClientID: "footfall-dispatch", Security: cfg.Security})
 	if err != nil {
 		return nil, nil, err
 	}

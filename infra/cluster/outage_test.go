@@ -1,0 +1,417 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/footfall/footfall/infra/cluster"
+	"github.com/footfall/footfall/infra/loadtest"
+	"github.com/footfall/footfall/infra/services"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store/hdfs"
+)
+
+// The load while something is away: enough that much is under way at any
+// moment, and little enough for the one Python process in MongoDB's stead.
+const (
+	loadRate        = 12 // requests a second
+	loadEvents      = 25 // of one request
+	loadConnections = 16
+	loadMerchants   = 3
+	loadSpan        = 2 * time.Hour // of the events' times
+	tickEvery       = 2 * time.Second
+	watchEvery      = 250 * time.Millisecond
+	catchUpWithin   = 3 * time.Minute
+)
+
+// outage is something that is done to the cluster under load.
+type outage struct {
+	name string
+	do   func(ctx context.Context, c *cluster.Cluster) error // takes it away, waits, brings it back
+	// refuses says that events may be answered with 503 meanwhile.
+	refuses bool
+	// breaks says that connections may break off, for an instance is killed.
+	breaks bool
+	// silent says that reports may go without an answer meanwhile.
+	silent bool
+}
+
+// away takes a server away for the time of an outage: killed, as by a crash.
+func away(servers ...func(c *cluster.Cluster) *services.Server) func(ctx context.Context, c *cluster.Cluster) error {
+	return func(ctx context.Context, c *cluster.Cluster) error {
+		for _, s := range servers {
+			if err := s(c).Kill(); err != nil {
+				return err
+			}
+		}
+		if err := sleep(ctx, *outageTime); err != nil {
+			return err
+		}
+		for _, s := range servers {
+			if err := s(c).Start(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// stuck makes a server answer nothing for the time of an outage while its
+// connections stay, as on a machine that swaps.
+func stuck(server func(c *cluster.Cluster) *services.Server) func(ctx context.Context, c *cluster.Cluster) error {
+	return func(ctx context.Context, c *cluster.Cluster) error {
+		if err := server(c).Pause(); err != nil {
+			return err
+		}
+		return errors.Join(sleep(ctx, *outageTime), server(c).Resume())
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func kafka(c *cluster.Cluster) *services.Server    { return c.Kafka.Server }
+func mongodb(c *cluster.Cluster) *services.Server  { return c.MongoDB.Server }
+func redis(c *cluster.Cluster) *services.Server    { return c.Redis.Server }
+func namenode(c *cluster.Cluster) *services.Server { return c.HDFS.NameNode }
+func datanode(c *cluster.Cluster) *services.Server { return c.HDFS.DataNode }
+
+// killed kills every instance of every function, one after the other.
+func killed(ctx context.Context, c *cluster.Cluster) error {
+	for _, name := range cluster.Functions() {
+		for _, u := range c.Functions[name] {
+			if err := u.Kill(); err != nil {
+				return err
+			}
+			if err := c.AwaitBack(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dispatcherAway kills the dispatcher twice: at once started again, and away
+// for a while.
+func dispatcherAway(ctx context.Context, c *cluster.Cluster) error {
+	if err := c.Dispatcher.Kill(); err != nil {
+		return err
+	}
+	if err := c.AwaitBack(ctx, "dispatch"); err != nil {
+		return err
+	}
+	if err := c.Dispatcher.Down(); err != nil {
+		return err
+	}
+	if err := sleep(ctx, *outageTime); err != nil {
+		return err
+	}
+	return c.Dispatcher.Start()
+}
+
+func redisEmptied(ctx context.Context, c *cluster.Cluster) error {
+	client := goredis.NewClient(&goredis.Options{Addr: c.Redis.Addr()})
+	defer client.Close()
+	// Twice: the second time what was rebuilt goes, too.
+	for range 2 {
+		if err := client.FlushAll(ctx).Err(); err != nil {
+			return err
+		}
+		if err := sleep(ctx, *outageTime/2); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// row is a line of the table.
+type row struct {
+	name    string
+	took    time.Duration
+	outcome loadtest.Outcome
+	lost    int64
+	doubled int64
+	caught  time.Duration
+	watched loadtest.Watched
+}
+
+// TestOutages takes one part after the other away from a cluster under load.
+// Nothing that was accepted is lost or counted twice, and the ledger adds up.
+func TestOutages(t *testing.T) {
+	p := system(t)
+	o := &outages{Process: p, batches: map[string]bool{}}
+	began := time.Now()
+	stopTicks := o.tick(t)
+	defer stopTicks()
+	for _, outage := range []outage{
+		{name: "nothing", do: func(ctx context.Context, _ *cluster.Cluster) error { return sleep(ctx, 5*time.Second) }},
+		{name: "each instance of each function killed", do: killed, breaks: true, silent: true},
+		{name: "dispatcher killed", do: dispatcherAway},
+		{name: "Kafka down", do: away(kafka)},
+		{name: "Kafka stuck", do: stuck(kafka)},
+		{name: "MongoDB down", do: away(mongodb), silent: true},
+		{name: "MongoDB stuck", do: stuck(mongodb), silent: true},
+		{name: "Redis emptied", do: redisEmptied},
+		{name: "Redis down", do: away(redis)},
+		{name: "DataNode down", do: away(datanode)},
+		{name: "NameNode down", do: away(namenode)},
+		{name: "MongoDB and Kafka down", do: away(mongodb, kafka), refuses: true, silent: true},
+	} {
+		t.Run(strings.ReplaceAll(outage.name, " ", "-"), func(t *testing.T) { o.run(t, outage) })
+	}
+	t.Run("the-archive-holds-all", func(t *testing.T) { o.archive(t, began) })
+	o.print()
+}
+
+// outages is the state over all of them.
+type outages struct {
+	*loadtest.Process
+	rows    []row
+	batches map[string]bool // that hold what was accepted
+}
+
+// tick fires the ticks as the PingSources do, only more often, until told to
+// stop. While the dispatcher or Kafka is away, ticks are lost, as they are then.
+func (o *outages) tick(t *testing.T) func() {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		beat := time.NewTicker(tickEvery)
+		defer beat.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-beat.C:
+				_ = o.Tick(ctx)
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+func (o *outages) run(t *testing.T, what outage) {
+	ctx, cancel := context.WithTimeout(t.Context(), *outageTime+3*catchUpWithin)
+	defer cancel()
+	merchants, streams := o.merchants(t, ctx)
+	calm, calmTruth := o.calm(t, ctx)
+	watch := o.StartWatch(ctx, calm, calmTruth, day, day, watchEvery)
+	load := loadtest.StartLoad(ctx, o.URL, loadtest.LoadOptions{
+		TrafficOptions: loadtest.TrafficOptions{Seed: uint64(time.Now().UnixNano()), Streams: streams, From: noon, Span: loadSpan, Duplicates: 0.03},
+		Rate:           loadRate, Events: loadEvents, Connections: loadConnections,
+	})
+	o.accepts(t, ctx, load, 2*loadRate)
+	began := time.Now()
+	if err := what.do(ctx, running); err != nil {
+		t.Fatal(err)
+	}
+	ended := time.Now()
+	o.accepts(t, ctx, load, 2*loadRate)
+	outcome, err := load.Stop(ctx)
+	if err != nil {
+		t.Fatalf("%v (%+v)", err, load.SoFar())
+	}
+	r := row{name: what.name, took: ended.Sub(began), outcome: outcome}
+	r.lost, r.doubled = o.settle(t, merchants, outcome.Truth)
+	r.caught = time.Since(ended)
+	o.closed(t, ctx, merchants, outcome.Truth)
+	if r.watched, err = watch.Stop(); err != nil {
+		t.Errorf("a report was wrong meanwhile: %v", err)
+	}
+	o.rows = append(o.rows, r)
+	for id := range outcome.Batches {
+		o.batches[id] = true
+	}
+	if outcome.Refused > 0 && !what.refuses {
+		t.Errorf("%d of %d requests were refused", outcome.Refused, outcome.Requests)
+	}
+	if what.refuses && outcome.Refused == 0 {
+		t.Error("expected that requests are refused")
+	}
+	if outcome.Broken > 0 && !what.breaks {
+		t.Errorf("%d of %d requests broke off", outcome.Broken, outcome.Requests)
+	}
+	if r.watched.Failed > 0 && !what.silent {
+		t.Errorf("%d reports had no answer, the last: %v", r.watched.Failed, r.watched.Last)
+	}
+}
+
+// merchants are new ones for a load.
+func (o *outages) merchants(t *testing.T, ctx context.Context) (merchants []loadtest.Merchant, streams []string) {
+	t.Helper()
+	for i := range loadMerchants {
+		m, err := o.CreateMerchant(ctx, fmt.Sprintf("%s %d", t.Name(), i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		merchants, streams = append(merchants, m), append(streams, m.Streams[0].MeasurementID)
+	}
+	return merchants, streams
+}
+
+// calm is a merchant of whom all is counted and summarised, to be asked about
+// while something is away.
+func (o *outages) calm(t *testing.T, ctx context.Context) (loadtest.Merchant, loadtest.Truth) {
+	t.Helper()
+	m, err := o.CreateMerchant(ctx, t.Name()+" calm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth := make([]loadtest.Truth, 1)
+	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 3, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 6 * time.Hour})
+	if err := loadtest.NewSender(o.URL, 1).Post(ctx, loadtest.ContentTypeBatch, traffic.AppendBatch(nil, 200, truth)); err != nil {
+		t.Fatal(err)
+	}
+	o.settle(t, []loadtest.Merchant{m}, truth)
+	o.closed(t, ctx, []loadtest.Merchant{m}, truth)
+	return m, truth[0]
+}
+
+// accepts waits until a load has got n more requests accepted.
+func (o *outages) accepts(t *testing.T, ctx context.Context, load *loadtest.Load, n int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for first := load.SoFar().Accepted; load.SoFar().Accepted < first+n; {
+		if sleep(ctx, 20*time.Millisecond) != nil {
+			t.Fatalf("expected that events are accepted: %+v", load.SoFar())
+		}
+	}
+}
+
+// settle waits until everything is counted and nothing pending, and tells how
+// many events are missing or too many in the end.
+func (o *outages) settle(t *testing.T, merchants []loadtest.Merchant, truth []loadtest.Truth) (lost, doubled int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin)
+	defer cancel()
+	err := o.WaitCounted(ctx, merchants, truth, day, day.AddDate(0, 0, 1))
+	for i, m := range merchants {
+		asking, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		l, lerr := o.Ledger(asking, m, day, day.AddDate(0, 0, 1))
+		cancel()
+		if lerr != nil {
+			t.Error(lerr)
+			continue
+		}
+		lost += max(0, truth[i].Events-l.Totals.Counted)
+		doubled += max(0, l.Totals.Counted-truth[i].Events)
+		if err == nil && l.Totals.Accepted != l.Totals.Counted+l.Totals.Duplicate {
+			t.Errorf("the ledger does not add up: %+v, sent %+v", l, truth[i])
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return lost, doubled
+}
+
+// closed checks the reports as they are, and when summaries hold everything.
+func (o *outages) closed(t *testing.T, ctx context.Context, merchants []loadtest.Merchant, truth []loadtest.Truth) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
+	if err := o.CheckReports(ctx, merchants, truth, day, day); err != nil {
+		t.Error(err)
+	}
+	for _, m := range merchants {
+		for {
+			open, err := o.HoursFromDocuments(ctx, m, day, day)
+			if err == nil && open == 0 {
+				break
+			}
+			if sleep(ctx, 200*time.Millisecond) != nil {
+				t.Fatalf("summaries do not hold all of merchant %s: %d hours come from documents (%v)", m.MerchantID, open, err)
+			}
+		}
+	}
+	if err := o.CheckReports(ctx, merchants, truth, day, day); err != nil {
+		t.Errorf("from summaries: %v", err)
+	}
+}
+
+// archive reads the archive back: every batch that holds something accepted
+// stands there.
+func (o *outages) archive(t *testing.T, began time.Time) {
+	var cfg hdfs.Config
+	if err := function.Load([]string{function.Prefix + "HDFS_NAMENODES=" + running.HDFS.Addr()}, nil, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	a, err := hdfs.Open(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin)
+	defer cancel()
+	read := map[string]bool{}
+	waiting := time.Now()
+	all := len(o.batches)
+	for len(o.batches) > 0 {
+		files, err := a.List(ctx, event.HourOf(began), event.HourOf(time.Now())+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if !f.Complete || read[f.Path] {
+				continue
+			}
+			r, err := a.Open(ctx, f.Path)
+			if err != nil {
+				continue // merged meanwhile: it is listed anew
+			}
+			batches := event.NewReader(r)
+			for {
+				b, err := batches.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatalf("%s: %v", f.Path, err)
+				}
+				delete(o.batches, b.ID.String())
+			}
+			r.Close()
+			read[f.Path] = true
+		}
+		if len(o.batches) > 0 && sleep(ctx, time.Second) != nil {
+			t.Fatalf("%d of %d batches are not in the archive", len(o.batches), all)
+		}
+	}
+	t.Logf("all %d batches stand in %d files of the archive, %.0f s after the last outage", all, len(read), time.Since(waiting).Seconds())
+}
+
+// print prints the table.
+func (o *outages) print() {
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "outage\tseconds\trequests\taccepted\trefused (503)\tbroke off\tslowest (ms)\tevents\tlost\tdoubled\tcaught up (s)\treports right\tno answer\tslowest (ms)\t")
+	for _, r := range o.rows {
+		fmt.Fprintf(w, "%s\t%.0f\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%d\t%d\t%d\t\n", r.name, r.took.Seconds(),
+			r.outcome.Requests, r.outcome.Accepted, r.outcome.Refused, r.outcome.Broken, r.outcome.Slowest.Milliseconds(),
+			r.outcome.Events(), r.lost, r.doubled, r.caught.Seconds(), r.watched.Answers, r.watched.Failed, r.watched.Slowest.Milliseconds())
+	}
+	_ = w.Flush() // into memory
+	fmt.Fprintln(os.Stderr, "\n"+table.String())
+
+}
