@@ -73,7 +73,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 		ok(t, j.Mark(ctx, store.StagePublished|store.StageArchived, []store.JournalRow{r}))
 		stages(store.AllStages)
 		ok(t, j.Append(ctx, []store.JournalRow{row(2, 11, "G-A", 5, 3)})) // durable, and with it what came before
-		j = reopen()
+		j = mustReopen(t, reopen)
 		stages(store.AllStages)
 	})
 	sub(t, open, "a mark records an unknown batch", func(t *testing.T, j J, _ func() J) {

@@ -1,0 +1,238 @@
+package mongo
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/footfall/footfall/shared/fault"
+)
+
+// visitors keeps a document per user of a merchant's generation. A call costs a
+// query for each 5,000 users, a few of them at once, and See besides one insert
+// of those who are new and one update of those who were seen earlier than known.
+type visitors struct {
+	*conn
+	c *driver.Collection
+}
+
+func newVisitors(c *conn) *visitors { return &visitors{c, c.db.Collection(visitorsName)} }
+
+type visitorKey struct {
+	Merchant   string `bson:"m"`
+	Generation int64  `bson:"g"`
+	User       int64  `bson:"u"` // the bits of the hash
+}
+
+type visitorDoc struct {
+	ID    visitorKey `bson:"_id"`
+	First int64      `bson:"at"` // ms since the Unix epoch
+}
+
+const never = int64(math.MaxInt64)
+
+// asksAtOnce bounds the queries of one call that are under way.
+const asksAtOnce = 4
+
+// FirstSeen implements store.Visitors.
+func (v *visitors) FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) (millis []int64, err error) {
+	err = v.call(ctx, "look up visitors", func(ctx context.Context) error {
+		known, err := v.known(ctx, visitorKey{Merchant: text(merchant), Generation: int64(generation)}, users)
+		if err != nil {
+			return err
+		}
+		millis = make([]int64, len(users))
+		for i, u := range users {
+			millis[i] = known.of(u)
+		}
+		return nil
+	})
+	return millis, err
+}
+
+type firstSeen map[uint64]int64
+
+func (f firstSeen) of(user uint64) int64 {
+	if at, ok := f[user]; ok {
+		return at
+	}
+	return never
+}
+
+func (v *visitors) known(ctx context.Context, of visitorKey, users []uint64) (firstSeen, error) {
+	users = slices.Compact(slices.Sorted(slices.Values(users)))
+	var parts [][]uint64
+	for part := range slices.Chunk(users, inChunk) {
+		parts = append(parts, part)
+	}
+	found := make([][]visitorDoc, len(parts))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(asksAtOnce)
+	for i, part := range parts {
+		group.Go(func() error {
+			keys := make([]visitorKey, len(part))
+			for n, u := range part {
+				keys[n] = of
+				keys[n].User = int64(u)
+			}
+			cursor, err := v.c.Find(ctx, bson.D{{Key: "_id", Value: in(keys)}})
+			return each(ctx, cursor, err, func(d *visitorDoc) error {
+				found[i] = append(found[i], *d)
+				return nil
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	known := make(firstSeen, len(users))
+	for _, docs := range found {
+		for _, d := range docs {
+			known[uint64(d.ID.User)] = d.First
+		}
+	}
+	return known, nil
+}
+
+// seeTries is how often See looks again at users whom another call has seen at
+// the same time.
+const seeTries = 10
+
+// See implements store.Visitors. A user is new to the one call that inserts it,
+// and lowered by the one call that finds what it read: each tells what stood
+// there before. Users whom another call was at meanwhile are read again.
+//
+// Interrupted, some users are recorded and others not. The caller's marks are
+// still on, so it comes again.
+func (v *visitors) See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error) {
+	if len(users) != len(millis) {
+		return nil, fault.Field("millis", "as many as users")
+	}
+	lowest := make(map[uint64]int64, len(users))
+	for i, u := range users {
+		if at, again := lowest[u]; !again || millis[i] < at {
+			lowest[u] = millis[i]
+		}
+	}
+	// What is known of a user is kept over tries: a try that failed may have
+	// written, and would find its own instants there.
+	before := make(firstSeen, len(lowest))
+	s := seeing{visitors: v, of: visitorKey{Merchant: text(merchant), Generation: int64(generation)}, lowest: lowest, before: before}
+	if err := v.call(ctx, "remember visitors", s.see); err != nil {
+		return nil, err
+	}
+	out := make([]int64, len(users))
+	for i, u := range users {
+		out[i] = before.of(u)
+	}
+	return out, nil
+}
+
+type seeing struct {
+	*visitors
+	of     visitorKey
+	lowest map[uint64]int64
+	before firstSeen // of users who are done
+	// maybe is what stood there of users whose write may have happened.
+	maybe firstSeen
+}
+
+func (s *seeing) see(ctx context.Context) error {
+	for range seeTries {
+		var left []uint64
+		for u := range s.lowest {
+			if _, done := s.before[u]; !done {
+				left = append(left, u)
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		slices.Sort(left)
+		known, err := s.known(ctx, s.of, left)
+		if err != nil {
+			return err
+		}
+		var fresh, earlier []uint64
+		for _, u := range left {
+			at, mine := known.of(u), s.lowest[u]
+			stood, tried := s.maybe[u]
+			switch {
+			case tried && at == mine:
+				s.before[u] = stood // by our own write, or by one that says the same
+			case at <= mine && at != never:
+				s.before[u] = at // seen before
+			case mine == never:
+				s.before[u] = never // nothing to remember
+			case at == never:
+				fresh = append(fresh, u)
+			default:
+				earlier = append(earlier, u)
+			}
+		}
+		s.maybe = make(firstSeen, len(fresh)+len(earlier))
+		for _, u := range fresh {
+			s.maybe[u] = never
+		}
+		for _, u := range earlier {
+			s.maybe[u] = known[u]
+		}
+		if err := s.insert(ctx, fresh); err != nil {
+			return err
+		}
+		if err := s.lower(ctx, earlier, known); err != nil {
+			return err
+		}
+	}
+	return again("other calls keep seeing the same visitors")
+}
+
+func (s *seeing) key(user uint64) visitorKey {
+	k := s.of
+	k.User = int64(user)
+	return k
+}
+
+// insert records users who are not known.
+func (s *seeing) insert(ctx context.Context, users []uint64) error {
+	docs := make([]visitorDoc, len(users))
+	for i, u := range users {
+		docs[i] = visitorDoc{s.key(u), s.lowest[u]}
+	}
+	there, err := insertNew(ctx, s.c, docs)
+	if err != nil {
+		return err
+	}
+	for _, at := range there {
+		delete(s.maybe, users[at]) // another's
+	}
+	for _, u := range users {
+		if _, ours := s.maybe[u]; ours {
+			s.before[u] = never
+		}
+	}
+	return nil
+}
+
+// lower writes earlier instants over those that were read.
+func (s *seeing) lower(ctx context.Context, users []uint64, known firstSeen) error {
+	models := make([]driver.WriteModel, len(users))
+	for i, u := range users {
+		filter := bson.D{{Key: "_id", Value: s.key(u)}, {Key: "at", Value: known[u]}}
+		models[i] = driver.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.D{{Key: "$min", Value: bson.D{{Key: "at", Value: s.lowest[u]}}}})
+	}
+	res, err := bulk(ctx, s.c, models)
+	if err != nil {
+		return err
+	}
+	if res.MatchedCount == int64(len(users)) {
+		for _, u := range users {
+			s.before[u] = known[u]
+		}
+	} // else the next round tells whose write was ours
+	return nil
+}
