@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -234,5 +235,28 @@ func TestAnnotationsAreKnown(t *testing.T) {
 				t.Errorf("%s: no annotation %q", o, name)
 			}
 		}
+	}
+}
+
+// Publishers ask Kafka for the partitions that the wiring has.
+func TestPublishersKnowTheirPartitions(t *testing.T) {
+	w, err := eventing.Parse(eventing.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(map[string]bool)
+	for name, s := range services(t) {
+		for variable, broker := range map[string]string{"FOOTFALL_TOPIC_BATCHES_PARTITIONS": "batches", "FOOTFALL_TOPIC_CONTROL_PARTITIONS": "control"} {
+			b, ok := w.Broker(broker)
+			if got := plain(s, variable); got != "" {
+				told[broker] = true
+				if want := strconv.Itoa(b.Topic.Partitions); !ok || got != want {
+					t.Errorf("%s: %s is %s, Broker %q has %s", name, variable, got, broker, want)
+				}
+			}
+		}
+	}
+	if len(told) != 2 {
+		t.Errorf("only %v are told", told)
 	}
 }
