@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/colinmarc/hdfs/v2"
+
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/store/storetest"
@@ -53,20 +55,21 @@ func mustOpen(t storetest.TB, cfg Config) *Archive {
 // removeRoot removes what a test has written.
 func removeRoot(t storetest.TB, cfg Config) {
 	t.Cleanup(func() {
-		a, err := Open(cfg, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Errorf("cannot open: %v", err)
-			return
-		}
-		defer func() { _ = a.Close() }()
-		c, err := a.client()
-		if err == nil {
-			err = c.RemoveAll(cfg.Root)
-		}
-		if err != nil && !isMissing(err) {
+		if err := clientOf(t, cfg).RemoveAll(cfg.Root); err != nil && !isMissing(err) {
 			t.Errorf("cannot remove %q: %v", cfg.Root, err)
 		}
 	})
+}
+
+// clientOf is a client of its own.
+func clientOf(t storetest.TB, cfg Config) *hdfs.Client {
+	t.Helper()
+	s, err := (&sessions{cfg: cfg}).begin()
+	if err != nil {
+		t.Fatalf("cannot connect: %v", err)
+	}
+	t.Cleanup(s.close)
+	return s.client
 }
 
 // crash ends an archive as the death of its process does: HDFS is told nothing.
