@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"encoding/json"
+	"errors"
 	"mime"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -181,7 +184,7 @@ func (b *builder) set(name, value string) error {
 	case "type":
 		b.c.Type = value
 	case "source":
-		u, err := url.Parse(value)
+		u, err := parseURI(value)
 		if err != nil || value == "" {
 			return &fault.Error{Kind: fault.Invalid, Field: "source", Expected: "a non-empty URI reference", Err: err}
 		}
@@ -195,7 +198,7 @@ func (b *builder) set(name, value string) error {
 	case "subject":
 		b.c.Subject = &value
 	case "dataschema":
-		u, err := url.Parse(value)
+		u, err := parseURI(value)
 		if err != nil {
 			return &fault.Error{Kind: fault.Invalid, Field: "dataschema", Expected: "a URI", Err: err}
 		}
@@ -241,11 +244,67 @@ func decodeStructured(contentType string, body []byte) (cloudevents.Event, error
 	if err := e.UnmarshalJSON(body); err != nil {
 		return cloudevents.Event{}, fault.New(fault.Invalid, "cannot read structured event: %w", err)
 	}
+	members, err := structuredMembers(body)
+	if err != nil {
+		return cloudevents.Event{}, err
+	}
 	c, err := contextOf(&e)
 	if err != nil {
 		return cloudevents.Event{}, err
 	}
+	// In this mode data is JSON where nothing else is said; in binary mode,
+	// which the event may leave in, nothing said means nothing known.
+	if _, ok := members["data"]; ok && (c.DataContentType == nil || *c.DataContentType == "") {
+		c.DataContentType = new(string)
+		*c.DataContentType = cloudevents.ApplicationJSON
+	}
 	return cloudevents.Event{Context: c, DataEncoded: e.DataEncoded, DataBase64: e.DataBase64}, nil
+}
+
+// structuredMembers gives a structured event's members, and refuses what the
+// SDK lets pass although it is wrong and Knative's receiver refuses it: data
+// given twice, a URI that is none, and a number with a fraction, which would
+// become another number.
+func structuredMembers(body []byte) (map[string]json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return nil, fault.New(fault.Invalid, "cannot read structured event: %w", err)
+	}
+	_, data := members["data"]
+	if _, twice := members["data_base64"]; data && twice {
+		return nil, fault.Field("data_base64", "either data or data_base64")
+	}
+	for name, raw := range members {
+		switch name {
+		case "data", "data_base64":
+		case "source", "dataschema":
+			var text string
+			if json.Unmarshal(raw, &text) == nil { // the SDK has seen what is no string
+				if _, err := parseURI(text); err != nil {
+					return nil, &fault.Error{Kind: fault.Invalid, Field: name, Expected: "a URI", Err: err}
+				}
+			}
+		default:
+			if raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9' {
+				if _, err := strconv.ParseInt(string(raw), 10, 32); err != nil {
+					return nil, &fault.Error{Kind: fault.Invalid, Field: name, Expected: "a whole number of 32 bits, or a string", Err: err}
+				}
+			}
+		}
+	}
+	return members, nil
+}
+
+var errNoURI = errors.New("it has a character that a URI cannot have")
+
+// parseURI refuses what net/url would silently escape, as Knative refuses it.
+func parseURI(s string) (*url.URL, error) {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
+			return nil, errNoURI
+		}
+	}
+	return url.Parse(s)
 }
 
 func validName(name string) bool {

@@ -127,11 +127,19 @@ func TestDecodeRefusals(t *testing.T) {
 		"bad schema":      {map[string]string{"ce_dataschema": "%zz"}, "", fault.Invalid, "dataschema"},
 		"bad name":        {map[string]string{"ce_Bad-Name": "x"}, "", fault.Invalid, "Bad-Name"},
 		"empty name":      {map[string]string{"ce_": "x"}, "", fault.Invalid, ""},
+		"source no URI":   {map[string]string{"ce_source": "a b"}, "", fault.Invalid, "source"},
+		"schema no URI":   {map[string]string{"ce_dataschema": "<a>"}, "", fault.Invalid, "dataschema"},
 		"content type":    {map[string]string{"ce_datacontenttype": "x"}, "", fault.Invalid, "datacontenttype"},
 		"batch":           {map[string]string{"content-type": "application/cloudevents-batch+json"}, "[]", fault.Unsupported, "content-type"},
 		"broken JSON":     {map[string]string{"content-type": "application/cloudevents+json"}, "{", fault.Invalid, "structured"},
 		"structured, no id": {map[string]string{"content-type": "application/cloudevents+json"},
 			`{"specversion":"1.0","type":"t","source":"s"}`, fault.Invalid, "id"},
+		"structured, source no URI": {map[string]string{"content-type": "application/cloudevents+json"},
+			`{"specversion":"1.0","id":"1","type":"t","source":"a b"}`, fault.Invalid, "source"},
+		"structured, data twice": {map[string]string{"content-type": "application/cloudevents+json"},
+			`{"specversion":"1.0","id":"1","type":"t","source":"s","data":1,"data_base64":"AAH/"}`, fault.Invalid, "data_base64"},
+		"structured, a fraction": {map[string]string{"content-type": "application/cloudevents+json"},
+			`{"specversion":"1.0","id":"1","type":"t","source":"s","share":1.5}`, fault.Invalid, "share"},
 	} {
 		headers := map[string]string{}
 		for k, v := range good {
@@ -160,7 +168,17 @@ func TestStructured(t *testing.T) {
 		t.Errorf("%v, %v", e, err)
 	}
 	m.Value = []byte(`{"specversion":"1.0","id":"1","type":"t","source":"s","data_base64":"AAH/"}`)
-	if e, err = broker.Decode(&m); err != nil || !bytes.Equal(e.Data(), []byte{0, 1, 0xff}) {
+	if e, err = broker.Decode(&m); err != nil || !bytes.Equal(e.Data(), []byte{0, 1, 0xff}) || e.DataContentType() != "" {
+		t.Errorf("%v, %v", e, err)
+	}
+	// Data of which nothing is said is JSON.
+	m.Value = []byte(`{"specversion":"1.0","id":"1","type":"t","source":"s","count":-5,"data":"text"}`)
+	if e, err = broker.Decode(&m); err != nil || string(e.Data()) != `"text"` || e.DataContentType() != "application/json" {
+		t.Errorf("%v, %v", e, err)
+	}
+	// And where there is none, nothing is.
+	m.Value = []byte(`{"specversion":"1.0","id":"1","type":"t","source":"s"}`)
+	if e, err = broker.Decode(&m); err != nil || e.DataContentType() != "" {
 		t.Errorf("%v, %v", e, err)
 	}
 }
