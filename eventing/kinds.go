@@ -253,12 +253,13 @@ func filters(spec object) filter.Matcher {
 	var m filter.Matcher
 	var err error
 	if many.present() {
-		m, err = filter.Compile(exprs(many, many.path, lines, 1))
+		m, err = filter.Compile(exprs(many, many.path, lines, 1, false))
 	} else {
 		attributes := one.object("attributes").get("attributes")
 		entries := attributes.stringEntries()
 		for _, name := range sortedKeys(entries) {
 			lines["attributes."+name] = entries[name].line
+			judgeAttribute(name, entries[name], "exact", false)
 			if entries[name].node.Value == "" {
 				entries[name].fail("a value that is not empty: the Kafka Broker takes an empty one to match where the attribute is absent, others do not; "+
 					`filters with cesql: "EXISTS %s" is the same everywhere`, name)
@@ -282,16 +283,17 @@ func filters(spec object) filter.Matcher {
 }
 
 // exprs reads a list of filter elements as they stand; filter.Compile judges.
-// lines remembers where each stands by the name that Compile gives it.
-func exprs(v value, root string, lines map[string]int, depth int) []filter.Expr {
+// lines remembers where each stands by the name that Compile gives it. choice
+// is whether it stands below any or not.
+func exprs(v value, root string, lines map[string]int, depth int, choice bool) []filter.Expr {
 	var list []filter.Expr
 	for _, item := range v.list("a list of filters") {
-		list = append(list, expr(item, root, lines, depth))
+		list = append(list, expr(item, root, lines, depth, choice))
 	}
 	return list
 }
 
-func expr(v value, root string, lines map[string]int, depth int) filter.Expr {
+func expr(v value, root string, lines map[string]int, depth int, choice bool) filter.Expr {
 	at := strings.TrimPrefix(v.path, root)
 	lines[at] = v.line
 	if depth > filter.MaxDepth {
@@ -303,6 +305,7 @@ func expr(v value, root string, lines map[string]int, depth int) filter.Expr {
 		entries := o.get(key).stringEntries()
 		for name, entry := range entries {
 			lines[at+"."+key+"."+name] = entry.line
+			judgeAttribute(name, entry, key, choice)
 		}
 		return valuesOf(entries)
 	}
@@ -310,16 +313,36 @@ func expr(v value, root string, lines map[string]int, depth int) filter.Expr {
 		Exact:  pairs("exact"),
 		Prefix: pairs("prefix"),
 		Suffix: pairs("suffix"),
-		All:    exprs(o.get("all"), root, lines, depth+1),
-		Any:    exprs(o.get("any"), root, lines, depth+1),
+		All:    exprs(o.get("all"), root, lines, depth+1, choice),
+		Any:    exprs(o.get("any"), root, lines, depth+1, true),
 		CESQL:  o.get("cesql").text("a string"),
 	}
 	lines[at+".cesql"] = o.get("cesql").line
 	if not := o.get("not"); not.present() {
-		inner := expr(not, root, lines, depth+1)
+		inner := expr(not, root, lines, depth+1, true)
 		x.Not = &inner
 	}
 	return x
+}
+
+// judgeAttribute refuses an attribute on which the Kafka Broker's filters and
+// ours, which follow Knative's Go filters, do not agree.
+func judgeAttribute(name string, at value, dialect string, choice bool) {
+	switch name {
+	case "datamediatype", "datacontentencoding", "schemaurl":
+		at.fail("an attribute of CloudEvents 1.0: the Kafka Broker knows no %s", name)
+	case "knativekafkapartition", "knativekafkaoffset":
+		at.fail("an attribute that the event has by itself, and not from its place in the topic")
+	case "time":
+		if dialect != "exact" {
+			at.fail("no part of a time: Knative's implementations make different things of an event without one")
+		}
+	case "subject", "datacontenttype":
+		if dialect != "exact" && choice {
+			at.fail("no %s of %s below any or not: the Kafka Broker skips an event that has none, whatever the rest says; "+
+				`cesql: "EXISTS %s AND %s LIKE …" does what this looks like`, dialect, name, name, name)
+		}
+	}
 }
 
 func valuesOf(entries map[string]value) map[string]string {
