@@ -130,6 +130,14 @@ func (c *collector) submit(s *submission) error {
 	return s.err
 }
 
+// keepLater takes refused events that came with no request of their own.
+func (c *collector) keepLater(refused []event.Refused) {
+	c.mu.Lock()
+	c.keepRefused(refused)
+	c.mu.Unlock()
+	c.signal()
+}
+
 // keepRefused copies refused events, for nobody waits until they are written.
 func (c *collector) keepRefused(refused []event.Refused) {
 	for i := range refused {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/footfall/footfall/shared/access"
 )
 
 // Config is ingest's configuration. Variables have the prefix FOOTFALL_.
@@ -24,6 +26,10 @@ type Config struct {
 	LaneEvents   int           `env:"INGEST_LANE_EVENTS" envDefault:"1000"`    // a flush becomes one batch for each so many events
 	MaxLanes     int           `env:"INGEST_MAX_LANES" envDefault:"8"`         // and at most so many
 	WriteTimeout time.Duration `env:"INGEST_WRITE_TIMEOUT" envDefault:"5s"`    // of one write to journal or Broker
+
+	// QuotaEventsPerMinute is how many events a merchant may send in a minute,
+	// unless its settings say otherwise; 0 is no limit.
+	QuotaEventsPerMinute int64 `env:"QUOTA_EVENTS_PER_MINUTE" envDefault:"0"`
 
 	// TrustedProxies are the networks whose X-Forwarded-For and CountryHeader
 	// are believed.
@@ -68,6 +74,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxRefusedBytes < 0 {
 		errs = append(errs, fmt.Errorf("FOOTFALL_INGEST_MAX_REFUSED_BYTES: expected zero or more, got %d", c.MaxRefusedBytes))
+	}
+	if c.QuotaEventsPerMinute < 0 || c.QuotaEventsPerMinute > access.MaxQuota {
+		errs = append(errs, fmt.Errorf("FOOTFALL_QUOTA_EVENTS_PER_MINUTE: expected 0 to %d, got %d", int64(access.MaxQuota), c.QuotaEventsPerMinute))
 	}
 	if c.MaxBodyBytes > 64<<20 {
 		errs = append(errs, fmt.Errorf("FOOTFALL_INGEST_MAX_BODY_BYTES: expected at most 67108864, got %d", c.MaxBodyBytes))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -25,6 +26,14 @@ type request struct {
 	sub     submission
 	refused []cloudevents.Refusal
 	answer  []byte
+	share   share // what the request holds of its stream's share of the buffer
+
+	// Of quotas: the window that the request came in, what it took of them,
+	// and what was over.
+	window int64
+	taken  []taken
+	over   []over
+	retry  time.Duration // after which there is a quota again
 }
 
 func newRequest() *request {
@@ -39,6 +48,10 @@ func (rq *request) reset() {
 	rq.sub.reset()
 	clear(rq.refused)
 	rq.refused = rq.refused[:0]
+	clear(rq.taken)
+	clear(rq.over)
+	rq.taken, rq.over = rq.taken[:0], rq.over[:0]
+	rq.share = share{}
 }
 
 // serveEvents is POST /events.
@@ -60,17 +73,21 @@ func (in *Ingest) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	rq := in.requests.Get().(*request)
 	defer func() {
-		in.gate.leave(rq.held)
+		in.gate.leave(rq.held, rq.share)
 		rq.reset()
 		in.requests.Put(rq)
 	}()
-	if err := in.take(rq, w, r); err != nil {
+	err := in.take(rq, w, r)
+	if err == nil {
+		err = in.collector.submit(&rq.sub)
+	}
+	if err != nil {
+		rq.giveBack()
 		in.answerFault(w, err)
 		return
 	}
-	if err := in.collector.submit(&rq.sub); err != nil {
-		in.answerFault(w, err)
-		return
+	for i := range rq.over {
+		in.quotas.refuse(rq.over[i].stream, rq.over[i].limit, rq.over[i].events)
 	}
 	in.countRefusals(rq.refused)
 	writeReceipt(w, rq)
@@ -89,6 +106,7 @@ func (in *Ingest) take(rq *request, w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	rq.refused = append(rq.refused[:0], parsed.Refused...)
+	rq.window, rq.retry = windowAt(now), untilNext(now)
 	if len(parsed.Events) > 0 {
 		ctx := in.contextOf(r)
 		for i := range parsed.Events {
@@ -97,9 +115,15 @@ func (in *Ingest) take(rq *request, w http.ResponseWriter, r *http.Request) erro
 	}
 	rq.sub.receivedAt = now
 	for i := range rq.refused {
-		rq.sub.refused = append(rq.sub.refused, rq.refused[i].Refused)
+		if rq.refused[i].Reason != event.ReasonQuota { // those are counted, not kept
+			rq.sub.refused = append(rq.sub.refused, rq.refused[i].Refused)
+		}
 	}
-	return in.hold(rq, len(rq.sub.encoded))
+	if err := in.hold(rq, len(rq.sub.encoded)); err != nil || len(rq.sub.runs) == 0 {
+		return err
+	}
+	rq.share, err = in.gate.claim(rq.sub.runs[0].hash, rq.held)
+	return err
 }
 
 // requestContext is what all events of a request share.
@@ -149,6 +173,10 @@ func (in *Ingest) admit(rq *request, ctx *requestContext, parsed *cloudevents.Re
 		return
 	case ctx.bearer:
 		e.Auth = event.AuthVerified
+	}
+	if t := ctx.stream.tenant; t != nil && !in.within(rq, t, e.Stream) {
+		rq.refuse(parsed.Index[i], e, fault.QuotaExceeded, "quota", quotaExpected(t.quota()))
+		return
 	}
 	in.complete(ctx, e, parsed, i)
 	before := len(rq.sub.encoded)

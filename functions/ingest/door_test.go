@@ -416,7 +416,7 @@ func TestConfigReportsAllFaults(t *testing.T) {
 }
 
 func TestStreamsSnapshot(t *testing.T) {
-	s := NewStreams()
+	s := NewStreams(0)
 	var many []access.Merchant
 	for i := range 100 {
 		many = append(many, access.Merchant{Streams: []access.Stream{{MeasurementID: fmt.Sprintf("G-%d", i), APISecrets: []access.Hash{secretHash("a"), secretHash("b")}}}})

@@ -25,6 +25,7 @@ type Ports struct {
 	Journal   store.Journal
 	Publisher broker.Publisher
 	Registry  Registry
+	Quotas    store.Quotas // nil: each instance holds tenants to their quotas alone
 	Clock     function.Clock
 	Log       *slog.Logger
 	Meter     metric.Meter
@@ -44,6 +45,7 @@ type Ingest struct {
 	collector *collector
 	again     *republished
 	gate      gate
+	quotas    *quotas
 	meters    *meters
 	zstd      *zstd.Decoder
 	requests  sync.Pool // of *request
@@ -79,12 +81,13 @@ func New(cfg Config, ports Ports) (*Ingest, error) {
 	}
 	in := &Ingest{
 		cfg: cfg, ports: ports, meters: m, visitors: v, zstd: z,
-		streams: NewStreams(),
+		streams: NewStreams(cfg.QuotaEventsPerMinute),
 		again:   newRepublished(),
 		gate:    gate{maxBytes: int64(cfg.MaxBufferBytes), maxRequests: int64(cfg.MaxRequests)},
 	}
 	in.requests.New = func() any { return newRequest() }
 	in.collector = newCollector(cfg, ports, m)
+	in.quotas = newQuotas(ports, in.collector.keepLater)
 	return in, nil
 }
 
@@ -127,6 +130,12 @@ func (in *Ingest) Run(ctx context.Context) error {
 		in.recover(ctx)
 	}()
 	defer func() { <-recovering }()
+	sharing := make(chan struct{})
+	go func() {
+		defer close(sharing)
+		in.quotas.run(ctx)
+	}()
+	defer func() { <-sharing }()
 	refresh := refresher{cfg: in.cfg, registry: in.ports.Registry, streams: in.streams, visitors: in.visitors, log: in.ports.Log}
 	return refresh.run(ctx)
 }
@@ -134,6 +143,7 @@ func (in *Ingest) Run(ctx context.Context) error {
 // Close makes durable what was taken and not yet written, and stops. Later
 // requests get 503.
 func (in *Ingest) Close(ctx context.Context) error {
+	in.quotas.flush()
 	return in.collector.close(ctx)
 }
 

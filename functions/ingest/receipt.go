@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
@@ -47,12 +48,20 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 //	{"batch_ids": ["…"], "accepted": 2, "rejected":
 //	  [{"index": 1, "id": "…", "field": "data.name", "reason": "invalid", "expected": "…"}]}
 //
-// 202 where at least one was accepted or none was sent; else 422, or 401 where
-// all that is wrong is the API secret. index is the event's place in the
-// request; -1 stands for the request as a whole.
+// 202 where at least one was accepted or none was sent; else 422, 401 where all
+// that is wrong is the API secret, or 429 where some would be accepted later.
+// index is the event's place in the request; -1 stands for the request as a
+// whole. With events over a quota comes Retry-After.
 func writeReceipt(w http.ResponseWriter, rq *request) {
 	status := http.StatusAccepted
-	if rq.sub.events() == 0 && len(rq.refused) > 0 {
+	if len(rq.over) > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(rq.retry.Seconds())))))
+	}
+	switch {
+	case rq.sub.events() > 0 || len(rq.refused) == 0:
+	case len(rq.over) > 0:
+		status = http.StatusTooManyRequests
+	default:
 		status = http.StatusUnauthorized
 		for i := range rq.refused {
 			if rq.refused[i].Reason != fault.Unauthenticated.String() {

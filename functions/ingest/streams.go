@@ -25,6 +25,7 @@ type stream struct {
 	has      bool     // secret is set
 	keepIP   bool
 	disabled bool
+	tenant   *tenant // nil: it may send what it likes
 }
 
 // Streams is a snapshot of all streams. Streams are disabled, never removed.
@@ -34,12 +35,35 @@ type Streams struct {
 	// By keyed hash of the measurement id, so that an entry takes some 60
 	// bytes and no pointer to a text. Of a million streams two collide once
 	// in 10^7 snapshots, and nobody outside can bring it about.
-	byID map[uint64]stream
+	byID    map[uint64]stream
+	tenants map[string]*tenant // by merchant, of those with a quota
+	quota   int64              // of merchants without one of their own; 0: none
 }
 
-// NewStreams makes an empty snapshot.
-func NewStreams() *Streams {
-	return &Streams{seed: maphash.MakeSeed(), byID: map[uint64]stream{}}
+// NewStreams makes an empty snapshot. quota is how many events a minute a
+// merchant may send for whom its settings say nothing; 0 is no limit.
+func NewStreams(quota int64) *Streams {
+	return &Streams{seed: maphash.MakeSeed(), byID: map[uint64]stream{}, tenants: map[string]*tenant{}, quota: quota}
+}
+
+// tenantOf finds or makes a merchant's tenant; nil where it has no quota. What
+// it has used stays when other settings change. The caller has the lock.
+func (s *Streams) tenantOf(m *access.Merchant) *tenant {
+	limit := s.quota
+	if own := m.Settings.QuotaEventsPerMinute; own != nil {
+		limit = *own
+	}
+	t := s.tenants[m.ID]
+	switch {
+	case limit <= 0:
+		delete(s.tenants, m.ID)
+		return nil
+	case t == nil:
+		t = &tenant{id: m.ID}
+		s.tenants[m.ID] = t
+	}
+	t.setLimit(limit)
+	return t
 }
 
 // Apply takes over merchants as they stand now.
@@ -48,8 +72,9 @@ func (s *Streams) Apply(merchants []access.Merchant) {
 	defer s.mu.Unlock()
 	for i := range merchants {
 		m := &merchants[i]
+		t := s.tenantOf(m)
 		for _, st := range m.Streams {
-			entry := stream{keepIP: m.Settings.KeepIP, disabled: st.Disabled}
+			entry := stream{keepIP: m.Settings.KeepIP, disabled: st.Disabled, tenant: t}
 			for _, h := range st.APISecrets {
 				full, err := hex.DecodeString(string(h))
 				if err != nil || len(full) < len(digest{}) {

@@ -123,7 +123,7 @@ func (s *Service) patch(ctx context.Context, r *http.Request) (answer, error) {
 		if err != nil {
 			return false, err
 		}
-		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || settings.AltersNumbers(m.Settings)
+		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || !settings.SameQuota(&m.Settings) || settings.AltersNumbers(m.Settings)
 		m.Name = name
 		*m = m.WithSettings(settings)
 		return changed, nil

@@ -22,6 +22,7 @@ type input struct {
 	BotFilter optional[bool]          `json:"bot_filter"`
 	KeyEvents optional[[]string]      `json:"key_events"`
 	KeepIP    optional[bool]          `json:"keep_ip"`
+	Quota     optional[*int64]        `json:"quota_events_per_minute"`
 	Streams   optional[[]streamInput] `json:"streams"` // of a creation only
 }
 
@@ -32,7 +33,7 @@ type streamInput struct {
 }
 
 const (
-	inputFields  = "name, time_zone, currency, bot_filter, key_events, keep_ip, streams"
+	inputFields  = "name, time_zone, currency, bot_filter, key_events, keep_ip, quota_events_per_minute, streams"
 	streamFields = "name, disabled"
 )
 
@@ -45,6 +46,7 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 		set(&s.BotFilter, in.BotFilter, d.BotFilter, "bot_filter", "true or false"),
 		set(&s.KeyEvents, in.KeyEvents, d.KeyEvents, "key_events", "an array of texts"),
 		set(&s.KeepIP, in.KeepIP, d.KeepIP, "keep_ip", "true or false"),
+		set(&s.QuotaEventsPerMinute, in.Quota, d.QuotaEventsPerMinute, "quota_events_per_minute", "a whole number, 0 for no limit"),
 	)
 	if err != nil {
 		return s, err

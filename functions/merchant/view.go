@@ -20,6 +20,7 @@ type merchantView struct {
 	BotFilter    bool         `json:"bot_filter"`
 	KeyEvents    []string     `json:"key_events"`
 	KeepIP       bool         `json:"keep_ip"`
+	Quota        *int64       `json:"quota_events_per_minute"`
 	Streams      []streamView `json:"streams"`
 	ReportTokens []string     `json:"report_tokens"`          // ids
 	ReportToken  string       `json:"report_token,omitempty"` // shown once
@@ -50,7 +51,7 @@ func viewOf(m access.Merchant) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
-		KeyEvents: m.Settings.KeyEvents, KeepIP: m.Settings.KeepIP,
+		KeyEvents: m.Settings.KeyEvents, KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
 		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
 	}
 	if v.KeyEvents == nil {

@@ -26,6 +26,9 @@ type Settings struct {
 	BotFilter bool     `json:"bot_filter"` // leave bots out of reports
 	KeyEvents []string `json:"key_events"` // event names that count as key events
 	KeepIP    bool     `json:"keep_ip"`    // keep whole addresses (the merchant asked)
+	// QuotaEventsPerMinute is how many events the merchant may send in a
+	// minute: 0 is no limit, nil what the operator lets everyone.
+	QuotaEventsPerMinute *int64 `json:"quota_events_per_minute"`
 }
 
 // Stream is one source of a merchant's events.

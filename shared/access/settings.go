@@ -19,6 +19,8 @@ const (
 	MaxEventName = 100 // bytes of a key event's name
 	MaxStreams   = 100 // of one merchant
 	MaxTokens    = 20  // API secrets of one stream, report tokens of one merchant
+
+	MaxQuota = 1_000_000_000 // events a minute
 )
 
 // DefaultSettings are those of a merchant that says nothing.
@@ -52,7 +54,16 @@ func (s *Settings) Validate() error {
 			return fault.Field(fmt.Sprintf("key_events[%d]", i), fmt.Sprintf("an event's name of 1 to %d bytes", MaxEventName))
 		}
 	}
+	if q := s.QuotaEventsPerMinute; q != nil && (*q < 0 || *q > MaxQuota) {
+		return fault.Field("quota_events_per_minute", fmt.Sprintf("0 (no limit) to %d, or null for the operator's default", int64(MaxQuota)))
+	}
 	return nil
+}
+
+// SameQuota reports whether s and o hold the merchant to the same.
+func (s *Settings) SameQuota(o *Settings) bool {
+	a, b := s.QuotaEventsPerMinute, o.QuotaEventsPerMinute
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // Location is the merchant's time zone.

@@ -23,6 +23,7 @@ const (
 	TooLarge                    // over a stated limit
 	Unsupported                 // a media type or encoding that is not taken
 	Overloaded                  // a bounded buffer is full: try later
+	QuotaExceeded               // the tenant has used up what it may send: try later
 )
 
 var kinds = [...]struct {
@@ -38,6 +39,7 @@ var kinds = [...]struct {
 	TooLarge:        {"too_large", http.StatusRequestEntityTooLarge},
 	Unsupported:     {"unsupported", http.StatusUnsupportedMediaType},
 	Overloaded:      {"overloaded", http.StatusServiceUnavailable},
+	QuotaExceeded:   {"quota_exceeded", http.StatusTooManyRequests},
 }
 
 // String is the kind's name as it stands in answers and logs.
@@ -50,7 +52,7 @@ func (k Kind) Status() int { return kinds[k].status }
 // a retry helps, 422 (dead letter at once) where it never will.
 func (k Kind) BrokerStatus() int {
 	switch k {
-	case Transient, Overloaded:
+	case Transient, Overloaded, QuotaExceeded:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusUnprocessableEntity

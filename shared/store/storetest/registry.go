@@ -12,9 +12,10 @@ import (
 )
 
 func merchant(id string, streams ...string) access.Merchant {
+	quota := int64(1000)
 	m := access.Merchant{
 		ID: id, Name: "Shop " + id, CreatedAt: noon, Generation: 3, Version: 1,
-		Settings:     access.Settings{TimeZone: "Europe/Berlin", Currency: "EUR", BotFilter: true, KeyEvents: []string{"purchase"}, KeepIP: true},
+		Settings:     access.Settings{TimeZone: "Europe/Berlin", Currency: "EUR", BotFilter: true, KeyEvents: []string{"purchase"}, KeepIP: true, QuotaEventsPerMinute: &quota},
 		ReportTokens: []access.Hash{"h1", "h2"},
 	}
 	for _, s := range streams {
