@@ -1,6 +1,7 @@
 package services
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -435,7 +436,7 @@ func state(t *testing.T, pid int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[0]
+	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[0]
 }
 
 func eventually(t *testing.T, condition func() bool) {

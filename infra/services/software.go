@@ -268,15 +268,15 @@ func (f *fetcher) fetch(ctx context.Context, m missing) error {
 	f.say("fetching %s", m.name)
 	var err error
 	for try := range fetchTries {
-		if err = ctx.Err(); err != nil {
-			break
-		}
-		if err != nil {
-			f.say("fetching %s again, try %d: %v", m.name, try+1, err)
+		if try > 0 {
+			f.say("fetching %s again: %v", m.name, err)
 		}
 		if err = f.fetchOnce(ctx, m); err == nil {
 			f.say("fetched %s in %.1f s", m.name, time.Since(begin).Seconds())
 			return nil
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	return fmt.Errorf("cannot fetch %s: %w", m.name, err)

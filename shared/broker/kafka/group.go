@@ -104,6 +104,8 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, h Handler) error 
 		switch {
 		case ctx.Err() != nil || errors.Is(err, kafkago.ErrGroupClosed):
 			return nil
+		case errors.Is(err, kafkago.InvalidSessionTimeout):
+			return fault.New(fault.Invalid, "cannot join group %q: Kafka refuses a session timeout of %v, see its group.min.session.timeout.ms and group.max.session.timeout.ms: %w", cfg.Group, cfg.SessionTimeout, err)
 		case err != nil:
 			cfg.Log.Warn("cannot join consumer group, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
 			continue

@@ -157,12 +157,21 @@ func (m *member) values(partition int) []string {
 	return v
 }
 
+// session is the shortest session timeout that the Kafka under test takes, so
+// that groups change hands soon: a real one takes 6 s at least by default.
+func session() time.Duration {
+	if os.Getenv("FOOTFALL_TEST_KAFKA_BROKERS") != "" {
+		return 6 * time.Second
+	}
+	return 600 * time.Millisecond
+}
+
 // join consumes until the returned function is called.
 func join(t testing.TB, c *kafka.Client, group, topic string, m *member) func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- c.Consume(ctx, kafka.GroupConfig{Group: group, Topic: topic, MaxWait: time.Second, SessionTimeout: 600 * time.Millisecond}, m)
+		done <- c.Consume(ctx, kafka.GroupConfig{Group: group, Topic: topic, MaxWait: time.Second, SessionTimeout: session()}, m)
 	}()
 	var once sync.Once
 	leave := func() {
@@ -386,6 +395,16 @@ func TestGroupSharesPartitionsAndHandsThemOver(t *testing.T) {
 	committed, err := c.Committed(within(t, 5*time.Second), group, topic)
 	if err != nil || !maps.Equal(committed, offsets) {
 		t.Errorf("committed %v, %v; want %v", committed, err, offsets)
+	}
+}
+
+// A session timeout that Kafka refuses will not get better by asking again.
+func TestRefusedSessionTimeoutIsAnError(t *testing.T) {
+	c, _, topic, group := server(t)
+	ensure(t, c, topic, 1)
+	err := c.Consume(within(t, 20*time.Second), kafka.GroupConfig{Group: group, Topic: topic, SessionTimeout: 30 * time.Millisecond}, newMember())
+	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "30ms") {
+		t.Errorf("got %v", err)
 	}
 }
 
