@@ -82,9 +82,9 @@ func StartHDFS(ctx context.Context, opts Options) (*HDFS, error) {
 		return nil, err
 	}
 	java := func(class string, args ...string) program {
-		return program{path: opts.Software.Java, args: append([]string{"-Xmx256m", "-XX:+UseSerialGC",
+		return program{path: opts.Software.Java, args: append(append(opts.jvm("256m"),
 			"--add-opens", "java.base/java.lang=ALL-UNNAMED", "--add-opens", "java.base/java.nio=ALL-UNNAMED",
-			"-cp", conf + string(os.PathListSeparator) + filepath.Join(opts.Software.HDFSJars, "*"), class}, args...)}
+			"-cp", conf+string(os.PathListSeparator)+filepath.Join(opts.Software.HDFSJars, "*"), class), args...)}
 	}
 	const nameNode, dataNode = "org.apache.hadoop.hdfs.server.namenode.NameNode", "org.apache.hadoop.hdfs.server.datanode.DataNode"
 	h := &HDFS{
@@ -156,14 +156,15 @@ func (h *HDFS) dataNodeReady(ctx context.Context) error {
 // together asks the NameNode whether it has its DataNode and takes writes.
 func (h *HDFS) together(ctx context.Context) error {
 	var state struct {
-		FSState          string
-		NumLiveDataNodes int
+		FSState           string
+		NumLiveDataNodes  int
+		CapacityRemaining int64 // unknown until the DataNode's first heartbeat
 	}
 	if err := jmx(ctx, h.nameHTTP, "FSNamesystemState", "NameNode", &state); err != nil {
 		return err
 	}
-	if state.FSState != "Operational" || state.NumLiveDataNodes != 1 {
-		return fmt.Errorf("HDFS is %q with %d DataNodes", state.FSState, state.NumLiveDataNodes)
+	if state.FSState != "Operational" || state.NumLiveDataNodes != 1 || state.CapacityRemaining == 0 {
+		return fmt.Errorf("HDFS is %q with %d DataNodes and room for %d bytes", state.FSState, state.NumLiveDataNodes, state.CapacityRemaining)
 	}
 	return nil
 }

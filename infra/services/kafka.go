@@ -38,6 +38,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
+# After a crash the controller waits for the broker's old session to end.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 # Old tests' data goes soon: topics that say nothing keep an hour.
 log.retention.ms=3600000
 log.segment.bytes=67108864
@@ -77,8 +80,8 @@ func StartKafka(ctx context.Context, opts Options) (*Kafka, error) {
 		return nil, err
 	}
 	java := func(heap, class string, args ...string) program {
-		return program{path: opts.Software.Java, args: append([]string{"-Xmx" + heap, "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=" + at("log4j2.properties"),
-			"-cp", filepath.Join(opts.Software.KafkaJars, "*"), class}, args...)}
+		return program{path: opts.Software.Java, args: append(append(opts.jvm(heap), "-Dlog4j2.configurationFile="+at("log4j2.properties"),
+			"-cp", filepath.Join(opts.Software.KafkaJars, "*"), class), args...)}
 	}
 	k := &Kafka{&Server{name: "kafka", addr: ports.address("broker"), dir: opts.Dir, opts: opts,
 		program: java("384m", "kafka.Kafka", at("server.properties"))}}

@@ -16,6 +16,18 @@ import (
 // by, not speed.
 type MongoDB struct{ *Server }
 
+// secantusLaunch starts SecantusDB so that it hears SIGTERM always. Its main
+// thread sleeps on a lock without end; a signal that the system has given to
+// another of its threads is seen only when that sleep is over.
+const secantusLaunch = `import sys, time
+from secantus import cli, server
+def wait(self):
+    while not self._stop_event.is_set():
+        time.sleep(0.1)
+server.SecantusDBServer.wait = wait
+sys.exit(cli.main())
+`
+
 // StartMongoDB starts SecantusDB on a free port with its data in opts.Dir and
 // returns when it answers. An acknowledged write is on disk; clients can make
 // it fail with configureFailPoint.
@@ -33,7 +45,7 @@ func StartMongoDB(ctx context.Context, opts Options) (*MongoDB, error) {
 		return nil, err
 	}
 	s := &Server{name: "mongodb", addr: ports.address("mongodb"), dir: opts.Dir, opts: opts,
-		program: program{path: opts.Software.Python, args: []string{"-m", "secantus", "--config", at("secantusd.toml"),
+		program: program{path: opts.Software.Python, args: []string{"-c", secantusLaunch, "--config", at("secantusd.toml"),
 			"--host", "127.0.0.1", "--port", strconv.Itoa(ports["mongodb"]), "--storage-path", at("data"),
 			"--sync-on-commit", "--enable-test-commands", "--cache-size", "256M", "--log-level", "WARNING"}}}
 	s.probe = func(ctx context.Context) error { return mongoAnswers(ctx, s.addr) }

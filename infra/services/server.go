@@ -32,9 +32,21 @@ type Options struct {
 	Software *Software // what Fetch or Cached found
 	Dir      string    // the folder for data and logs, one per server
 	Detach   bool      // leave the servers up when this process ends
+	// Warm lets Java compile for speed, as a production server does. Without,
+	// a start costs half the CPU time, and a long run more: set it to measure.
+	Warm bool
 	// Started, where set, hears of each process before it is ready. One that
 	// it refuses is killed.
 	Started func(Process) error
+}
+
+// jvm are the options of a Java server of that heap.
+func (o *Options) jvm(heap string) []string {
+	args := []string{"-Xmx" + heap, "-XX:+UseSerialGC"}
+	if !o.Warm {
+		args = append(args, "-XX:TieredStopAtLevel=1")
+	}
+	return args
 }
 
 // program is what a server runs.
