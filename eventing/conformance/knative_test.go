@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -212,6 +213,21 @@ func TestKnativeTakesTheWiring(t *testing.T) {
 		if found[kind] != n {
 			t.Errorf("%d of %s, and %d in our wiring", found[kind], kind, n)
 		}
+	}
+}
+
+// The wiring of the delivery scenarios is for clusters as well.
+func TestKnativeTakesTheWiringOfTheDeliveryScenarios(t *testing.T) {
+	ctx, err := webhook()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../delivery/testdata/wiring.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := judgeAll(ctx, text); err != nil {
+		t.Error(err)
 	}
 }
 
