@@ -7,35 +7,86 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/footfall/footfall/infra/local"
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/store/embedded"
+	"github.com/footfall/footfall/shared/store/hdfs"
 )
 
-// archive lists and prints the archive of a data folder. It only reads, so it
-// may run beside a running Footfall; files that are being written are listed,
-// and printed as far as they are whole.
-func archive(ctx context.Context, args []string, data string, stdin io.Reader, stdout io.Writer) error {
+// archive lists and prints the archive of a data folder, or that in HDFS where
+// the environment names NameNodes. It only reads, so it may run beside a
+// running Footfall; files that are being written are listed, and in a data
+// folder printed as far as they are whole.
+func archive(ctx context.Context, args, environ []string, stdin io.Reader, stdout io.Writer) (err error) {
 	if len(args) == 0 {
 		return errors.New("archive: expected ls or cat")
 	}
+	from, err := archiveOf(environ)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.close()) }()
 	out := bufio.NewWriterSize(stdout, 64<<10)
-	var err error
 	switch args[0] {
 	case "ls":
-		err = archiveList(ctx, args[1:], data, out)
+		err = archiveList(ctx, args[1:], from, out)
 	case "cat":
-		err = archiveCat(ctx, args[1:], data, stdin, out)
+		err = archiveCat(ctx, args[1:], from, stdin, out)
 	default:
 		err = fmt.Errorf("archive: expected ls or cat, got %q", args[0])
 	}
 	return errors.Join(err, out.Flush())
 }
 
-func archiveList(ctx context.Context, args []string, data string, out io.Writer) error {
+// archived is where an archive is read.
+type archived struct {
+	list  func(ctx context.Context, from, to event.Hour) ([]store.ArchiveFile, error)
+	open  func(ctx context.Context, path string) (io.ReadCloser, error)
+	close func() error
+}
+
+func archiveOf(environ []string) (*archived, error) {
+	var inHDFS []string
+	for _, kv := range environ {
+		if strings.HasPrefix(kv, function.Prefix+"HDFS_") {
+			inHDFS = append(inHDFS, kv)
+		}
+	}
+	if len(inHDFS) > 0 {
+		var cfg hdfs.Config
+		if err := function.Load(inHDFS, nil, &cfg); err != nil {
+			return nil, err
+		}
+		a, err := hdfs.Open(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, err
+		}
+		return &archived{list: a.List, open: a.Open, close: a.Close}, nil
+	}
+	dir := filepath.Join(local.DataDir(environ), "archive")
+	return &archived{
+		list: func(ctx context.Context, from, to event.Hour) ([]store.ArchiveFile, error) {
+			return embedded.ListArchive(ctx, dir, from, to)
+		},
+		open: func(_ context.Context, path string) (io.ReadCloser, error) {
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
+			}
+			return os.Open(path)
+		},
+		close: func() error { return nil },
+	}, nil
+}
+
+func archiveList(ctx context.Context, args []string, in *archived, out io.Writer) error {
 	from, to := event.Hour(0), event.HourOf(time.Now())+1
 	for i, into := range []*event.Hour{&from, &to} {
 		if i >= len(args) {
@@ -47,7 +98,7 @@ func archiveList(ctx context.Context, args []string, data string, out io.Writer)
 		}
 		*into = event.HourOf(t)
 	}
-	files, err := embedded.ListArchive(ctx, filepath.Join(data, "archive"), from, to)
+	files, err := in.list(ctx, from, to)
 	if err != nil {
 		return err
 	}
@@ -79,27 +130,24 @@ type batchLine struct {
 	Refused    []event.Refused `json:"refused,omitempty"`
 }
 
-func archiveCat(ctx context.Context, args []string, data string, stdin io.Reader, out io.Writer) error {
+func archiveCat(ctx context.Context, args []string, in *archived, stdin io.Reader, out io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("archive cat: expected the paths that archive ls prints, or -")
 	}
 	lines := json.NewEncoder(out)
 	seen := map[event.BatchID]bool{} // a batch may stand in the archive twice
 	for _, path := range args {
-		if err := catFile(ctx, path, data, stdin, lines, seen); err != nil {
+		if err := catFile(ctx, path, in, stdin, lines, seen); err != nil {
 			return fmt.Errorf("cannot print %q: %w", path, err)
 		}
 	}
 	return nil
 }
 
-func catFile(ctx context.Context, path, data string, stdin io.Reader, lines *json.Encoder, seen map[event.BatchID]bool) error {
+func catFile(ctx context.Context, path string, from *archived, stdin io.Reader, lines *json.Encoder, seen map[event.BatchID]bool) error {
 	in := stdin
 	if path != "-" {
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(data, "archive", path)
-		}
-		file, err := os.Open(path)
+		file, err := from.open(ctx, path)
 		if err != nil {
 			return err
 		}

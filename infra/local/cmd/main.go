@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	case "demo":
 		return demo.Run(ctx, rest, local.DataDir(os.Environ()), os.Stdin, os.Stdout, os.Stderr)
 	case "archive":
-		return archive(ctx, rest, local.DataDir(os.Environ()), os.Stdin, os.Stdout)
+		return archive(ctx, rest, os.Environ(), os.Stdin, os.Stdout)
 	case "topics":
 		return topics.Run(ctx, rest, os.Environ(), os.Stdout, os.Stderr)
 	case "help", "-h", "-help", "--help":
