@@ -80,10 +80,19 @@ func (s *Service) Function() function.Function {
 		// The first tick completes what a dead process left, however much.
 		Deadlines: map[string]time.Duration{"/ticks": tickDeadline},
 		Run:       s.run,
-		Close: func(ctx context.Context) error {
-			return s.complete(ctx, store.ClosePolicy{})
-		},
+		Close:     s.close,
 	}
+}
+
+// close completes what this process writes. Where the archive or the journal
+// is away it leaves that to a later tick, as a process that is killed does.
+func (s *Service) close(ctx context.Context) error {
+	err := s.complete(ctx, store.ClosePolicy{})
+	if err != nil && fault.KindOf(err) == fault.Transient {
+		s.log.Warn("cannot complete the last files; a tick of another process does", "function", "archive", "error", err)
+		return nil
+	}
+	return err
 }
 
 // Append takes a footfall.batch.accepted.v1. nil means that the batch stands
