@@ -202,7 +202,7 @@ func TestServicesAreContained(t *testing.T) {
 		}
 		for _, e := range c.Env {
 			secret := false
-			for _, word := range []string{"TOKEN", "PASSWORD", "SECRET", "_URI"} {
+			for _, word := range []string{"TOKEN", "PASSWORD", "SECRET"} {
 				secret = secret || strings.Contains(e.Name, word)
 			}
 			if secret != (e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil) {
