@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -276,6 +277,7 @@ func (t tool) run(args []string) (code int, err error) {
 		err = errors.Join(err, servers.Stop())
 		if code != 0 || err != nil {
 			code = max(code, 1)
+			err = errors.Join(err, keepLogs(dir))
 			fmt.Fprintf(t.progress, "services: the servers' logs are in %s\n", dir)
 			return
 		}
@@ -317,4 +319,14 @@ func (t tool) run(args []string) (code int, err error) {
 			return exit.ExitCode(), nil
 		}
 	}
+}
+
+// keepLogs removes all files but logs from a folder.
+func keepLogs(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) == ".log" {
+			return err
+		}
+		return os.Remove(path)
+	})
 }

@@ -21,6 +21,9 @@ import (
 // ports are the conformance suites by the names that adapters' tests give them.
 var ports = []string{"journal", "processed", "visitors", "registry", "archive", "summaries", "quotas"}
 
+// onlyPort is the port of an adapter that has one, and so does not name it.
+var onlyPort = map[string]string{"hdfs": "archive"}
+
 // table runs the tests of packages and prints how many of each port's tests
 // each adapter has passed. What failed is shown whole.
 func table(packages []string, out, progress io.Writer) (int, error) {
@@ -184,6 +187,9 @@ func rowOf(name testName) row {
 		if rest, ok := strings.CutPrefix(variant, port); ok {
 			return row{port, adapter + inBrackets(rest)}
 		}
+	}
+	if port, ok := onlyPort[adapter]; ok {
+		return row{port, adapter + inBrackets(variant)}
 	}
 	return row{"(all)", adapter + inBrackets(variant)} // skipped as a whole
 }
