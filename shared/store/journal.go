@@ -23,7 +23,7 @@ type JournalRow struct {
 	Batch        event.BatchID
 	ReceivedAt   time.Time
 	PartitionKey string
-	Counts       []event.StreamHour // what the batch holds, for the ledger
+	Counts       []event.StreamHour // what the batch holds, for the ledger; may be absent in lists, once processed
 	Stages       Stage
 	Payload      []byte // the Avro container; absent in lists, and once archived and processed
 }

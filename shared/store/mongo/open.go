@@ -100,7 +100,7 @@ var indexes = []index{
 	// Dirty, DirtyOf, Marks.
 	{collection: documentsName, name: markIndex, keys: ascending("dirty", "r", "k", "m", "h", "b"), partial: bson.D{{Key: "dirty", Value: true}}},
 	{collection: rejectsName, name: "reject", keys: ascending("k", "m", "h", "b", "i"), unique: true},
-	{collection: rejectsName, name: "counts", keys: ascending("k", "m", "h", "refused", "reason")},
+	{collection: rejectsName, name: "counts", keys: ascending("k", "m", "h", "refused", "reason", "events")},
 	{collection: merchantsName, name: "changes", keys: ascending("seq")},
 }
 

@@ -2,11 +2,11 @@ package mongo
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -98,10 +98,11 @@ func tooLarge(d *store.Doc) error {
 	return nil
 }
 
-// Put implements store.Processed.
+// Put implements store.Processed. Nearly always all is new and inserted; what
+// is there already is written over.
 func (p *processed) Put(ctx context.Context, put store.Put) error {
-	models := make([]driver.WriteModel, len(put.Docs))
-	touched := make([]versionKey, len(put.Docs))
+	docs := make([]docDoc, len(put.Docs))
+	touched := make([]string, len(put.Docs))
 	for i := range put.Docs {
 		d := &put.Docs[i]
 		if d.Key.Batch != put.Batch {
@@ -110,35 +111,45 @@ func (p *processed) Put(ctx context.Context, put store.Put) error {
 		if err := tooLarge(d); err != nil {
 			return err
 		}
-		models[i] = driver.NewReplaceOneModel().SetUpsert(true).SetFilter(ofDoc(d.Key)).SetReplacement(docOf(d))
-		touched[i] = versionKeyOf(d.Key.Merchant, d.Key.Revision)
+		docs[i] = docOf(d)
+		touched[i] = versionKey(d.Key.Merchant, d.Key.Revision)
 	}
-	rejects := make([]driver.WriteModel, len(put.Rejects))
+	rejects := make([]rejectDoc, len(put.Rejects))
 	for i := range put.Rejects {
 		if put.Rejects[i].Batch != put.Batch {
 			return fault.Field("rejects.batch", "the batch of the put, "+put.Batch.String())
 		}
-		rejects[i] = putReject(&put.Rejects[i])
+		rejects[i] = rejectDocOf(&put.Rejects[i])
 	}
-	if len(models) == 0 && len(rejects) == 0 {
+	if len(docs) == 0 && len(rejects) == 0 {
 		return nil
 	}
 	return p.call(ctx, "put the processed data of batch "+put.Batch.String(), func(ctx context.Context) error {
-		if len(rejects) == 0 {
-			_, err := bulk(ctx, p.docs, models)
-			return errorOr(err, func() error { return p.changed(ctx, touched) })
-		}
 		both, bctx := errgroup.WithContext(ctx)
-		both.Go(func() error {
-			_, err := bulk(bctx, p.docs, models)
-			return err
-		})
-		both.Go(func() error {
-			_, err := bulk(bctx, p.rejects, rejects)
-			return err
-		})
+		both.Go(func() error { return insertOrReplace(bctx, p.docs, docs, (*docDoc).key) })
+		if len(rejects) > 0 {
+			both.Go(func() error { return insertOrReplace(bctx, p.rejects, rejects, (*rejectDoc).key) })
+		}
 		return errorOr(both.Wait(), func() error { return p.changed(ctx, touched) })
 	})
+}
+
+func (d *docDoc) key() bson.D {
+	return bson.D{{Key: "k", Value: d.Hash}, {Key: "m", Value: d.Merchant}, {Key: "r", Value: d.Revision}, {Key: "h", Value: d.Hour}, {Key: "b", Value: d.Batch}}
+}
+
+// insertOrReplace inserts documents, and writes those over that are there.
+func insertOrReplace[T any](ctx context.Context, c *driver.Collection, docs []T, key func(*T) bson.D) error {
+	there, err := insertNew(ctx, c, docs)
+	if err != nil {
+		return err
+	}
+	models := make([]driver.WriteModel, len(there))
+	for i, at := range there {
+		models[i] = driver.NewReplaceOneModel().SetUpsert(true).SetFilter(key(&docs[at])).SetReplacement(docs[at])
+	}
+	_, err = bulk(ctx, c, models)
+	return err
 }
 
 func errorOr(err error, next func() error) error {
@@ -148,33 +159,39 @@ func errorOr(err error, next func() error) error {
 	return next()
 }
 
-// versionKey names a merchant's revision.
-type versionKey struct {
-	Merchant string `bson:"m"`
-	Revision int64  `bson:"r"`
-}
-
 type versionDoc struct {
-	Version int64 `bson:"v"`
+	ID      string `bson:"_id"`
+	Version int64  `bson:"v"`
 }
 
-func versionKeyOf(merchant string, rev store.Revision) versionKey {
-	return versionKey{text(merchant), int64(rev)}
+// versionKey names a merchant's revision.
+func versionKey(merchant string, rev store.Revision) string {
+	return text(merchant) + "/" + strconv.FormatUint(uint64(rev), 10)
 }
 
-// changed gives versions that nobody has met: random numbers, so that none
-// comes again when the collection is dropped and begins anew.
-func (p *processed) changed(ctx context.Context, keys []versionKey) error {
-	slices.SortFunc(keys, func(a, b versionKey) int {
-		return cmp.Or(cmp.Compare(a.Merchant, b.Merchant), cmp.Compare(a.Revision, b.Revision))
-	})
-	keys = slices.Compact(keys)
-	models := make([]driver.WriteModel, len(keys))
-	for i, k := range keys {
-		models[i] = driver.NewUpdateOneModel().SetUpsert(true).SetFilter(bson.D{{Key: "_id", Value: k}}).
-			SetUpdate(set(bson.D{{Key: "v", Value: int64(rand.Uint64())}}))
+// changed gives versions a number that nobody has met: a random one, so that
+// none comes again when the collection is dropped and begins anew. One update
+// takes all versions that are there, which are nearly always all.
+func (p *processed) changed(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
 	}
-	_, err := bulk(ctx, p.versions, models)
+	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	v := int64(rand.Uint64())
+	res, err := p.versions.UpdateMany(ctx, bson.D{{Key: "_id", Value: in(keys)}}, set(bson.D{{Key: "v", Value: v}}))
+	if err != nil || res.MatchedCount == int64(len(keys)) {
+		return err
+	}
+	docs := make([]versionDoc, len(keys))
+	for i, k := range keys {
+		docs[i] = versionDoc{k, v}
+	}
+	// Those that come to be there meanwhile have changed as well, but before.
+	there, err := insertNew(ctx, p.versions, docs)
+	if err != nil || int64(len(there)) == res.MatchedCount {
+		return err
+	}
+	_, err = p.versions.UpdateMany(ctx, bson.D{{Key: "_id", Value: in(keys)}}, set(bson.D{{Key: "v", Value: v + 1}}))
 	return err
 }
 
@@ -182,7 +199,7 @@ func (p *processed) changed(ctx context.Context, keys []versionKey) error {
 func (p *processed) Version(ctx context.Context, merchant string, rev store.Revision) (v store.Version, err error) {
 	err = p.call(ctx, "read the version of a merchant's data", func(ctx context.Context) error {
 		var d versionDoc
-		err := p.versions.FindOne(ctx, bson.D{{Key: "_id", Value: versionKeyOf(merchant, rev)}}).Decode(&d)
+		err := p.versions.FindOne(ctx, bson.D{{Key: "_id", Value: versionKey(merchant, rev)}}).Decode(&d)
 		if errors.Is(err, driver.ErrNoDocuments) {
 			d, err = versionDoc{}, nil
 		}
@@ -368,9 +385,9 @@ func (p *processed) Clean(ctx context.Context, marks []store.DocKey) error {
 	}
 	unmark := bson.D{{Key: "$unset", Value: bson.D{{Key: "dirty", Value: ""}}}}
 	var models []driver.WriteModel
-	var touched []versionKey
+	var touched []string
 	for hour, ids := range byHour(marks) {
-		touched = append(touched, versionKeyOf(hour.Merchant, hour.Revision))
+		touched = append(touched, versionKey(hour.Merchant, hour.Revision))
 		for part := range slices.Chunk(ids, inChunk) {
 			models = append(models, driver.NewUpdateManyModel().SetFilter(ofBatches(hour, part)).SetUpdate(unmark))
 		}
@@ -388,7 +405,7 @@ func (p *processed) MarkDirty(ctx context.Context, merchant string, rev store.Re
 	}
 	return p.call(ctx, "mark a merchant's hours dirty", func(ctx context.Context) error {
 		_, err := p.docs.UpdateMany(ctx, ofHours(merchant, rev, from, to), markDirty)
-		return errorOr(err, func() error { return p.changed(ctx, []versionKey{versionKeyOf(merchant, rev)}) })
+		return errorOr(err, func() error { return p.changed(ctx, []string{versionKey(merchant, rev)}) })
 	})
 }
 
@@ -448,7 +465,7 @@ func (p *processed) Replace(ctx context.Context, old []store.DocKey, merged stor
 				return err
 			}
 		}
-		return p.changed(ctx, []versionKey{versionKeyOf(hour.Merchant, hour.Revision)})
+		return p.changed(ctx, []string{versionKey(hour.Merchant, hour.Revision)})
 	})
 }
 

@@ -26,6 +26,7 @@ type rejectDoc struct {
 	Batch    bson.Binary `bson:"b"`
 	Index    int64       `bson:"i"`
 	Refused  bool        `bson:"refused"`
+	Events   int64       `bson:"events"` // that it stands for; 0: one
 	Reason   string      `bson:"reason"`
 	Stream   string      `bson:"stream"`
 	EventID  string      `bson:"event_id"`
@@ -35,20 +36,22 @@ type rejectDoc struct {
 	Data     []byte      `bson:"data"`
 }
 
-func putReject(r *store.Reject) driver.WriteModel {
-	d := rejectDoc{
-		Hash: hashOf(r.Merchant), Merchant: text(r.Merchant), Hour: int32(r.Hour), Batch: idOf(r.Batch), Index: int64(r.Index), Refused: r.Refused,
+func rejectDocOf(r *store.Reject) rejectDoc {
+	return rejectDoc{
+		Hash: hashOf(r.Merchant), Merchant: text(r.Merchant), Hour: int32(r.Hour), Batch: idOf(r.Batch), Index: int64(r.Index), Refused: r.Refused, Events: r.Events,
 		Reason: text(r.Reason), Stream: text(r.Stream), EventID: text(r.EventID), Received: r.ReceivedAt.UnixMicro(),
 		Field: text(r.Field), Detail: text(r.Detail), Data: r.Data,
 	}
-	key := bson.D{{Key: "k", Value: d.Hash}, {Key: "m", Value: d.Merchant}, {Key: "h", Value: d.Hour}, {Key: "b", Value: d.Batch}, {Key: "i", Value: d.Index}}
-	return driver.NewReplaceOneModel().SetUpsert(true).SetFilter(key).SetReplacement(d)
+}
+
+func (d *rejectDoc) key() bson.D {
+	return bson.D{{Key: "k", Value: d.Hash}, {Key: "m", Value: d.Merchant}, {Key: "h", Value: d.Hour}, {Key: "b", Value: d.Batch}, {Key: "i", Value: d.Index}}
 }
 
 func (d *rejectDoc) reject(merchant string) store.Reject {
 	return store.Reject{
 		Merchant: merchant, Stream: untext(d.Stream), Batch: batchOf(d.Batch), Index: int(d.Index), EventID: untext(d.EventID),
-		Hour: event.Hour(d.Hour), ReceivedAt: time.UnixMicro(d.Received).UTC(), Refused: d.Refused, Reason: untext(d.Reason),
+		Hour: event.Hour(d.Hour), ReceivedAt: time.UnixMicro(d.Received).UTC(), Refused: d.Refused, Events: d.Events, Reason: untext(d.Reason),
 		Field: untext(d.Field), Detail: untext(d.Detail), Data: d.Data,
 	}
 }
@@ -149,7 +152,7 @@ func (p *processed) RejectCounts(ctx context.Context, merchant string, from, to 
 			}}},
 			{{Key: "$group", Value: bson.D{
 				{Key: "_id", Value: bson.D{{Key: "h", Value: "$h"}, {Key: "refused", Value: "$refused"}, {Key: "reason", Value: "$reason"}}},
-				{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
+				{Key: "n", Value: bson.D{{Key: "$sum", Value: bson.D{{Key: "$max", Value: bson.A{"$events", int64(1)}}}}}},
 			}}},
 		}, options.Aggregate().SetHint("counts"))
 		return each(ctx, cursor, err, func(g *group) error {

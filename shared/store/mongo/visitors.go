@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
 	"slices"
 
@@ -22,15 +23,26 @@ type visitors struct {
 
 func newVisitors(c *conn) *visitors { return &visitors{c, c.db.Collection(visitorsName)} }
 
-type visitorKey struct {
-	Merchant   string `bson:"m"`
-	Generation int64  `bson:"g"`
-	User       int64  `bson:"u"` // the bits of the hash
+// visitorPrefix is what all keys of a merchant's generation begin with: the
+// merchant, and the generation in 4 bytes. What follows are 8 bytes, so that a
+// key is of one merchant whatever its id.
+type visitorPrefix []byte
+
+func visitorsOf(merchant string, generation uint32) visitorPrefix {
+	return binary.BigEndian.AppendUint32([]byte(merchant), generation)
+}
+
+func (p visitorPrefix) key(user uint64) bson.Binary {
+	return bson.Binary{Data: binary.BigEndian.AppendUint64(slices.Clip(p), user)}
+}
+
+func userOf(key bson.Binary) uint64 {
+	return binary.BigEndian.Uint64(key.Data[max(0, len(key.Data)-8):])
 }
 
 type visitorDoc struct {
-	ID    visitorKey `bson:"_id"`
-	First int64      `bson:"at"` // ms since the Unix epoch
+	ID    bson.Binary `bson:"_id"`
+	First int64       `bson:"at"` // ms since the Unix epoch
 }
 
 const never = int64(math.MaxInt64)
@@ -41,7 +53,7 @@ const asksAtOnce = 4
 // FirstSeen implements store.Visitors.
 func (v *visitors) FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) (millis []int64, err error) {
 	err = v.call(ctx, "look up visitors", func(ctx context.Context) error {
-		known, err := v.known(ctx, visitorKey{Merchant: text(merchant), Generation: int64(generation)}, users)
+		known, err := v.known(ctx, visitorsOf(merchant, generation), users)
 		if err != nil {
 			return err
 		}
@@ -63,7 +75,7 @@ func (f firstSeen) of(user uint64) int64 {
 	return never
 }
 
-func (v *visitors) known(ctx context.Context, of visitorKey, users []uint64) (firstSeen, error) {
+func (v *visitors) known(ctx context.Context, of visitorPrefix, users []uint64) (firstSeen, error) {
 	users = slices.Compact(slices.Sorted(slices.Values(users)))
 	var parts [][]uint64
 	for part := range slices.Chunk(users, inChunk) {
@@ -74,10 +86,9 @@ func (v *visitors) known(ctx context.Context, of visitorKey, users []uint64) (fi
 	group.SetLimit(asksAtOnce)
 	for i, part := range parts {
 		group.Go(func() error {
-			keys := make([]visitorKey, len(part))
+			keys := make([]bson.Binary, len(part))
 			for n, u := range part {
-				keys[n] = of
-				keys[n].User = int64(u)
+				keys[n] = of.key(u)
 			}
 			cursor, err := v.c.Find(ctx, bson.D{{Key: "_id", Value: in(keys)}})
 			return each(ctx, cursor, err, func(d *visitorDoc) error {
@@ -92,7 +103,7 @@ func (v *visitors) known(ctx context.Context, of visitorKey, users []uint64) (fi
 	known := make(firstSeen, len(users))
 	for _, docs := range found {
 		for _, d := range docs {
-			known[uint64(d.ID.User)] = d.First
+			known[userOf(d.ID)] = d.First
 		}
 	}
 	return known, nil
@@ -121,7 +132,7 @@ func (v *visitors) See(ctx context.Context, merchant string, generation uint32, 
 	// What is known of a user is kept over tries: a try that failed may have
 	// written, and would find its own instants there.
 	before := make(firstSeen, len(lowest))
-	s := seeing{visitors: v, of: visitorKey{Merchant: text(merchant), Generation: int64(generation)}, lowest: lowest, before: before}
+	s := seeing{visitors: v, of: visitorsOf(merchant, generation), lowest: lowest, before: before}
 	if err := v.call(ctx, "remember visitors", s.see); err != nil {
 		return nil, err
 	}
@@ -134,7 +145,7 @@ func (v *visitors) See(ctx context.Context, merchant string, generation uint32, 
 
 type seeing struct {
 	*visitors
-	of     visitorKey
+	of     visitorPrefix
 	lowest map[uint64]int64
 	before firstSeen // of users who are done
 	// maybe is what stood there of users whose write may have happened.
@@ -191,17 +202,11 @@ func (s *seeing) see(ctx context.Context) error {
 	return again("other calls keep seeing the same visitors")
 }
 
-func (s *seeing) key(user uint64) visitorKey {
-	k := s.of
-	k.User = int64(user)
-	return k
-}
-
 // insert records users who are not known.
 func (s *seeing) insert(ctx context.Context, users []uint64) error {
 	docs := make([]visitorDoc, len(users))
 	for i, u := range users {
-		docs[i] = visitorDoc{s.key(u), s.lowest[u]}
+		docs[i] = visitorDoc{s.of.key(u), s.lowest[u]}
 	}
 	there, err := insertNew(ctx, s.c, docs)
 	if err != nil {
@@ -222,7 +227,7 @@ func (s *seeing) insert(ctx context.Context, users []uint64) error {
 func (s *seeing) lower(ctx context.Context, users []uint64, known firstSeen) error {
 	models := make([]driver.WriteModel, len(users))
 	for i, u := range users {
-		filter := bson.D{{Key: "_id", Value: s.key(u)}, {Key: "at", Value: known[u]}}
+		filter := bson.D{{Key: "_id", Value: s.of.key(u)}, {Key: "at", Value: known[u]}}
 		models[i] = driver.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.D{{Key: "$min", Value: bson.D{{Key: "at", Value: s.lowest[u]}}}})
 	}
 	res, err := bulk(ctx, s.c, models)
