@@ -244,7 +244,7 @@ func (c *Cluster) variables(name string) []string {
 	)
 	switch name {
 	case "ingest":
-		return []string{mongo, kafka, "TRUSTED_PROXIES=127.0.0.0/8"}
+		return []string{mongo, redis, kafka, "TRUSTED_PROXIES=127.0.0.0/8"}
 	case "archive":
 		return []string{mongo, hdfs}
 	case "etl":

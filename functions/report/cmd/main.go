@@ -31,6 +31,7 @@ func main() {
 		answer := report.New(cfg, report.Ports{
 			Registry: db.Registry, Journal: db.Journal, Processed: db.Processed, Summaries: records.Summaries,
 			History: history.New(db.Processed, db.Visitors, history.Options{CacheBytes: memory.FrameCacheBytes, MaxRows: int(cfg.MaxEvents)}),
+			Log:     p.Log,
 		}, function.SystemClock())
 		return []function.Function{
 			answer.Function(),
