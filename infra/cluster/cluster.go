@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +68,7 @@ type Cluster struct {
 	First      local.FirstMerchant
 
 	options Options
+	more    []*Unit // dispatchers
 	admin   function.Secret
 	pools   map[string]*Pool
 	front   *http.Server
@@ -133,7 +135,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.pools)) {
 		if err := c.pools[name].Await(ctx, len(c.pools[name].instances)); err != nil {
-			return nil, errors.Join(err, c.tail(name))
+			return nil, errors.Join(err, tail(c.processes(name)...))
 		}
 	}
 	if err := c.openFront(ctx); err != nil {
@@ -158,7 +160,7 @@ func (c *Cluster) startServers(ctx context.Context) error {
 
 // ensureTopics makes the topics, as an operator does before the first start.
 func (c *Cluster) ensureTopics(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(c.options.Binaries, "footfall"), "topics", "ensure")
+	cmd := exec.CommandContext(ctx, c.Program("footfall"), "topics", "ensure")
 	cmd.Env = append(environ(), function.Prefix+"KAFKA_BROKERS="+c.Kafka.Addr())
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot make the topics: %w\n%s", err, said)
@@ -172,7 +174,7 @@ func (c *Cluster) startProcesses(ctx context.Context) error {
 	balancing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.balance = stop
 	for _, name := range Functions() {
-		units, err := c.units(name, c.options.Instances, []string{filepath.Join(c.options.Binaries, name)}, c.variables(name))
+		units, err := c.units(name, c.options.Instances, []string{c.Program(name)}, c.variables(name))
 		if err != nil {
 			return err
 		}
@@ -182,14 +184,7 @@ func (c *Cluster) startProcesses(ctx context.Context) error {
 			return err
 		}
 	}
-	var where []string
-	for _, name := range slices.Sorted(maps.Keys(c.urls)) {
-		if !slices.Contains([]string{"report", "merchant"}, name) { // no Trigger names them
-			where = append(where, name+"="+c.urls[name])
-		}
-	}
-	units, err := c.units(dispatcher, 1, []string{filepath.Join(c.options.Binaries, "footfall"), "dispatch"}, append(c.variables(dispatcher),
-		"SERVICES="+strings.Join(where, ",")))
+	units, err := c.units(dispatcher, 1, c.dispatch(), append(c.variables(dispatcher), c.services()))
 	if err != nil {
 		return err
 	}
@@ -198,29 +193,54 @@ func (c *Cluster) startProcesses(ctx context.Context) error {
 	return nil
 }
 
+func (c *Cluster) dispatch() []string { return []string{c.Program("footfall"), "dispatch"} }
+
+// services tells a dispatcher where the functions are that Triggers name.
+func (c *Cluster) services() string {
+	var where []string
+	for _, name := range slices.Sorted(maps.Keys(c.urls)) {
+		if name != "report" && name != "merchant" {
+			where = append(where, name+"="+c.urls[name])
+		}
+	}
+	return "SERVICES=" + strings.Join(where, ",")
+}
+
+// AddDispatcher starts one more dispatcher, without a cron, which shares the
+// work with the first, and returns when it is ready.
+func (c *Cluster) AddDispatcher(ctx context.Context) (*Unit, error) {
+	u, addr, err := c.unit(dispatcher, 2+len(c.more), c.dispatch(), append(c.variables(dispatcher), c.services(), "CRON=false"))
+	if err != nil {
+		return nil, err
+	}
+	c.more = append(c.more, u)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return u, awaitReady(ctx, u, &url.URL{Scheme: "http", Host: addr})
+}
+
+// awaitReady waits until a process runs and says that it is ready.
+func awaitReady(ctx context.Context, u *Unit, at *url.URL) error {
+	client := &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	pause := time.NewTicker(10 * time.Millisecond)
+	defer pause.Stop()
+	for u.PID() == 0 || probe(ctx, client, at) != nil {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%s does not become ready: %w", u.Name, ctx.Err()), tail(u))
+		}
+	}
+	return nil
+}
+
 // units starts the processes of a function and makes its pool.
 func (c *Cluster) units(name string, n int, command, variables []string) ([]*Unit, error) {
 	var units []*Unit
 	var urls []string
 	for i := range n {
-		addr, err := freeAddr()
+		u, addr, err := c.unit(name, i+1, command, variables)
 		if err != nil {
-			return units, err
-		}
-		env := environ()
-		for _, v := range variables {
-			env = append(env, function.Prefix+v)
-		}
-		env = append(env, function.Prefix+"ADDR="+addr)
-		id := fmt.Sprintf("%s-%d", name, i+1)
-		if name == "ingest" {
-			env = append(env, function.Prefix+"INSTANCE="+id)
-		}
-		if c.options.Environ != nil {
-			env = append(env, c.options.Environ(name)...)
-		}
-		u := newUnit(id, filepath.Join(c.options.Data, "logs", id+".log"), command, env, c.options.Log)
-		if err := u.Start(); err != nil {
 			return units, err
 		}
 		units, urls = append(units, u), append(urls, "http://"+addr)
@@ -231,6 +251,28 @@ func (c *Cluster) units(name string, n int, command, variables []string) ([]*Uni
 	}
 	c.pools[name] = pool
 	return units, nil
+}
+
+// unit starts one process on a port of its own.
+func (c *Cluster) unit(name string, n int, command, variables []string) (*Unit, string, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, "", err
+	}
+	env := environ()
+	for _, v := range variables {
+		env = append(env, function.Prefix+v)
+	}
+	env = append(env, function.Prefix+"ADDR="+addr)
+	id := fmt.Sprintf("%s-%d", name, n)
+	if name == "ingest" {
+		env = append(env, function.Prefix+"INSTANCE="+id)
+	}
+	if c.options.Environ != nil {
+		env = append(env, c.options.Environ(name)...)
+	}
+	u := newUnit(id, filepath.Join(c.options.Data, "logs", id+".log"), command, env, c.options.Log)
+	return u, addr, u.Start()
 }
 
 // variables are those that a function's processes need, without our prefix.
@@ -308,25 +350,23 @@ func (c *Cluster) Data() string { return c.options.Data }
 // Program is the path of one of the programs that Build made.
 func (c *Cluster) Program(name string) string { return filepath.Join(c.options.Binaries, name) }
 
+// processes are those behind a balancer.
+func (c *Cluster) processes(name string) []*Unit {
+	if name == dispatcher {
+		return []*Unit{c.Dispatcher}
+	}
+	return c.Functions[name]
+}
+
 // AwaitBack waits until every process of a function runs, says itself that it
 // is ready, and gets requests.
 func (c *Cluster) AwaitBack(ctx context.Context, name string) error {
-	units := c.Functions[name]
-	if name == dispatcher {
-		units = []*Unit{c.Dispatcher}
-	}
+	units := c.processes(name)
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	client := &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	pause := time.NewTicker(10 * time.Millisecond)
-	defer pause.Stop()
 	for i, u := range units {
-		for u.PID() == 0 || probe(ctx, client, c.pools[name].instances[i].url) != nil {
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-				return errors.Join(fmt.Errorf("%s does not come back: %w", u.Name, ctx.Err()), c.tail(name))
-			}
+		if err := awaitReady(ctx, u, c.pools[name].instances[i].url); err != nil {
+			return err
 		}
 	}
 	return c.pools[name].Await(ctx, len(units))
@@ -343,7 +383,7 @@ func (c *Cluster) Stop() error {
 	}
 	errs = append(errs, stopAll(ctx, c.Functions["ingest"]))
 	if c.Dispatcher != nil {
-		errs = append(errs, c.Dispatcher.Stop(ctx))
+		errs = append(errs, stopAll(ctx, append([]*Unit{c.Dispatcher}, c.more...)))
 	}
 	for _, name := range Functions() {
 		errs = append(errs, stopAll(ctx, c.Functions[name]))
@@ -386,12 +426,8 @@ func (c *Cluster) stopServers() error {
 // logTail is how much an error shows of the log of a process that did not start.
 const logTail = 4 << 10
 
-// tail is an error that shows the end of the logs of a function's processes.
-func (c *Cluster) tail(name string) error {
-	units := c.Functions[name]
-	if name == dispatcher {
-		units = []*Unit{c.Dispatcher}
-	}
+// tail is an error that shows the end of processes' logs.
+func tail(units ...*Unit) error {
 	var errs []error
 	for _, u := range units {
 		said, err := os.ReadFile(u.Log)

@@ -128,6 +128,19 @@ func dispatcherAway(ctx context.Context, c *cluster.Cluster) error {
 	return c.Dispatcher.Start()
 }
 
+// dispatchersComeAndGo lets a second dispatcher join, be killed, join again and
+// leave: each time partitions change hands with deliveries under way.
+func dispatchersComeAndGo(ctx context.Context, c *cluster.Cluster) error {
+	second, err := c.AddDispatcher(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(sleep(ctx, *outageTime/3), second.Kill(), sleep(ctx, *outageTime/3)); err != nil {
+		return err
+	}
+	return second.Stop(ctx)
+}
+
 func redisEmptied(ctx context.Context, c *cluster.Cluster) error {
 	client := goredis.NewClient(&goredis.Options{Addr: c.Redis.Addr()})
 	defer client.Close()
@@ -166,6 +179,7 @@ func TestOutages(t *testing.T) {
 		{name: "nothing", do: func(ctx context.Context, _ *cluster.Cluster) error { return sleep(ctx, 5*time.Second) }},
 		{name: "each instance of each function killed", do: killed, breaks: true, silent: true},
 		{name: "dispatcher killed", do: dispatcherAway},
+		{name: "second dispatcher comes and goes", do: dispatchersComeAndGo},
 		{name: "Kafka down", do: away(kafka)},
 		{name: "Kafka stuck", do: stuck(kafka)},
 		{name: "MongoDB down", do: away(mongodb), silent: true},
