@@ -160,7 +160,7 @@ func (c *Cluster) startServers(ctx context.Context) error {
 
 // ensureTopics makes the topics, as an operator does before the first start.
 func (c *Cluster) ensureTopics(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, c.Program("footfall"), "topics", "ensure")
+	cmd := exec.CommandContext(ctx, c.Program("footfall"), "topics", "ensure", "-replication", "1")
 	cmd.Env = append(environ(), function.Prefix+"KAFKA_BROKERS="+c.Kafka.Addr())
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot make the topics: %w\n%s", err, said)
