@@ -21,8 +21,11 @@ import (
 )
 
 const (
-	// probeEvery is how often each instance is asked whether it is ready.
-	probeEvery = 200 * time.Millisecond
+	// probeEvery is how often an instance that is ready is asked whether it
+	// still is, which costs its stores a question each time; that it is gone,
+	// a refused connection tells at once. One that is away is asked more often.
+	probeEvery     = 2 * time.Second
+	probeAwayEvery = 200 * time.Millisecond
 	// probeTimeout is longer than a function takes to find out that a store
 	// does not answer.
 	probeTimeout = 3 * time.Second
@@ -54,6 +57,7 @@ type instance struct {
 	name  string
 	url   *url.URL
 	ready atomic.Bool
+	ask   chan struct{} // it refused a connection: ask it soon whether it is back
 }
 
 // NewPool makes a pool of instances, by name, at base URLs. None is ready
@@ -74,7 +78,7 @@ func NewPool(name string, urls []string, log *slog.Logger) (*Pool, error) {
 		if err != nil || u.Host == "" {
 			return nil, fmt.Errorf("cannot balance %s: expected an absolute URL, got %q", name, raw)
 		}
-		p.instances = append(p.instances, &instance{name: fmt.Sprintf("%s-%d", name, i+1), url: u})
+		p.instances = append(p.instances, &instance{name: fmt.Sprintf("%s-%d", name, i+1), url: u, ask: make(chan struct{}, 1)})
 	}
 	p.proxy = &httputil.ReverseProxy{
 		Rewrite: forward, Transport: p, ErrorHandler: p.fail, FlushInterval: -1,
@@ -132,6 +136,10 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, &brokenError{in.name, err}
 		}
 		p.set(in, false, err)
+		select {
+		case in.ask <- struct{}{}:
+		default:
+		}
 	}
 	return nil, errNoInstance
 }
@@ -210,18 +218,24 @@ func (p *Pool) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, in := range p.instances {
 		wg.Go(func() {
-			tick := time.NewTicker(probeEvery)
-			defer tick.Stop()
+			pause := time.NewTimer(0)
+			defer pause.Stop()
 			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-pause.C:
+				case <-in.ask:
+				}
 				err := probe(ctx, probes, in.url)
 				if ctx.Err() != nil {
 					return
 				}
 				p.set(in, err == nil, err)
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
+				if err == nil {
+					pause.Reset(probeEvery)
+				} else {
+					pause.Reset(probeAwayEvery)
 				}
 			}
 		})

@@ -90,7 +90,7 @@ func Build(ctx context.Context, checkout, binaries string) error {
 		programs[name] = "./functions/" + name + "/cmd"
 	}
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(binaries, name), programs[name])
+		cmd := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", filepath.Join(binaries, name), programs[name])
 		cmd.Dir = checkout
 		if said, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("cannot build %s: %w\n%s", programs[name], err, said)

@@ -31,6 +31,7 @@ const Variable = "FOOTFALL_TEST_CLUSTER"
 
 var (
 	outageTime = flag.Duration("outage", 15*time.Second, "how long a part of the cluster is away")
+	loadRate   = flag.Float64("rate", 8, "requests a second under which that happens, of 25 events each")
 	keep       = flag.String("keep", "", "folder for the cluster's data and logs, which is kept; default: a temporary one")
 )
 
@@ -102,7 +103,7 @@ func withCluster(m *testing.M) (code int, err error) {
 // which are for quiet nights, let hours pass. What is promised stays the same.
 func quick(name string) []string {
 	settings := map[string][]string{
-		"ingest":  {"JOURNAL_REPUBLISH_AFTER=3s", "JOURNAL_STALE_AFTER=20s", "JOURNAL_UNARCHIVED_AFTER=45s"},
+		"ingest":  {"JOURNAL_REPUBLISH_AFTER=3s", "JOURNAL_STALE_AFTER=40s", "JOURNAL_UNARCHIVED_AFTER=90s"},
 		"archive": {"ARCHIVE_FILE_AGE=8s", "ARCHIVE_FILE_IDLE=2s"},
 	}[name]
 	env := make([]string, len(settings))
@@ -136,7 +137,7 @@ func system(t *testing.T) *loadtest.Process {
 	if running == nil {
 		t.Skip("this test starts a cluster of real servers: set " + Variable + "=1, as make test-cluster does")
 	}
-	return &loadtest.Process{URL: running.URL(), AdminToken: running.AdminToken()}
+	return &loadtest.Process{URL: running.URL(), AdminToken: running.AdminToken(), Pause: 200 * time.Millisecond}
 }
 
 func merchant(t *testing.T, p *loadtest.Process) loadtest.Merchant {

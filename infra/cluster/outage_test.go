@@ -25,13 +25,14 @@ import (
 // The load while something is away: enough that much is under way at any
 // moment, and little enough for the one Python process in MongoDB's stead.
 const (
-	loadRate        = 12 // requests a second
 	loadEvents      = 25 // of one request
 	loadConnections = 16
+	acceptedBetween = 15 // requests, before an outage and after it
 	loadMerchants   = 3
+	loadVisitors    = 500
 	loadSpan        = 2 * time.Hour // of the events' times
-	tickEvery       = 2 * time.Second
-	watchEvery      = 250 * time.Millisecond
+	tickEvery       = 3 * time.Second
+	watchEvery      = time.Second
 	catchUpWithin   = 3 * time.Minute
 )
 
@@ -231,16 +232,16 @@ func (o *outages) run(t *testing.T, what outage) {
 	calm, calmTruth := o.calm(t, ctx)
 	watch := o.StartWatch(ctx, calm, calmTruth, day, day, watchEvery)
 	load := loadtest.StartLoad(ctx, o.URL, loadtest.LoadOptions{
-		TrafficOptions: loadtest.TrafficOptions{Seed: uint64(time.Now().UnixNano()), Streams: streams, From: noon, Span: loadSpan, Duplicates: 0.03},
-		Rate:           loadRate, Events: loadEvents, Connections: loadConnections,
+		TrafficOptions: loadtest.TrafficOptions{Seed: uint64(time.Now().UnixNano()), Streams: streams, From: noon, Span: loadSpan, Duplicates: 0.03, Visitors: loadVisitors},
+		Rate:           *loadRate, Events: loadEvents, Connections: loadConnections,
 	})
-	o.accepts(t, ctx, load, 2*loadRate)
+	o.accepts(t, ctx, load, acceptedBetween)
 	began := time.Now()
 	if err := what.do(ctx, running); err != nil {
 		t.Fatal(err)
 	}
 	ended := time.Now()
-	o.accepts(t, ctx, load, 2*loadRate)
+	o.accepts(t, ctx, load, acceptedBetween)
 	outcome, err := load.Stop(ctx)
 	if err != nil {
 		t.Fatalf("%v (%+v)", err, load.SoFar())
@@ -253,6 +254,8 @@ func (o *outages) run(t *testing.T, what outage) {
 		t.Errorf("a report was wrong meanwhile: %v", err)
 	}
 	o.rows = append(o.rows, r)
+	t.Logf("%s: %.0f s away, %d accepted, %d refused, %d broke off, slowest %v, lost %d, doubled %d, caught up after %.1f s; reports: %+v", r.name, r.took.Seconds(),
+		outcome.Accepted, outcome.Refused, outcome.Broken, outcome.Slowest, r.lost, r.doubled, r.caught.Seconds(), r.watched)
 	for id := range outcome.Batches {
 		o.batches[id] = true
 	}
@@ -292,7 +295,7 @@ func (o *outages) calm(t *testing.T, ctx context.Context) (loadtest.Merchant, lo
 		t.Fatal(err)
 	}
 	truth := make([]loadtest.Truth, 1)
-	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 3, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 6 * time.Hour})
+	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 3, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 6 * time.Hour, Visitors: loadVisitors})
 	if err := loadtest.NewSender(o.URL, 1).Post(ctx, loadtest.ContentTypeBatch, traffic.AppendBatch(nil, 200, truth)); err != nil {
 		t.Fatal(err)
 	}

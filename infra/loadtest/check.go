@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -66,7 +67,7 @@ func (p *Process) WaitDelivered(ctx context.Context) error {
 // was sent, with nothing pending. It fails as soon as more is counted than was
 // sent, and with the last difference when ctx ends.
 func (p *Process) WaitCounted(ctx context.Context, merchants []Merchant, truth []Truth, from, to time.Time) error {
-	pause := time.NewTicker(20 * time.Millisecond)
+	pause := time.NewTicker(cmp.Or(p.Pause, 20*time.Millisecond))
 	defer pause.Stop()
 	for i, m := range merchants {
 		var last Ledger

@@ -21,7 +21,9 @@ type Process struct {
 	URL        string
 	AdminToken string
 	Data       string
-	cmd        *exec.Cmd
+	// Pause is how long the Wait methods wait between two looks; default 20 ms.
+	Pause time.Duration
+	cmd   *exec.Cmd
 }
 
 // Start starts the binary on a free port with its data in dir and waits until

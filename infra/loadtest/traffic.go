@@ -17,6 +17,7 @@ type Traffic struct {
 	from    time.Time
 	span    time.Duration
 	prefix  string
+	people  int
 	n       int
 	recent  []sentEvent // to be sent again now and then
 }
@@ -34,13 +35,17 @@ type TrafficOptions struct {
 	From       time.Time     // event times lie in [From, From+Span)
 	Span       time.Duration // 0: events carry no time
 	Duplicates float64       // share of events that are sent again with the same id
+	Visitors   int           // default 200,000
 }
 
 // NewTraffic makes a source of events.
 func NewTraffic(o TrafficOptions) *Traffic {
 	t := &Traffic{
 		rng: rand.New(rand.NewPCG(o.Seed, 0x666f6f7466616c6c)), streams: o.Streams,
-		from: o.From, span: o.Span, prefix: strconv.FormatUint(o.Seed, 36),
+		from: o.From, span: o.Span, prefix: strconv.FormatUint(o.Seed, 36), people: o.Visitors,
+	}
+	if t.people == 0 {
+		t.people = 200_000
 	}
 	t.zipf = rand.NewZipf(t.rng, 1.2, 1, uint64(len(o.Streams)-1))
 	t.pages = rand.NewZipf(t.rng, 1.3, 2, 499)
@@ -90,7 +95,7 @@ func (t *Traffic) AppendEvent(dst []byte, truth []Truth) []byte {
 	}
 	t.n++
 	stream := int(t.zipf.Uint64())
-	visitor := t.rng.IntN(200_000)
+	visitor := t.rng.IntN(t.people)
 	page := t.pages.Uint64()
 	view := t.rng.IntN(10) < 7
 	name := "page_view"
