@@ -32,7 +32,6 @@ type Archive struct {
 	reading  chan struct{} // one for each call that may read at once
 	complete chan struct{} // who has it completes files
 	close    sync.Once
-	ended    chan struct{}  // closed by Close
 	work     sync.WaitGroup // goroutines that outlive their callers
 
 	mu      sync.Mutex // never held over the network
@@ -62,7 +61,6 @@ func Open(cfg Config, log *slog.Logger) (*Archive, error) {
 		writing:  make(chan struct{}, cfg.OpenFiles),
 		reading:  make(chan struct{}, 16),
 		complete: make(chan struct{}, 1),
-		ended:    make(chan struct{}),
 		lanes:    make(map[event.Hour]*lane),
 	}, nil
 }
@@ -371,8 +369,8 @@ func (g *gate) worked() {
 	g.pause, g.until, g.err = 0, time.Time{}, nil
 }
 
-// client is the session that all calls share which write no file.
-func (a *Archive) client() (*hdfs.Client, error) {
+// shared is the session of all calls which write no file.
+func (a *Archive) shared() (*session, error) {
 	a.connect.Lock()
 	defer a.connect.Unlock()
 	if a.common == nil {
@@ -388,7 +386,40 @@ func (a *Archive) client() (*hdfs.Client, error) {
 		}
 		a.common = s
 	}
-	return a.common.client, nil
+	return a.common, nil
+}
+
+// asks is how often a question is asked where no NameNode answers it.
+const asks = 3
+
+// ask runs fn, which must do no harm when it runs twice. A session whose
+// connection has failed is begun anew: its client would not try that NameNode
+// again for five seconds, nor the other one that was on standby until now.
+func (a *Archive) ask(ctx context.Context, fn func(*hdfs.Client) error) error {
+	for n := 1; ; n++ {
+		s, err := a.shared()
+		if err == nil {
+			err = fn(s.client)
+		}
+		if err == nil || n == asks || errors.Is(err, errClosed) || s != nil && !s.broken() {
+			return err
+		}
+		if s != nil {
+			a.connect.Lock()
+			if a.common == s {
+				a.common = nil
+			}
+			a.connect.Unlock()
+			s.close()
+		}
+		pause := time.NewTimer(jitter(100 * time.Millisecond))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // within runs fn, which the deadlines of the connections end at last, and
@@ -428,11 +459,10 @@ func (a *Archive) within(ctx context.Context, slots chan struct{}, fn func() err
 // Ready reports whether HDFS answers.
 func (a *Archive) Ready(ctx context.Context) error {
 	err := a.within(ctx, a.reading, func() error {
-		c, err := a.client()
-		if err == nil {
-			_, err = c.Stat("/")
-		}
-		return err
+		return a.ask(ctx, func(c *hdfs.Client) error {
+			_, err := c.Stat("/")
+			return err
+		})
 	})
 	if err != nil {
 		return failed("reach HDFS", err)
@@ -440,18 +470,19 @@ func (a *Archive) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close implements store.Archive.
-func (a *Archive) Close() (err error) {
+// Close implements store.Archive. What cannot be closed, because HDFS does not
+// answer, is recovered like what a dead process left.
+func (a *Archive) Close() error {
 	a.close.Do(func() {
 		a.mu.Lock()
 		a.closed = true
-		close(a.ended)
 		a.mu.Unlock()
 		a.work.Wait() // ends by the deadlines of the connections
 		until := time.Now().Add(a.cfg.WriteTimeout)
+		var errs error
 		for _, l := range a.lanes {
 			if l.file != nil {
-				err = errors.Join(err, l.file.closeStream(until))
+				errs = errors.Join(errs, l.file.closeStream(until))
 				a.left = append(a.left, l.file)
 			}
 		}
@@ -459,14 +490,17 @@ func (a *Archive) Close() (err error) {
 			f.session.close()
 		}
 		if a.me != nil {
-			err = errors.Join(err, a.leave(a.me, len(a.left) == 0))
+			errs = errors.Join(errs, a.leave(a.me, len(a.left) == 0))
 		}
 		if a.common != nil {
 			a.common.close()
 		}
 		a.sessions.close()
+		if errs != nil {
+			a.log.Warn("cannot tell HDFS that this instance of the archive ends; its files will be recovered in a minute", "error", errs)
+		}
 	})
-	return err
+	return nil
 }
 
 // failed names what could not be done and keeps the error's kind.

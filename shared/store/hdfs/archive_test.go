@@ -98,6 +98,7 @@ func (a *Archive) crash() {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	storetest.Archive(t, func(tb storetest.TB) (store.Archive, func() store.Archive) {
 		cfg := cfg

@@ -48,20 +48,22 @@ func (a *Archive) Complete(ctx context.Context, now time.Time, policy store.Clos
 }
 
 func (a *Archive) completeAll(ctx context.Context, now time.Time, policy store.ClosePolicy) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
 	// While no NameNode answers, files are better kept open: DataNodes take
 	// blocks all the same.
-	others, err := c.ReadDir(a.paths.open())
+	var client *hdfs.Client
+	var others []os.FileInfo
+	err := a.ask(ctx, func(c *hdfs.Client) (err error) {
+		client = c
+		others, err = c.ReadDir(a.paths.open())
+		return err
+	})
 	if isMissing(err) {
 		return nil // nobody has written yet
 	}
 	if err != nil {
 		return err
 	}
-	r := &recovery{Archive: a, client: c}
+	r := &recovery{Archive: a, client: client}
 	defer r.end()
 	errs := a.closeDue(ctx, now, policy)
 	errs = errors.Join(errs, r.completeLeft(ctx))
@@ -280,7 +282,7 @@ func (r *recovery) recoverFile(ctx context.Context, f openFile) ([]event.BatchID
 	if err := closeWriter(w, time.Now().Add(r.cfg.WriteTimeout)); err != nil {
 		return nil, err
 	}
-	in, err := r.open(path)
+	in, err := r.open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -333,7 +335,7 @@ func (r *recovery) copyHead(ctx context.Context, f openFile, n int64) error {
 	if err := r.client.Remove(part); err != nil && !isMissing(err) {
 		return err
 	}
-	in, err := r.open(r.paths.openPath(f))
+	in, err := r.open(ctx, r.paths.openPath(f))
 	if err != nil {
 		return err
 	}

@@ -124,6 +124,7 @@ func (k *kdc) keytab(principal string) string {
 }
 
 func TestKerberosLogin(t *testing.T) {
+	t.Parallel()
 	k := startKDC(t)
 	cfg := configFor(t, "127.0.0.1:1")
 	cfg.KerberosPrincipal, cfg.KerberosConf, cfg.KerberosServicePrincipal = "footfall@FOOTFALL.TEST", k.conf, "nn/_HOST"

@@ -19,9 +19,11 @@ import (
 // List implements store.Archive.
 func (a *Archive) List(ctx context.Context, from, to event.Hour) ([]store.ArchiveFile, error) {
 	var files []store.ArchiveFile
-	err := a.within(ctx, a.reading, func() (err error) {
-		files, err = a.list(ctx, from, to)
-		return err
+	err := a.within(ctx, a.reading, func() error {
+		return a.ask(ctx, func(c *hdfs.Client) (err error) {
+			files, err = a.list(ctx, c, from, to)
+			return err
+		})
 	})
 	if err != nil {
 		return nil, failed("list the archive", err)
@@ -29,11 +31,7 @@ func (a *Archive) List(ctx context.Context, from, to event.Hour) ([]store.Archiv
 	return files, nil
 }
 
-func (a *Archive) list(ctx context.Context, from, to event.Hour) ([]store.ArchiveFile, error) {
-	c, err := a.client()
-	if err != nil {
-		return nil, err
-	}
+func (a *Archive) list(ctx context.Context, c *hdfs.Client, from, to event.Hour) ([]store.ArchiveFile, error) {
 	// Open files first: one that is completed meanwhile is then found twice,
 	// not never.
 	open, err := a.listOpen(ctx, c, from, to)
@@ -164,7 +162,7 @@ func (a *Archive) Open(ctx context.Context, path string) (io.ReadCloser, error) 
 	}
 	var r *reader
 	err := a.within(ctx, a.reading, func() (err error) {
-		r, err = a.open(a.paths.root + "/" + path)
+		r, err = a.open(ctx, a.paths.root+"/"+path)
 		return err
 	})
 	if isMissing(err) {
@@ -176,12 +174,12 @@ func (a *Archive) Open(ctx context.Context, path string) (io.ReadCloser, error) 
 	return r, nil
 }
 
-func (a *Archive) open(path string) (*reader, error) {
-	c, err := a.client()
-	if err != nil {
-		return nil, err
-	}
-	f, err := c.Open(path)
+func (a *Archive) open(ctx context.Context, path string) (*reader, error) {
+	var f *hdfs.FileReader
+	err := a.ask(ctx, func(c *hdfs.Client) (err error) {
+		f, err = c.Open(path)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ func reconfigure(t *testing.T, h *services.HDFS, settings map[string]string) {
 // Where data travel encrypted, acknowledgements cannot be followed, and every
 // write closes the file. The same suite holds.
 func TestEncrypted(t *testing.T) {
+	t.Parallel()
 	h := ownHDFS(t)
 	reconfigure(t, h, map[string]string{
 		"dfs.block.access.token.enable": "true",
@@ -68,6 +69,7 @@ func TestEncrypted(t *testing.T) {
 
 // The first NameNode of the list is away, or answers that it is on standby.
 func TestNameNodes(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	removeRoot(t, cfg)
 	cfg.NameNodes = append([]string{"127.0.0.1:1"}, cfg.NameNodes...)

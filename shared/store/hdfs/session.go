@@ -93,6 +93,13 @@ func (s *session) dataConn() *dataConn {
 	return s.data
 }
 
+// broken reports whether the connection to the NameNode has failed.
+func (s *session) broken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.name == nil || s.name.broken.Load()
+}
+
 // cut closes the connections under the client.
 func (s *session) cut() {
 	s.mu.Lock()
