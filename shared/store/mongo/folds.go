@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -78,6 +79,36 @@ func (j *journal) foldProcessed(ctx context.Context, age time.Duration) error {
 	}
 	_, err := j.foldBefore(ctx, foldStages, j.now().Add(-age))
 	return err
+}
+
+const houseCounter = "house"
+
+// turn reports whether it is this process's turn to keep house: each period one
+// of all takes it. Two at once would do no harm, but the work twice.
+func (j *journal) turn(ctx context.Context, every time.Duration) (ours bool, err error) {
+	err = j.call(ctx, "take a turn at keeping house", func(ctx context.Context) error {
+		c := j.db.Collection(countersName)
+		now := j.now()
+		due := bson.D{{Key: "_id", Value: houseCounter}, {Key: "n", Value: bson.D{{Key: "$lt", Value: now.Add(-every).UnixMicro()}}}}
+		res, err := c.UpdateOne(ctx, due, set(bson.D{{Key: "n", Value: now.UnixMicro()}}))
+		if err != nil || res.MatchedCount > 0 {
+			ours = err == nil
+			return err
+		}
+		there, err := insertNew(ctx, c, []counterDoc{{ID: houseCounter, N: now.UnixMicro()}})
+		ours = err == nil && len(there) == 0
+		return err
+	})
+	return ours, err
+}
+
+// keep does what is to be done in each period.
+func (j *journal) keep(ctx context.Context, every, foldAfter time.Duration) error {
+	ours, err := j.turn(ctx, every)
+	if err != nil || !ours {
+		return err
+	}
+	return errors.Join(j.foldProcessed(ctx, foldAfter), j.dropOrphans(ctx))
 }
 
 // finishFolds takes up the folds of processes that died.

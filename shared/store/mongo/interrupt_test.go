@@ -483,3 +483,34 @@ func TestInterruptedRegistry(t *testing.T) {
 			})
 	})
 }
+
+// Of many processes one keeps house in each period, and what Run does is seen.
+func TestOneKeepsHouse(t *testing.T) {
+	cfg := testConfig(server(t))
+	cfg.FoldEvery, cfg.FoldAfter = 20*time.Millisecond, 0
+	s := mustPrepare(t, cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	turns := 0
+	for range 3 {
+		ours, err := mustOpen(t, cfg).journal.turn(ctx, time.Hour)
+		must(t, err)
+		if ours {
+			turns++
+		}
+	}
+	same(t, "turns", turns, 1)
+	must(t, s.Journal.Mark(ctx, store.StageProcessed, batches(1, 3)))
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	eventually(t, "fold", func(ctx context.Context) error {
+		n, err := s.journal.batches.CountDocuments(ctx, map[string]any{"stages": map[string]any{"$gte": bitFolded}})
+		if err == nil && n < 3 {
+			err = fmt.Errorf("%d rows are folded", n)
+		}
+		return err
+	})
+	same(t, "counts", counts(t, s), ledger(6, 0, 3, 0))
+	cancel()
+	must(t, <-ran)
+}

@@ -122,7 +122,7 @@ func (s *Stores) Run(ctx context.Context) error {
 		}
 	}
 	for failing = false; sleep(ctx, jitter(s.foldEvery)); {
-		err := errors.Join(s.journal.foldProcessed(ctx, s.foldAfter), s.journal.dropOrphans(ctx))
+		err := s.journal.keep(ctx, s.foldEvery, s.foldAfter)
 		if failing != (err != nil) && ctx.Err() == nil {
 			if failing = err != nil; failing {
 				s.log.Warn("cannot keep the journal in order; trying again", "error", err)
