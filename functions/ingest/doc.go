@@ -10,4 +10,9 @@
 // On the way of an event it reads no store: what it knows of streams is
 // a snapshot that is refreshed in the background, and what it does not know
 // the ETL decides later.
+//
+// Its event paths, /ticks and /dead-letters, are a Broker's to call: a dead
+// letter that anybody could post would put made-up events into the journal. The
+// process that the world reaches runs with FOOTFALL_PUBLIC and serves /events
+// alone; the one that Triggers name is reached from inside the cluster only.
 package ingest

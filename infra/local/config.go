@@ -16,6 +16,7 @@ import (
 	"github.com/footfall/footfall/functions/report"
 	"github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/broker/kafka"
 	"github.com/footfall/footfall/shared/function"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Data         string          `env:"DATA" envDefault:"./data"`
 	AdminToken   function.Secret `env:"ADMIN_TOKEN"`   // made and kept in Data where it is empty
 	KafkaBrokers []string        `env:"KAFKA_BROKERS"` // host:port; empty: the Kafka in this process
+	Security     kafka.Security  // of KafkaBrokers
 	// StoreCacheBytes is the memory for blocks read from the stores.
 	StoreCacheBytes int64 `env:"STORE_CACHE_BYTES" envDefault:"67108864"`
 	// FrameCacheBytes is the memory for decoded processed data.
@@ -45,6 +47,7 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%sKAFKA_BROKERS: expected host:port, got %q", function.Prefix, b))
 		}
 	}
+	errs = append(errs, c.Security.Validate())
 	for name, v := range map[string]int64{
 		"STORE_CACHE_BYTES": c.StoreCacheBytes, "FRAME_CACHE_BYTES": c.FrameCacheBytes,
 		"KAFKA_RETENTION": int64(c.KafkaRetention), "KAFKA_RETENTION_BYTES": c.KafkaRetentionBytes,

@@ -131,7 +131,7 @@ func openGround(ctx context.Context, cfg *settings, p *function.Process) (_ *gro
 		return err
 	})
 	opening.Go(func() (err error) {
-		brokers := cfg.runner.KafkaBrokers
+		brokers, security := cfg.runner.KafkaBrokers, cfg.runner.Security
 		if len(brokers) == 0 {
 			g.server, err = broker.StartKafka(broker.KafkaConfig{
 				Dir: filepath.Join(cfg.runner.Data, "kafka"), Log: p.Log,
@@ -140,9 +140,9 @@ func openGround(ctx context.Context, cfg *settings, p *function.Process) (_ *gro
 			if err != nil {
 				return err
 			}
-			brokers = g.server.Brokers()
+			brokers, security = g.server.Brokers(), kafka.Security{}
 		}
-		g.kafka, err = kafka.New(kafka.Config{Brokers: brokers})
+		g.kafka, err = kafka.New(kafka.Config{Brokers: brokers, Security: security})
 		return err
 	})
 	if err := opening.Wait(); err != nil {

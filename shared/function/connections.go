@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -54,3 +55,16 @@ func (c *connections) await(ctx context.Context, silence time.Duration) {
 		}
 	}
 }
+
+// listener may be closed more than once, as draining does it before the server
+// does.
+type listener struct {
+	net.Listener
+	close func() error
+}
+
+func newListener(l net.Listener) *listener {
+	return &listener{Listener: l, close: sync.OnceValue(l.Close)}
+}
+
+func (l *listener) Close() error { return l.close() }

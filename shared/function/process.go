@@ -98,7 +98,7 @@ func (p *Process) Listen(ctx context.Context) (net.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %q: %w", p.Config.Addr, err)
 	}
-	p.listener = l
+	p.listener = newListener(l)
 	return l.Addr(), nil
 }
 
@@ -169,7 +169,9 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 	// Shutdown closes idle connections at once, and with them a request that
 	// is on its way. So the clients get the time to hang up first: each was
 	// told so with its last answer.
-	_ = p.listener.Close() // Shutdown closes it again and reports
+	if err := p.listener.Close(); err != nil {
+		errs = append(errs, fmt.Errorf("cannot stop listening: %w", err))
+	}
 	open.await(grace, lastWords)
 	if err := srv.Shutdown(grace); err != nil {
 		errs = append(errs, fmt.Errorf("cannot answer all requests within %s: %w", p.Config.Grace, err), srv.Close())

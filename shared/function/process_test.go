@@ -200,6 +200,17 @@ func TestServeDrainsInOrder(t *testing.T) {
 	}
 }
 
+// A process that nobody talks to ends cleanly, whichever of draining and server
+// closes its listener first.
+func TestEndOfAQuietProcess(t *testing.T) {
+	for range 50 {
+		_, _, stop := start(t, io.Discard, Function{Name: "a"})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Clients that know nothing of readiness and send request after request on the
 // connections that they have: each request is answered, until the client is
 // told to go and finds nobody listening.
