@@ -7,7 +7,7 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
-.PHONY: services services-fetch services-up services-down test-services test-cluster cluster conformance-table
+.PHONY: services services-fetch services-up services-down test-services conformance-table
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +33,6 @@ conformance: ## the wiring through Knative's own types and filters (compiles for
 
 test-services: services ## the adapters' suites on real Kafka, HDFS, Redis and the MongoDB stand-in
 	$(BIN)/services-tool run -- $(MAKE) --no-print-directory conformance-table
-
-test-cluster: ## stories and outages on real processes: every function twice, real servers, a dispatcher
-	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -v -timeout 30m
-
-cluster: ## run Footfall as a cluster does, each function twice as its own process on real servers
-	@$(GO) build -o $(BIN)/footfall-cluster ./infra/cluster/cmd
-	@exec $(BIN)/footfall-cluster
 
 conformance-table: services ## what each adapter passes of each port's suite; of servers, those that FOOTFALL_TEST_… name
 	$(BIN)/services-tool table ./shared/store/... ./shared/broker/... ./eventing/local ./infra/services/...
