@@ -53,6 +53,8 @@ type Service struct {
 	clock   function.Clock
 	log     *slog.Logger
 
+	ticks function.EventHandler
+
 	mu       sync.Mutex // completions do not overlap
 	unmarked []event.BatchID
 	rest     bool         // the last completion did not do all it should, or told the journal of
@@ -64,10 +66,12 @@ func New(cfg Config, archive store.Archive, journal store.Journal, clock functio
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{
+	s := &Service{
 		archive: archive, journal: journal, clock: clock, log: log,
 		policy: store.ClosePolicy{Bytes: cfg.FileBytes, Age: cfg.FileAge, Idle: cfg.FileIdle},
-	}, nil
+	}
+	s.ticks = function.Coalesce(func(ctx context.Context, _ cloudevents.Event) error { return s.complete(ctx, s.policy) })
+	return s, nil
 }
 
 // Function is the service as its runner serves it. Close completes the files
@@ -153,12 +157,13 @@ func (s *Service) run(ctx context.Context) error {
 	}
 }
 
-// Tick takes a ping with tick=archive: it completes the files that are due.
+// Tick takes a ping with tick=archive: it completes the files that are due. Ticks
+// that come together share a run.
 func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, _ := e.Extensions()[event.ExtensionTick].(string); tick != "archive" {
 		return fault.Field(event.ExtensionTick, "archive")
 	}
-	return s.complete(ctx, s.policy)
+	return s.ticks(ctx, e)
 }
 
 // complete completes files and tells the journal. The archive names a batch

@@ -44,6 +44,7 @@ type Ingest struct {
 	visitors  *visitors
 	collector *collector
 	again     *republished
+	ticks     function.EventHandler
 	gate      gate
 	quotas    *quotas
 	meters    *meters
@@ -87,6 +88,7 @@ func New(cfg Config, ports Ports) (*Ingest, error) {
 	}
 	in.requests.New = func() any { return newRequest() }
 	in.collector = newCollector(cfg, ports, m)
+	in.ticks = function.Coalesce(in.closeGaps)
 	in.quotas = newQuotas(ports, in.collector.keepLater)
 	return in, nil
 }

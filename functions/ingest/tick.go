@@ -27,7 +27,8 @@ const (
 // Tick closes the gaps that the Broker left: it publishes again the batches
 // that were never published, or that were and are still not processed or
 // archived, at most TickBatches at once, and removes finished rows that are
-// past their retention. It may run on several instances at once.
+// past their retention. It may run on several instances at once; on one, ticks
+// that come together share a run, for each would publish the same batches.
 //
 // Processing and archiving are asked for apart: a batch is processed within
 // seconds, but archived only when its file is complete, and a pile of the one
@@ -36,6 +37,10 @@ func (in *Ingest) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, ok := e.Extensions()[event.ExtensionTick]; ok && tick != tickJournal {
 		return nil
 	}
+	return in.ticks(ctx, e)
+}
+
+func (in *Ingest) closeGaps(ctx context.Context, _ cloudevents.Event) error {
 	in.collector.writer.marks.write(ctx)
 	now := in.ports.Clock()
 	left := in.cfg.TickBatches
@@ -84,7 +89,9 @@ func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now 
 		for i := range group {
 			in.again.note(group[i].Batch, now)
 		}
+		// At once: another instance may be about to look for the same gap.
 		in.collector.writer.marks.add(group)
+		in.collector.writer.marks.write(ctx)
 		in.meters.republished.Add(ctx, int64(len(group)))
 		done += len(group)
 		group, msgs = group[:0], msgs[:0]

@@ -3,6 +3,8 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,6 +78,54 @@ func TestTickClosesGaps(t *testing.T) {
 	other.SetExtension(event.ExtensionTick, "summary")
 	if err := w.Tick(ctx, other); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// After an outage of the Broker the ticks of its whole time come at once. What
+// was left behind is published once, and not once for each tick.
+func TestTicksTogetherPublishOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	var rows []store.JournalRow
+	for range 40 {
+		id, err := event.NewBatchID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := event.EncodeBatch(&event.Batch{ID: id, ReceivedAt: arrival, Instance: "killed", Events: []event.Event{{ID: "1", Stream: "G-A", Name: "page_view", TimeMicros: arrival.UnixMicro()}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, store.JournalRow{Batch: id, ReceivedAt: arrival, PartitionKey: "a", Payload: data})
+	}
+	if err := w.journal.Append(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	w.now.Store(arrival.Add(2 * time.Minute).UnixMicro())
+	tick := cloudevents.New()
+	tick.SetExtension(event.ExtensionTick, "journal")
+	// The first has listed its batches when the others come.
+	hang := make(chan struct{})
+	w.topic.hang = hang
+	var ticks sync.WaitGroup
+	for range 12 {
+		ticks.Go(func() {
+			if err := w.Tick(t.Context(), tick); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for deadline := time.Now().Add(200 * time.Millisecond); w.journal.lists.Load() < 12 && time.Now().Before(deadline); runtime.Gosched() {
+	}
+	if n := w.journal.lists.Load(); n != 1 {
+		t.Errorf("%d ticks have listed the same batches", n)
+	}
+	close(hang)
+	ticks.Wait()
+	if n := len(w.topic.batches(t)); n != len(rows) {
+		t.Errorf("%d batches were published, expected %d", n, len(rows))
+	}
+	if rows, err := w.journal.Unfinished(t.Context(), store.StagePublished, arrival.Add(time.Hour), 100); err != nil || len(rows) > 0 {
+		t.Errorf("%d batches are not marked as published, %v", len(rows), err)
 	}
 }
 

@@ -34,7 +34,13 @@ var errAway = errors.New("away")
 type faultyJournal struct {
 	store.Journal
 	appends atomic.Int64
+	lists   atomic.Int64
 	fail    func() error // nil: never
+}
+
+func (j *faultyJournal) Unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) ([]store.JournalRow, error) {
+	j.lists.Add(1)
+	return j.Journal.Unfinished(ctx, lacks, before, limit)
 }
 
 func (j *faultyJournal) Append(ctx context.Context, rows []store.JournalRow) error {

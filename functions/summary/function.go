@@ -109,6 +109,7 @@ type Service struct {
 	Ports
 	cfg    Config
 	loader *history.Loader
+	ticks  function.EventHandler
 
 	mu      sync.Mutex
 	running map[store.Shard]bool
@@ -127,10 +128,12 @@ func New(cfg Config, p Ports) (*Service, error) {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{
+	s := &Service{
 		Ports: p, cfg: cfg, running: map[store.Shard]bool{},
 		loader: history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
-	}, nil
+	}
+	s.ticks = function.Coalesce(s.tick)
+	return s, nil
 }
 
 // Function is the service as its runner sees it.
@@ -150,11 +153,16 @@ type shardData struct {
 	Watermark time.Time `json:"watermark"` // hours that end by it may be closed
 }
 
-// Tick plans a run: one event for each shard that has something to close.
+// Tick plans a run: one event for each shard that has something to close. Ticks
+// that come together share a run, for each would plan the same.
 func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, _ := e.Extensions()[event.ExtensionTick].(string); e.Type() != event.TypePing || tick != "summary" {
 		return fault.Field(event.ExtensionTick, "a ping with summary")
 	}
+	return s.ticks(ctx, e)
+}
+
+func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 	s.tellRebuild(s.rebuild(ctx))
 	watermark, err := s.watermark(ctx)
 	if err != nil {

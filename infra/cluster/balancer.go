@@ -26,6 +26,9 @@ const (
 	// a refused connection tells at once. One that is away is asked more often.
 	probeEvery     = 2 * time.Second
 	probeAwayEvery = 200 * time.Millisecond
+	// probeFailures in a row take an instance that answers out, as Kubernetes'
+	// failureThreshold does: one that is slow for a moment is not gone.
+	probeFailures = 3
 	// probeTimeout is longer than a function takes to find out that a store
 	// does not answer.
 	probeTimeout = 3 * time.Second
@@ -131,8 +134,7 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil {
 			return resp, nil
 		}
-		var dial *net.OpError
-		if !errors.As(err, &dial) || dial.Op != "dial" || r.Context().Err() != nil {
+		if !refused(err) || r.Context().Err() != nil {
 			return nil, &brokenError{in.name, err}
 		}
 		p.set(in, false, err)
@@ -142,6 +144,12 @@ func (p *Pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return nil, errNoInstance
+}
+
+// refused reports whether there was no connection at all.
+func refused(err error) bool {
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial"
 }
 
 // unclosed is a request's body, which the server closes in the end.
@@ -220,7 +228,7 @@ func (p *Pool) Run(ctx context.Context) {
 		wg.Go(func() {
 			pause := time.NewTimer(0)
 			defer pause.Stop()
-			for {
+			for failures := 0; ; {
 				select {
 				case <-ctx.Done():
 					return
@@ -231,7 +239,13 @@ func (p *Pool) Run(ctx context.Context) {
 				if ctx.Err() != nil {
 					return
 				}
-				p.set(in, err == nil, err)
+				failures++
+				if err == nil {
+					failures = 0
+				}
+				if failures == 0 || failures >= probeFailures || refused(err) {
+					p.set(in, err == nil, err)
+				}
 				if err == nil {
 					pause.Reset(probeEvery)
 				} else {
