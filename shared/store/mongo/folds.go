@@ -178,8 +178,12 @@ func (j *journal) finish(ctx context.Context, f *foldDoc) error {
 	return j.call(ctx, "fold counts into sums", func(ctx context.Context) error {
 		byID := bson.D{{Key: "_id", Value: f.ID}}
 		if !f.Claimed {
-			free := bson.D{{Key: "_id", Value: in(f.Rows)}, {Key: "fold", Value: bson.D{{Key: "$exists", Value: false}}}}
-			if _, err := j.batches.UpdateMany(ctx, free, set(bson.D{{Key: "fold", Value: f.ID}})); err != nil {
+			var claims []driver.WriteModel
+			for ids := range slices.Chunk(f.Rows, inChunk) {
+				free := bson.D{{Key: "_id", Value: in(ids)}, {Key: "fold", Value: bson.D{{Key: "$exists", Value: false}}}}
+				claims = append(claims, driver.NewUpdateManyModel().SetFilter(free).SetUpdate(set(bson.D{{Key: "fold", Value: f.ID}})))
+			}
+			if _, err := bulk(ctx, j.batches, claims); err != nil {
 				return err
 			}
 			if _, err := j.folds.UpdateOne(ctx, byID, set(bson.D{{Key: "claimed", Value: true}})); err != nil {
@@ -207,15 +211,17 @@ func (j *journal) finish(ctx context.Context, f *foldDoc) error {
 // sumsOf adds up the rows that a fold has claimed and that are not folded yet.
 func (j *journal) sumsOf(ctx context.Context, f *foldDoc) ([]sumDoc, error) {
 	all := map[streamHour]int64{}
-	filter := bson.D{{Key: "_id", Value: in(f.Rows)}, {Key: "fold", Value: f.ID}, {Key: "stages", Value: in(foldStages)}}
-	cursor, err := j.batches.Find(ctx, filter, options.Find().SetProjection(only("counts")))
-	if err := each(ctx, cursor, err, func(r *rowDoc) error {
-		for _, c := range r.Counts {
-			all[streamHour{c.Stream, c.Hour}] += c.Events
+	for ids := range slices.Chunk(f.Rows, inChunk) {
+		filter := bson.D{{Key: "_id", Value: in(ids)}, {Key: "fold", Value: f.ID}, {Key: "stages", Value: in(foldStages)}}
+		cursor, err := j.batches.Find(ctx, filter, options.Find().SetProjection(only("counts")))
+		if err := each(ctx, cursor, err, func(r *rowDoc) error {
+			for _, c := range r.Counts {
+				all[streamHour{c.Stream, c.Hour}] += c.Events
+			}
+			return nil
+		}); err != nil {
+			return nil, err
 		}
-		return nil
-	}); err != nil {
-		return nil, err
 	}
 	sums := make([]sumDoc, 0, len(all))
 	for k, n := range all {
@@ -260,14 +266,18 @@ func (j *journal) addSums(ctx context.Context, fold bson.Binary, sums []sumDoc) 
 // folded before their counts were known keep lacking them: counts that come
 // later open them again.
 func (j *journal) closeRows(ctx context.Context, f *foldDoc) error {
-	of := func(exists bool) bson.D {
-		return bson.D{{Key: "_id", Value: in(f.Rows)}, {Key: "fold", Value: f.ID}, {Key: "counts", Value: bson.D{{Key: "$exists", Value: exists}}}}
-	}
 	folded := bson.E{Key: "$bit", Value: bson.D{{Key: "stages", Value: bson.D{{Key: "or", Value: int32(bitFolded)}}}}}
-	if _, err := j.batches.UpdateMany(ctx, of(true), bson.D{folded, {Key: "$set", Value: bson.D{{Key: "counts", Value: bson.A{}}}}}); err != nil {
-		return err
+	empty := bson.E{Key: "$set", Value: bson.D{{Key: "counts", Value: bson.A{}}}}
+	var models []driver.WriteModel
+	for ids := range slices.Chunk(f.Rows, inChunk) {
+		of := func(exists bool) bson.D {
+			return bson.D{{Key: "_id", Value: in(ids)}, {Key: "fold", Value: f.ID}, {Key: "counts", Value: bson.D{{Key: "$exists", Value: exists}}}}
+		}
+		models = append(models,
+			driver.NewUpdateManyModel().SetFilter(of(true)).SetUpdate(bson.D{folded, empty}),
+			driver.NewUpdateManyModel().SetFilter(of(false)).SetUpdate(bson.D{folded}))
 	}
-	_, err := j.batches.UpdateMany(ctx, of(false), bson.D{folded})
+	_, err := bulk(ctx, j.batches, models)
 	return err
 }
 
@@ -396,7 +406,7 @@ func addUp(sums map[streamHour]sumDoc, rows []openCount) []store.LedgerCount {
 }
 
 // sweepChunk rows are removed in one write.
-const sweepChunk = 2000
+const sweepChunk = inChunk
 
 // Sweep implements store.Journal. Rows go when their counts are in the sums;
 // those that another process is folding go with the next sweep.
@@ -434,7 +444,7 @@ func (j *journal) Sweep(ctx context.Context, before time.Time) (swept int, err e
 
 const (
 	orphanAge   = time.Hour // longer than any Append takes
-	orphanChunk = 1000
+	orphanChunk = inChunk
 )
 
 // dropOrphans removes payloads that an interrupted Append or Mark has left:

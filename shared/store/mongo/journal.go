@@ -180,20 +180,27 @@ func adopt(models []driver.WriteModel, rows []store.JournalRow) []driver.WriteMo
 
 // dropGone removes the payloads of those rows that are archived and processed.
 func (j *journal) dropGone(ctx context.Context, rows []store.JournalRow) error {
-	ids := make([]bson.Binary, len(rows))
-	for i := range rows {
-		ids[i] = idOf(rows[i].Batch)
+	for part := range slices.Chunk(rows, inChunk) {
+		ids := make([]bson.Binary, len(part))
+		for i := range part {
+			ids[i] = idOf(part[i].Batch)
+		}
+		var gone []bson.Binary
+		cursor, err := j.batches.Find(ctx, bson.D{{Key: "_id", Value: in(ids)}, {Key: "stages", Value: in(goneStages)}}, options.Find().SetProjection(only("_id")))
+		if err := each(ctx, cursor, err, func(r *rowDoc) error {
+			gone = append(gone, r.ID)
+			return nil
+		}); err != nil {
+			return err
+		}
+		if len(gone) == 0 {
+			continue
+		}
+		if _, err := j.payloads.DeleteMany(ctx, bson.D{{Key: "_id", Value: in(gone)}}); err != nil {
+			return err
+		}
 	}
-	var gone []bson.Binary
-	cursor, err := j.batches.Find(ctx, bson.D{{Key: "_id", Value: in(ids)}, {Key: "stages", Value: in(goneStages)}}, options.Find().SetProjection(only("_id")))
-	if err := each(ctx, cursor, err, func(r *rowDoc) error {
-		gone = append(gone, r.ID)
-		return nil
-	}); err != nil || len(gone) == 0 {
-		return err
-	}
-	_, err = j.payloads.DeleteMany(ctx, bson.D{{Key: "_id", Value: in(gone)}})
-	return err
+	return nil
 }
 
 // valuesOf lists the values of a row's stages of which a condition is true.
@@ -245,11 +252,10 @@ func (j *journal) Mark(ctx context.Context, stage store.Stage, rows []store.Jour
 	}
 	return j.call(ctx, "mark batches in the journal", func(ctx context.Context) error {
 		for g, rows := range groups {
-			if len(rows) == 0 {
-				continue
-			}
-			if err := j.mark(ctx, stage, rows, g&1 != 0, g&2 != 0); err != nil {
-				return err
+			for part := range slices.Chunk(rows, inChunk) {
+				if err := j.mark(ctx, stage, part, g&1 != 0, g&2 != 0); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

@@ -65,8 +65,9 @@ type docDoc struct {
 // all that stands around it.
 const maxData = 15 << 20
 
-// inChunk bounds the keys of one query or write.
-const inChunk = 5000
+// inChunk bounds the keys that one query or update names: few enough that a
+// server which compares each document with the list does not take long.
+const inChunk = 500
 
 func docOf(d *store.Doc) docDoc {
 	return docDoc{

@@ -14,7 +14,7 @@ import (
 )
 
 // visitors keeps a document per user of a merchant's generation. A call costs a
-// query for each 5,000 users, a few of them at once, and See besides one insert
+// query for each 500 users, a few of them at once, and See besides one insert
 // of those who are new and one update of those who were seen earlier than known.
 type visitors struct {
 	*conn
@@ -48,7 +48,7 @@ type visitorDoc struct {
 const never = int64(math.MaxInt64)
 
 // asksAtOnce bounds the queries of one call that are under way.
-const asksAtOnce = 4
+const asksAtOnce = 8
 
 // FirstSeen implements store.Visitors.
 func (v *visitors) FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) (millis []int64, err error) {
