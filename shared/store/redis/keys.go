@@ -7,16 +7,25 @@ import (
 	"github.com/footfall/footfall/shared/store"
 )
 
-// bucketSeconds is the time whose hours and days stand in one hash: 64 days,
-// counted from the Unix epoch. A report of 28 days reads one or two, and the
-// price of a key is shared by all of a quiet merchant's records of two months.
-const bucketSeconds = 64 * 24 * 3600
-
-// Places of records in a hash. As small numbers they take two or three bytes.
+// Hours of 8 days and days of 64 days, counted from the Unix epoch, stand in
+// one hash each. That shares the price of a key, and a hash is so short that
+// Redis keeps it packed; a report of 28 days reads one or two.
 const (
-	firstDay     = bucketSeconds / 3600          // whole hours come before
-	firstQuarter = firstDay + bucketSeconds/3600 // days that begin at whole hours come before
-	oddPlace     = "#"                           // begins the place of a record that no number names
+	hourSeconds = 8 * 24 * 3600
+	daySeconds  = 64 * 24 * 3600
+)
+
+// oddPlace begins the place of a record that does not begin with a quarter of
+// an hour; others are that quarter's number in the hash, which takes two or
+// three bytes.
+const oddPlace = "#"
+
+// Kinds of hashes.
+const (
+	kindHours   = 'h'
+	kindDays    = 'd'
+	kindQueries = 'q' // precomputed answers
+	kindOthers  = 'o'
 )
 
 // bucket names a hash.
@@ -24,44 +33,44 @@ type bucket struct {
 	merchant   string
 	generation uint32
 	revision   store.Revision
-	queries    bool  // precomputed answers
-	number     int64 // of bucketSeconds since the Unix epoch; 0 of queries
+	kind       byte
+	number     int64 // of hourSeconds or daySeconds since the Unix epoch; else 0
 }
 
 // placeOf tells in which hash a record stands, and where in it.
 func placeOf(k store.SummaryKey) (bucket, string) {
 	b := bucket{merchant: k.Merchant, generation: k.Generation, revision: k.Revision}
-	if k.Grain == store.GrainQuery {
-		b.queries = true
+	var length int64
+	switch k.Grain {
+	case store.GrainHour:
+		b.kind, length = kindHours, hourSeconds
+	case store.GrainDay:
+		b.kind, length = kindDays, daySeconds
+	case store.GrainQuery:
+		b.kind = kindQueries
 		return b, string(binary.BigEndian.AppendUint64(nil, uint64(k.Start)))
+	default:
+		b.kind = kindOthers
+		return b, string(binary.BigEndian.AppendUint64([]byte{byte(k.Grain)}, uint64(k.Start)))
 	}
-	b.number = k.Start / bucketSeconds
-	second := k.Start % bucketSeconds
+	second := k.Start % length
+	b.number = k.Start / length
 	if second < 0 {
-		b.number, second = b.number-1, second+bucketSeconds
+		b.number, second = b.number-1, second+length
 	}
-	day := int64(0)
-	if k.Grain == store.GrainDay {
-		day = 1
+	if second%900 != 0 {
+		return b, oddPlace + strconv.FormatInt(second, 10)
 	}
-	switch {
-	case k.Grain != store.GrainHour && k.Grain != store.GrainDay, second%900 != 0:
-		odd := append([]byte(oddPlace), byte(k.Grain))
-		return b, string(binary.BigEndian.AppendUint64(odd, uint64(k.Start)))
-	case second%3600 == 0:
-		return b, strconv.FormatInt(second/3600+day*firstDay, 10)
-	default: // where clocks are half an hour or a quarter off
-		return b, strconv.FormatInt(firstQuarter+second/900*2+day, 10)
-	}
+	return b, strconv.FormatInt(second/900, 10)
 }
 
 // suffix is what tells a merchant's hashes apart, and how the index names them.
 func (b *bucket) suffix() string {
 	s := make([]byte, 0, 24)
 	s = append(strconv.AppendUint(s, uint64(b.generation), 36), '.')
-	s = append(strconv.AppendUint(s, uint64(b.revision), 36), '.')
-	if b.queries {
-		return string(append(s, '?'))
+	s = append(strconv.AppendUint(s, uint64(b.revision), 36), '.', b.kind)
+	if b.number == 0 && b.kind != kindHours && b.kind != kindDays {
+		return string(s)
 	}
 	return string(strconv.AppendInt(s, b.number, 36))
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/footfall/footfall/shared/store"
 )
 
-// summaries keeps a merchant's records of 64 days in one hash, so that records
-// of some tens of bytes do not cost a key of a hundred each, and beside it a
+// summaries keeps a merchant's records of some days in one hash, so that records
+// of some tens of bytes do not cost a key of a hundred each, and beside them a
 // set of each merchant's hashes, so that nobody has to search for them.
 type summaries struct{ *client }
 
@@ -38,7 +38,8 @@ func (s *summaries) Get(ctx context.Context, keys []store.SummaryKey) ([][]byte,
 	var referred hashes
 	var refs []ref
 	err := s.read(ctx, &asked, func(b bucket, at int, value string) {
-		if place, sum, ok := reference(value); ok {
+		if hour, sum, ok := reference(value); ok {
+			b, place := placeOf(store.SummaryKey{Merchant: b.merchant, Generation: b.generation, Revision: b.revision, Grain: store.GrainHour, Start: hour})
 			referred.add(b, place, len(refs))
 			refs = append(refs, ref{at, sum})
 			return
@@ -118,9 +119,8 @@ func (s *summaries) put(ctx context.Context, entries []store.SummaryEntry) error
 			values := make([]any, 0, 2*len(one.fields))
 			for n, at := range one.at {
 				value := valueOf(entries[at].Data)
-				if hour, same := sameHour(&entries[at], entries, one.at); same {
-					_, place := placeOf(entries[hour].Key)
-					value = referenceTo(place, entries[at].Data)
+				if hour, same := sameHour(entries, at); same {
+					value = referenceTo(hour, entries[at].Data)
 				}
 				values = append(values, one.fields[n], value)
 			}

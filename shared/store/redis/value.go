@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
 
 	"github.com/zeebo/xxh3"
 
@@ -14,7 +15,7 @@ import (
 // and a record that itself begins so, or kindReference and
 //
 //	four bytes   the lower half of the XXH3 hash of the record that is meant
-//	the rest     its place in the same hash
+//	the rest     the start of the hour whose record it is, in base 36
 //
 // A day in which a quiet merchant had one active hour has that hour's record.
 const (
@@ -23,6 +24,8 @@ const (
 	kindReference = 1
 
 	referenceHead = 2 + 4
+	mostHours     = 26 // of a day
+
 	// worthReferring is the length from which a reference is shorter.
 	worthReferring = 24
 )
@@ -34,18 +37,19 @@ func valueOf(record []byte) []byte {
 	return append([]byte{escape, kindRecord}, record...)
 }
 
-func referenceTo(place string, record []byte) []byte {
-	v := append(make([]byte, 0, referenceHead+len(place)), escape, kindReference)
+func referenceTo(hour int64, record []byte) []byte {
+	v := append(make([]byte, 0, referenceHead+8), escape, kindReference)
 	v = binary.BigEndian.AppendUint32(v, uint32(xxh3.Hash(record)))
-	return append(v, place...)
+	return strconv.AppendInt(v, hour, 36)
 }
 
 // reference takes a reference apart; ok is false for a record.
-func reference(value string) (place string, sum uint32, ok bool) {
+func reference(value string) (hour int64, sum uint32, ok bool) {
 	if len(value) < referenceHead || value[0] != escape || value[1] != kindReference {
-		return "", 0, false
+		return 0, 0, false
 	}
-	return value[referenceHead:], binary.BigEndian.Uint32([]byte(value[2:referenceHead])), true
+	hour, err := strconv.ParseInt(value[referenceHead:], 36, 64)
+	return hour, binary.BigEndian.Uint32([]byte(value[2:referenceHead])), err == nil
 }
 
 // recordOf is a value's record; nil where it is of a kind that we do not know.
@@ -59,16 +63,21 @@ func recordOf(value string) []byte {
 	return []byte(value[2:])
 }
 
-// sameHour finds the hour among entries whose record is this day's.
-func sameHour(day *store.SummaryEntry, entries []store.SummaryEntry, at []int) (int, bool) {
-	if day.Key.Grain != store.GrainDay || len(day.Data) < worthReferring {
+// sameHour finds the hour whose record is that of the day entries[day]. It
+// stands shortly before it, where callers write hours before their days.
+func sameHour(entries []store.SummaryEntry, day int) (hour int64, found bool) {
+	d := &entries[day]
+	if d.Key.Grain != store.GrainDay || len(d.Data) < worthReferring {
 		return 0, false
 	}
-	// From the end, for of two records of an hour the later one stays.
-	for n := len(at) - 1; n >= 0; n-- {
-		if e := &entries[at[n]]; e.Key.Grain == store.GrainHour && bytes.Equal(e.Data, day.Data) {
-			later := slices.ContainsFunc(at[n+1:], func(i int) bool { return entries[i].Key == e.Key })
-			return at[n], !later
+	for n := day - 1; n >= max(0, day-mostHours); n-- {
+		h := entries[n].Key
+		if h.Grain != store.GrainHour || h.Merchant != d.Key.Merchant || h.Generation != d.Key.Generation || h.Revision != d.Key.Revision {
+			return 0, false
+		}
+		if bytes.Equal(entries[n].Data, d.Data) {
+			// Of two records of an hour the later one stays.
+			return h.Start, !slices.ContainsFunc(entries[n+1:], func(e store.SummaryEntry) bool { return e.Key == h })
 		}
 	}
 	return 0, false
