@@ -111,6 +111,10 @@ func (c *collector) submit(s *submission) error {
 	}
 	c.keepRefused(s.refused)
 	wait := s.events() > 0
+	if wait && c.writer.hopeless() {
+		c.mu.Unlock()
+		return nowhere(errBothAway)
+	}
 	if wait {
 		c.queue = append(c.queue, s)
 		c.events += s.events()
@@ -155,6 +159,20 @@ func (c *collector) keepRefused(refused []event.Refused) {
 	}
 }
 
+// turnAway answers those who came while a flush was written that no sink took:
+// their own would take as long to fail.
+func (c *collector) turnAway() {
+	c.mu.Lock()
+	queue := c.queue
+	c.queue, c.events, c.bytes = nil, 0, 0
+	c.mu.Unlock()
+	for _, s := range queue {
+		s.err = nowhere(errBothAway)
+		s.batches = s.batches[:0]
+		s.done <- struct{}{}
+	}
+}
+
 func (c *collector) full() bool {
 	return c.events >= c.cfg.FlushEvents || c.bytes >= c.cfg.FlushBytes || c.closed
 }
@@ -177,6 +195,9 @@ func (c *collector) loop() {
 		c.linger(timer)
 		c.take(f)
 		c.writer.flush(f, c.average >= crowd)
+		if c.writer.failing() {
+			c.turnAway()
+		}
 	}
 	c.writer.release()
 }

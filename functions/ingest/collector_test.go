@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -377,6 +378,59 @@ func TestHangingBothIs503WithinTheDeadline(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// While both hang, one flush at a time finds out how long; nobody waits for two.
+func TestNobodyWaitsTwiceForBothAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := stillCollector(t, &memoryJournal{delay: time.Hour}, &topic{hang: make(chan struct{})}, nil)
+		var all sync.WaitGroup
+		begin := time.Now()
+		submitAt := func(at time.Duration, most time.Duration) {
+			all.Go(func() {
+				time.Sleep(at)
+				start := time.Now()
+				if err := c.submit(submissionOf("1")); !fault.Is(err, fault.Transient) {
+					t.Errorf("expected a transient error, found %v", err)
+				}
+				if d := time.Since(start); d > most {
+					t.Errorf("who came after %v waited %v, expected at most %v", at, d, most)
+				}
+			})
+		}
+		submitAt(0, 5*time.Second)
+		submitAt(time.Second, 4*time.Second)             // turned away with the first flush
+		submitAt(6*time.Second, 5*time.Second)           // tries again
+		submitAt(7*time.Second, 0)                       // meanwhile nobody waits
+		submitAt(10900*time.Millisecond, 0)              // until it has failed
+		submitAt(11500*time.Millisecond, 10*time.Second) // and so on
+		all.Wait()
+		if d := time.Since(begin); d > 25*time.Second {
+			t.Errorf("all took %v", d)
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Whoever balances sends nothing to an instance that is not ready. It must
+// become ready without a request, or it would never hear that a store is back.
+func TestReadyAgainWithoutARequest(t *testing.T) {
+	w := newWorld(t, nil)
+	away := func() error { return errAway }
+	w.journal.fail, w.topic.fail = away, away
+	if status, _, body := w.post(t, "["+doc("1", "G-A", "")+"]"); status != 503 {
+		t.Fatalf("%d %s", status, body)
+	}
+	if err := w.Ready(t.Context()); err == nil {
+		t.Fatal("ready while both are away")
+	}
+	for deadline := time.Now().Add(10 * time.Second); w.Ready(t.Context()) != nil; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("it is never ready again")
+		}
+	}
 }
 
 func TestIdleSystemFlushesAtOnce(t *testing.T) {

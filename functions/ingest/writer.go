@@ -49,6 +49,7 @@ type writer struct {
 	meters  *meters
 	sinks   [2]*sink
 	marks   *marks
+	writing atomic.Bool    // a flush is being written
 	waiting waiting        // the flushing goroutine's
 	hanging sync.WaitGroup // writes that go on beyond their flush
 }
@@ -106,11 +107,27 @@ func (s *sink) ask(ctx context.Context) error {
 		}
 		return nil
 	}
-	if s.failing.Load() {
+	// Not for ever: whoever balances sends nothing to an instance that is not
+	// ready, and only a request finds out that the sink is back.
+	if s.failing.Load() && (s.busy.Load() || time.Now().UnixNano() < s.until.Load()) {
 		return fmt.Errorf("the %s did not take the last batch", s.name)
 	}
 	return nil
 }
+
+// failing reports whether neither sink took what was last written to it.
+func (w *writer) failing() bool { return w.sinks[0].failing.Load() && w.sinks[1].failing.Load() }
+
+// hopeless reports whether a flush is tried at this moment although both sinks
+// were away before: whoever comes meanwhile need not wait for it to fail, too.
+func (w *writer) hopeless() bool { return w.writing.Load() && w.failing() }
+
+// nowhere is what a sender is told whose events could not be written down.
+func nowhere(err error) error {
+	return &fault.Error{Kind: fault.Transient, RetryAfter: retryAfter, Err: fault.New(fault.Transient, "cannot write a batch anywhere: %w", err)}
+}
+
+var errBothAway = errors.New("journal and broker are away")
 
 type outcome struct {
 	sink int
@@ -135,6 +152,8 @@ type attempt struct {
 // requests come together the journal is enough, and the Broker gets the
 // batches of some flushes in one publish.
 func (w *writer) flush(f *flush, together bool) {
+	w.writing.Store(true)
+	defer w.writing.Store(false)
 	now := w.clock()
 	begin := time.Now() // the meter's own: durations are real
 	if err := f.seal(&w.cfg, now); err != nil {
@@ -229,9 +248,7 @@ func (w *writer) await(a *attempt, f *flush) bool {
 			errs = append(errs, o.err)
 		}
 		if !w.startRest(a) {
-			err := errors.Join(errs...)
-			f.settle(&fault.Error{Kind: fault.Transient, RetryAfter: retryAfter,
-				Err: fault.New(fault.Transient, "cannot write a batch anywhere: %w", err)})
+			f.settle(nowhere(errors.Join(errs...)))
 			return false
 		}
 	}
