@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
@@ -74,6 +75,38 @@ type receiver struct {
 	handle EventHandler
 	opts   EventOptions
 	slots  chan struct{}
+
+	mu     sync.Mutex
+	told   time.Time // when the last refused delivery was logged
+	untold int       // refused since, and not logged
+}
+
+// complainEvery is how often one path logs a delivery that a later one may
+// mend: while a store is away there are hundreds of the same.
+const complainEvery = time.Second
+
+// complain logs a refused delivery. One that is refused for good is always
+// logged.
+func (rc *receiver) complain(ctx context.Context, path string, e cloudevents.Event, status int, err error) {
+	attrs := []slog.Attr{
+		slog.String("function", rc.opts.Name), slog.String("path", path), slog.String("type", e.Type()),
+		slog.String("id", e.ID()), slog.Int("status", status), slog.String("error", err.Error()),
+	}
+	if status >= http.StatusInternalServerError {
+		rc.mu.Lock()
+		now := time.Now()
+		if now.Sub(rc.told) < complainEvery {
+			rc.untold++
+			rc.mu.Unlock()
+			return
+		}
+		if rc.untold > 0 {
+			attrs = append(attrs, slog.Int("untold", rc.untold))
+		}
+		rc.told, rc.untold = now, 0
+		rc.mu.Unlock()
+	}
+	rc.opts.Log.LogAttrs(ctx, slog.LevelWarn, "event not handled", attrs...)
 }
 
 func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -118,9 +151,7 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if panicked {
 		status = http.StatusInternalServerError
 	}
-	rc.opts.Log.LogAttrs(ctx, slog.LevelWarn, "event not handled",
-		slog.String("function", rc.opts.Name), slog.String("path", r.URL.Path), slog.String("type", e.Type()),
-		slog.String("id", e.ID()), slog.Int("status", status), slog.String("error", err.Error()))
+	rc.complain(ctx, r.URL.Path, e, status, err)
 	writeBrokerError(w, status, err)
 }
 

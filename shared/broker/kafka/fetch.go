@@ -23,6 +23,9 @@ type Record struct {
 	Message   broker.Message
 }
 
+// fetchComplain is how often it is told that fetching fails.
+const fetchComplain = 10 * time.Second
+
 // pausedWait is how long a poll lasts while some partition is left out of it
 // because its handler is full: it must soon be let in again.
 const pausedWait = 20 * time.Millisecond
@@ -30,6 +33,7 @@ const pausedWait = 20 * time.Millisecond
 // fetchAll runs one fetch loop per leader until ctx is done, and sorts the
 // partitions anew when a leader has moved.
 func (c *Client) fetchAll(ctx context.Context, cfg *GroupConfig, offsets map[int]int64, h Handler) {
+	var told time.Time
 	for try := 0; ctx.Err() == nil; {
 		byLeader, err := c.byLeader(ctx, cfg.Topic, offsets, try > 0)
 		if err == nil {
@@ -41,7 +45,10 @@ func (c *Client) fetchAll(ctx context.Context, cfg *GroupConfig, offsets map[int
 		case err == nil: // a leader moved, or records came before the fault
 			try = 1
 		default:
-			cfg.Log.Warn("cannot fetch, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
+			if now := time.Now(); now.Sub(told) >= fetchComplain {
+				told = now
+				cfg.Log.Warn("cannot fetch, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
+			}
 			try++
 		}
 		c.refresh(cfg.Topic)

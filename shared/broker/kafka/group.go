@@ -99,7 +99,7 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, h Handler) error 
 		stop()
 		_ = group.Close()
 	}()
-	for {
+	for failing := false; ; {
 		gen, err := group.Next(ctx)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, kafkago.ErrGroupClosed):
@@ -107,8 +107,18 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, h Handler) error 
 		case errors.Is(err, kafkago.InvalidSessionTimeout):
 			return fault.New(fault.Invalid, "cannot join group %q: Kafka refuses a session timeout of %v, see its group.min.session.timeout.ms and group.max.session.timeout.ms: %w", cfg.Group, cfg.SessionTimeout, err)
 		case err != nil:
-			cfg.Log.Warn("cannot join consumer group, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
+			// Twice a second while Kafka is away: told once.
+			level := slog.LevelWarn
+			if failing {
+				level = slog.LevelDebug
+			}
+			failing = true
+			cfg.Log.Log(ctx, level, "cannot join consumer group, trying again", "group", cfg.Group, "topic", cfg.Topic, "err", err)
 			continue
+		}
+		if failing {
+			failing = false
+			cfg.Log.Info("joined consumer group again", "group", cfg.Group, "topic", cfg.Topic)
 		}
 		ended := make(chan struct{})
 		gen.Start(func(ctx context.Context) {
