@@ -31,7 +31,6 @@ func main() {
 		answer := report.New(cfg, report.Ports{
 			Registry: db.Registry, Journal: db.Journal, Processed: db.Processed, Summaries: records.Summaries, Log: p.Log,
 			History: history.New(db.Processed, db.Visitors, history.Options{CacheBytes: memory.FrameCacheBytes, MaxRows: int(cfg.MaxEvents)}),
-			Log:     p.Log,
 		}, function.SystemClock())
 		return []function.Function{
 			answer.Function(),
