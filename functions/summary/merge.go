@@ -41,14 +41,15 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	}
 	// Nearly always all documents are merged, so that they are gathered while
 	// they are listed.
-	var docs []store.Doc // without their bytes
-	union, gathered := processed.NewUnion(processed.Everything()), 0
+	var docs []listed
+	union, gathered, bytes := processed.NewUnion(processed.Everything()), 0, 0
 	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
-		docs = append(docs, store.Doc{Key: d.Key, Events: d.Events})
-		if gathered < len(docs)-1 || union.Len()+d.Events > c.cfg.MergeEvents {
+		docs = append(docs, listed{key: d.Key, events: d.Events, bytes: len(d.Data)})
+		if gathered < len(docs)-1 || union.Len()+d.Events > c.cfg.MergeEvents || bytes+len(d.Data) > mergeBytes {
 			return nil
 		}
 		gathered++
+		bytes += len(d.Data)
 		return union.Add(d.Data)
 	}); err != nil {
 		return err
@@ -98,6 +99,17 @@ func (c *closing) gather(ctx context.Context, h event.Hour, chosen []store.DocKe
 	return union, nil
 }
 
+// mergeBytes bounds a merged document by what its parts take: a document of
+// MongoDB may hold 16 MiB, however few its events are.
+const mergeBytes = 8 << 20
+
+// listed is a document of an hour without its bytes.
+type listed struct {
+	key    store.DocKey
+	events int
+	bytes  int
+}
+
 // rewritten is the size (events) up to which a merged document is written
 // again for however little.
 const rewritten = 1000
@@ -105,11 +117,11 @@ const rewritten = 1000
 // choose picks the documents to merge: those of batches, and merged ones that
 // are small, or not much larger than what is to be added. place is the highest
 // place of a merged document there.
-func choose(docs []store.Doc, most int) (chosen []store.DocKey, place uint64) {
+func choose(docs []listed, most int) (chosen []store.DocKey, place uint64) {
 	for _, d := range docs {
-		if d.Key.IsMerged() {
+		if d.key.IsMerged() {
 			var n uint64
-			for _, b := range d.Key.Batch[8:] {
+			for _, b := range d.key.Batch[8:] {
 				n = n<<8 | uint64(b)
 			}
 			place = max(place, n>>(64-placeBits))
@@ -117,20 +129,21 @@ func choose(docs []store.Doc, most int) (chosen []store.DocKey, place uint64) {
 	}
 	fresh := 0
 	for _, d := range docs {
-		if !d.Key.IsMerged() {
-			fresh += d.Events
+		if !d.key.IsMerged() {
+			fresh += d.events
 		}
 	}
-	sum := 0
+	sum, bytes := 0, 0
 	for _, d := range docs {
-		if sum+d.Events > most {
+		if sum+d.events > most || bytes+d.bytes > mergeBytes {
 			continue
 		}
-		if d.Key.IsMerged() && d.Events > rewritten && d.Events > 4*fresh {
+		if d.key.IsMerged() && d.events > rewritten && d.events > 4*fresh {
 			continue
 		}
-		sum += d.Events
-		chosen = append(chosen, d.Key)
+		sum += d.events
+		bytes += d.bytes
+		chosen = append(chosen, d.key)
 	}
 	if place+1 >= 1<<placeBits {
 		return nil, place
