@@ -31,7 +31,8 @@ type SummaryEntry struct {
 // Summaries holds the summaries, as a cache does: it may be emptied at any
 // time, whole or in part, and is rebuilt from processed data. What a write has
 // written may be lost, in a crash or for want of memory; then its record is
-// missing, or all of the merchant's records of its time are.
+// missing, or all of the merchant's records of its time are. What must not come
+// back is an older record: nobody would notice.
 type Summaries interface {
 	// Get returns the records in the order of keys, nil where there is none.
 	Get(ctx context.Context, keys []SummaryKey) ([][]byte, error)
