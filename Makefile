@@ -7,7 +7,7 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
-.PHONY: services services-fetch services-up services-down test-services conformance-table
+.PHONY: services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,14 @@ conformance: ## the wiring through Knative's own types and filters (compiles for
 test-services: services ## the adapters' suites on real Kafka, HDFS, Redis and the MongoDB stand-in
 	$(BIN)/services-tool run -- $(MAKE) --no-print-directory conformance-table
 
+test-spark: services ## Spark, and what it counts in an archive in HDFS (fetches 270 MB at the first time)
+	$(BIN)/services-tool run -only hdfs -- $(GO) test ./infra/spark -run TestArchiveForOthers -count=1 -v -timeout 20m
+
+delivery: ## what deliveries promise: on our dispatcher, or with BROKER= KAFKA= LISTEN= ADVERTISE= on another Broker
+	$(GO) test ./eventing/delivery -count=1 -v -run TestDelivery $(if $(BROKER),-args -broker "$(BROKER)" -kafka "$(KAFKA)" -listen "$(LISTEN)" -advertise "$(ADVERTISE)" -kill "$(KILL)")
+
 conformance-table: services ## what each adapter passes of each port's suite; of servers, those that FOOTFALL_TEST_… name
-	$(BIN)/services-tool table ./shared/store/... ./shared/broker/... ./eventing/local ./infra/services/...
+	$(BIN)/services-tool table ./shared/store/... ./shared/broker/... ./eventing/local ./eventing/delivery ./functions/.../cmd ./infra/services/...
 
 services-fetch: services ## bring what the servers for tests need, once
 	@$(BIN)/services-tool fetch
@@ -51,6 +57,9 @@ services:
 
 bench: build ## the budget table of this machine, from real runs of the real binary
 	$(GO) run ./infra/loadtest/bench
+
+coldstart: services ## how each function's process starts, idles and ends, on real servers
+	$(BIN)/services-tool run -- $(GO) run ./infra/loadtest/coldstart
 
 bench-quick: build ## the same in half a minute
 	$(GO) run ./infra/loadtest/bench -quick
