@@ -285,7 +285,7 @@ func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
 
 // front serves the paths of all functions on one port, as the local runner
 // does, so that everything that talks to a runner can talk to the cluster.
-func front(pools map[string]*Pool) http.Handler {
+func front(pools map[string]*Pool, brokers http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range []struct{ path, function string }{
 		{"/", "ingest"}, // what senders and browsers ask for
@@ -297,11 +297,11 @@ func front(pools map[string]*Pool) http.Handler {
 		{"/v1beta/", "report"},
 		{"/v1/merchants", "merchant"},
 		{"/v1/merchants/", "merchant"},
-		{"/brokers", "dispatch"},
-		{"/brokers/", "dispatch"},
 	} {
 		mux.Handle(route.path, pools[route.function])
 	}
+	mux.Handle("/brokers", brokers)
+	mux.Handle("/brokers/", brokers)
 	mux.HandleFunc("GET "+function.LivenessPath, func(w http.ResponseWriter, _ *http.Request) {
 		function.WriteJSON(w, http.StatusOK, map[string]bool{"ready": true})
 	})

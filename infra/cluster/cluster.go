@@ -52,6 +52,8 @@ type Options struct {
 	Addr      string             // of the front; default: a free port
 	Instances int                // of each function; default 2
 	Admin     function.Secret    // default: the one kept in Data, else a new one
+	Knative   *Knative           // delivers; default: our dispatcher does
+	Post      bool               // functions publish by POST to the Brokers' URLs, not to Kafka
 	// Environ, where set, gives further variables for a function's processes.
 	Environ func(function string) []string
 	Log     *slog.Logger
@@ -64,20 +66,23 @@ type Cluster struct {
 	Redis      *services.Redis
 	HDFS       *services.HDFS
 	Functions  map[string][]*Unit
-	Dispatcher *Unit
+	Dispatcher *Unit // nil where Knative delivers
 	First      local.FirstMerchant
 
-	options Options
-	more    []*Unit // dispatchers
-	admin   function.Secret
-	pools   map[string]*Pool
-	front   *http.Server
-	handler http.Handler
-	addr    net.Addr
-	service map[string]*http.Server // by function: where the dispatcher finds it
-	urls    map[string]string       // of these
-	balance context.CancelFunc
-	running sync.WaitGroup
+	options   Options
+	more      []*Unit // dispatchers
+	admin     function.Secret
+	pools     map[string]*Pool
+	front     *http.Server
+	handler   http.Handler
+	addr      net.Addr
+	service   map[string]*http.Server // by function: where the dispatcher finds it
+	urls      map[string]string       // of these
+	brokers   http.Handler            // of /brokers/ at the front
+	ingress   string                  // URL of the Brokers, without their names
+	balance   context.CancelFunc
+	stopTicks context.CancelFunc // nil where they are not ours to send
+	running   sync.WaitGroup
 }
 
 // Build builds the programs of a cluster from the checkout into a folder.
@@ -138,6 +143,11 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 			return nil, errors.Join(err, tail(c.processes(name)...))
 		}
 	}
+	if o.Knative != nil {
+		if err := c.wire(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.openFront(ctx); err != nil {
 		return nil, err
 	}
@@ -173,24 +183,60 @@ func (c *Cluster) ensureTopics(ctx context.Context) error {
 func (c *Cluster) startProcesses(ctx context.Context) error {
 	balancing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.balance = stop
-	for _, name := range Functions() {
-		units, err := c.units(name, c.options.Instances, []string{c.Program(name)}, c.variables(name))
+	names := Functions()
+	if c.options.Knative == nil {
+		names = append(names, dispatcher)
+	}
+	// They name one another, so that every address is there first.
+	listeners := map[string]net.Listener{}
+	for _, name := range names {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return errors.Join(fmt.Errorf("cannot listen for %s: %w", name, err), closeAll(listeners))
+		}
+		listeners[name], c.urls[name] = l, "http://"+l.Addr().String()
+	}
+	if c.options.Knative == nil {
+		c.ingress = c.urls[dispatcher] + "/brokers"
+	} else if err := c.useKnative(); err != nil {
+		return errors.Join(err, closeAll(listeners))
+	}
+	for _, name := range names {
+		if err := c.startFunction(name); err != nil {
+			return errors.Join(err, closeAll(listeners))
+		}
+		pool := c.pools[name]
+		c.running.Go(func() { pool.Run(balancing) })
+		c.serve(name, listeners[name])
+		delete(listeners, name)
+	}
+	if c.options.Knative == nil {
+		c.brokers = c.pools[dispatcher]
+	}
+	return nil
+}
+
+func closeAll(listeners map[string]net.Listener) error {
+	var errs []error
+	for _, l := range listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// startFunction starts the processes of a function, or the dispatcher's.
+func (c *Cluster) startFunction(name string) error {
+	if name == dispatcher {
+		units, err := c.units(name, 1, c.dispatch(), append(c.variables(name), c.services()))
 		if err != nil {
 			return err
 		}
-		c.Functions[name] = units
-		c.running.Go(func() { c.pools[name].Run(balancing) })
-		if err := c.serve(ctx, name); err != nil {
-			return err
-		}
+		c.Dispatcher = units[0]
+		return nil
 	}
-	units, err := c.units(dispatcher, 1, c.dispatch(), append(c.variables(dispatcher), c.services()))
-	if err != nil {
-		return err
-	}
-	c.Dispatcher = units[0]
-	c.running.Go(func() { c.pools[dispatcher].Run(balancing) })
-	return nil
+	units, err := c.units(name, c.options.Instances, []string{c.Program(name)}, c.variables(name))
+	c.Functions[name] = units
+	return err
 }
 
 func (c *Cluster) dispatch() []string { return []string{c.Program("footfall"), "dispatch"} }
@@ -199,7 +245,7 @@ func (c *Cluster) dispatch() []string { return []string{c.Program("footfall"), "
 func (c *Cluster) services() string {
 	var where []string
 	for _, name := range slices.Sorted(maps.Keys(c.urls)) {
-		if name != "report" && name != "merchant" {
+		if name != "report" && name != "merchant" && name != dispatcher {
 			where = append(where, name+"="+c.urls[name])
 		}
 	}
@@ -283,16 +329,21 @@ func (c *Cluster) variables(name string) []string {
 		redis = "REDIS_ADDRS=" + c.Redis.Addr()
 		hdfs  = "HDFS_NAMENODES=" + c.HDFS.Addr()
 		admin = "ADMIN_TOKEN=" + c.admin.Reveal()
+
+		batches, control = kafka, kafka // where they are published
 	)
+	if c.options.Post {
+		batches, control = "BROKER_BATCHES_URL="+c.ingress+"/batches", "BROKER_CONTROL_URL="+c.ingress+"/control"
+	}
 	switch name {
 	case "ingest":
-		return []string{mongo, redis, kafka, "TRUSTED_PROXIES=127.0.0.0/8"}
+		return []string{mongo, redis, batches, "TRUSTED_PROXIES=127.0.0.0/8"}
 	case "archive":
 		return []string{mongo, hdfs}
 	case "etl":
 		return []string{mongo}
 	case "summary":
-		return []string{mongo, redis, kafka}
+		return []string{mongo, redis, control}
 	case "report":
 		return []string{mongo, redis, admin}
 	case "merchant":
@@ -304,15 +355,10 @@ func (c *Cluster) variables(name string) []string {
 
 // serve gives a function an address of its own, as it has in a cluster: event
 // paths repeat from function to function, and the front serves none of them.
-func (c *Cluster) serve(ctx context.Context, name string) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("cannot listen for %s: %w", name, err)
-	}
-	c.urls[name] = "http://" + l.Addr().String()
-	c.service[name] = c.server(c.pools[name])
-	c.running.Go(func() { _ = c.service[name].Serve(l) })
-	return nil
+func (c *Cluster) serve(name string, l net.Listener) {
+	server := c.server(c.pools[name])
+	c.service[name] = server
+	c.running.Go(func() { _ = server.Serve(l) })
 }
 
 func (c *Cluster) server(h http.Handler) *http.Server {
@@ -324,7 +370,7 @@ func (c *Cluster) server(h http.Handler) *http.Server {
 
 // openFront opens the one port for people and senders.
 func (c *Cluster) openFront(ctx context.Context) error {
-	c.handler = front(c.pools)
+	c.handler = front(c.pools, c.brokers)
 	c.front = c.server(c.handler)
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.options.Addr)
 	if err != nil {
@@ -380,6 +426,9 @@ func (c *Cluster) Stop() error {
 	var errs []error
 	if c.front != nil {
 		errs = append(errs, c.front.Shutdown(ctx))
+	}
+	if c.stopTicks != nil {
+		c.stopTicks()
 	}
 	errs = append(errs, stopAll(ctx, c.Functions["ingest"]))
 	if c.Dispatcher != nil {
@@ -443,12 +492,15 @@ func tail(units ...*Unit) error {
 // Describe prints the processes with their addresses and logs.
 func (c *Cluster) Describe(w io.Writer) {
 	fmt.Fprintf(w, "Servers: Kafka %s, MongoDB (its stand-in) %s, Redis %s, HDFS %s\n", c.Kafka.Addr(), c.MongoDB.Addr(), c.Redis.Addr(), c.HDFS.Addr())
-	for _, name := range append(Functions(), dispatcher) {
+	for _, name := range slices.Sorted(maps.Keys(c.pools)) {
 		var where []string
 		for _, in := range c.pools[name].instances {
 			where = append(where, in.url.Host)
 		}
 		fmt.Fprintf(w, "  %-9s %s\n", name, strings.Join(where, ", "))
+	}
+	if c.options.Knative != nil {
+		fmt.Fprintf(w, "Knative's Brokers: %s; its wiring: %s\n", c.ingress, c.wiringFile())
 	}
 	fmt.Fprintf(w, "Logs: %s\n\n", filepath.Join(c.options.Data, "logs"))
 }

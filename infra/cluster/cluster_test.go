@@ -32,6 +32,11 @@ const Variable = "FOOTFALL_TEST_CLUSTER"
 var (
 	outageTime = flag.Duration("outage", 15*time.Second, "how long a part of the cluster is away")
 	loadRate   = flag.Float64("rate", 8, "requests a second under which that happens, of 25 events each")
+	post       = flag.Bool("post", false, "functions publish by POST to the Brokers' URLs, not to Kafka")
+	knative    = flag.String("knative", "", "a Knative delivers, in place of our dispatcher: URL of its Brokers, without their names (http://…/footfall)")
+	apply      = flag.String("apply", "", "of -knative: a shell command that gives it the wiring, whose file is $WIRING, and waits until it delivers by that")
+	ticks      = flag.Bool("ticks", false, "of -knative: fire the PingSources from here, for receiver and dispatcher alone")
+	kill       = flag.String("kill", "", "of -knative: a shell command that ends the dispatcher with SIGKILL while something starts it again, as a StatefulSet does")
 	keep       = flag.String("keep", "", "folder for the cluster's data and logs, which is kept; default: a temporary one")
 )
 
@@ -85,7 +90,8 @@ func withCluster(m *testing.M) (code int, err error) {
 	}
 	defer log.Close()
 	running, err = cluster.Start(ctx, cluster.Options{
-		Software: software, Binaries: binaries, Data: dir, Environ: quick, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Software: software, Binaries: binaries, Data: dir, Environ: quick,
+		Knative: cluster.NewKnative(*knative, *apply, *ticks), Post: *post, Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		return 1, err

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	broker "github.com/footfall/footfall/eventing/local"
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/broker/kafka"
+	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
 )
 
@@ -105,6 +108,23 @@ func (b *brokerFunction) start(ctx context.Context) error {
 		case <-pause.C:
 		}
 	}
+}
+
+// ForwardBrokers serves /brokers/{name} where the Brokers are elsewhere: it
+// hands what it may take on to name below their ingress, as it came.
+func ForwardBrokers(ingress *url.URL, admin function.Secret) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /brokers/{name}", &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL = ingress.JoinPath(r.In.PathValue("name"))
+			r.Out.Host = ""
+			r.Out.Header.Del("Authorization") // it is for us
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			function.WriteError(w, fault.New(fault.Transient, "cannot reach the Brokers: %w", err))
+		},
+	})
+	return trusted(mux, access.NewAuthorizer(admin.Reveal(), nobody{}))
 }
 
 // trusted lets through whom a Broker inside a cluster would hear: programs on

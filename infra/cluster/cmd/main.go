@@ -31,8 +31,15 @@ func run(ctx context.Context, args []string) error {
 	data := flags.String("data", filepath.Join(local.DataDir(os.Environ()), "cluster"), "folder for everything that it keeps")
 	addr := flags.String("addr", "127.0.0.1:8080", "where the front listens")
 	instances := flags.Int("instances", 2, "processes of each function")
+	post := flags.Bool("post", false, "let functions publish by POST to the Brokers' URLs, not to Kafka")
+	knative := flags.String("knative", "", "let a Knative deliver, in place of our dispatcher: URL of its Brokers, without their names (http://…/footfall)")
+	apply := flags.String("apply", "", "of -knative: a shell command that gives it the wiring, whose file is $WIRING, and waits until it delivers by that")
+	ticks := flags.Bool("ticks", false, "of -knative: fire the PingSources from here, for receiver and dispatcher alone")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *knative == "" && (*apply != "" || *ticks) {
+		return errors.New("-apply and -ticks go with -knative")
 	}
 	if *instances < 1 || *instances > 16 {
 		return fmt.Errorf("-instances: expected 1 to 16, got %d", *instances)
@@ -61,6 +68,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	c, err := cluster.Start(ctx, cluster.Options{
 		Software: software, Binaries: binaries, Data: dir, Addr: *addr, Instances: *instances,
+		Knative: cluster.NewKnative(*knative, *apply, *ticks), Post: *post,
 		Admin: function.Secret(os.Getenv(function.Prefix + "ADMIN_TOKEN")),
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
