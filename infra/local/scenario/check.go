@@ -84,7 +84,9 @@ func (p *player) report(ctx context.Context, s Step) error {
 	if err != nil || s.Get("filter") != "" || s.Get("limit") != "" || s.Get("offset") != "" {
 		return err
 	}
-	return p.runReport(ctx, s, token, want)
+	// Behind a balancer another instance may answer, which keeps settings for a
+	// second.
+	return p.eventually(ctx, func() error { return p.runReport(ctx, s, token, want) })
 }
 
 // runReport asks the same of Google's Data API. Rows are compared as a set:
