@@ -393,6 +393,27 @@ func (c *Cluster) AdminToken() string { return c.admin.Reveal() }
 // Data is the folder of everything that it keeps.
 func (c *Cluster) Data() string { return c.options.Data }
 
+// PIDs are the processes of functions and dispatcher that run.
+func (c *Cluster) PIDs() []int {
+	var pids []int
+	for _, name := range append(Functions(), dispatcher) {
+		for _, u := range c.processes(name) {
+			if pid := u.PID(); pid != 0 {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// ServerPIDs are the processes of the servers, by name.
+func (c *Cluster) ServerPIDs() map[string]int {
+	return map[string]int{
+		"Kafka": c.Kafka.PID(), "MongoDB's stand-in": c.MongoDB.PID(), "Redis": c.Redis.PID(),
+		"NameNode": c.HDFS.NameNode.PID(), "DataNode": c.HDFS.DataNode.PID(),
+	}
+}
+
 // Program is the path of one of the programs that Build made.
 func (c *Cluster) Program(name string) string { return filepath.Join(c.options.Binaries, name) }
 

@@ -23,7 +23,9 @@ type Process struct {
 	Data       string
 	// Pause is how long the Wait methods wait between two looks; default 20 ms.
 	Pause time.Duration
-	cmd   *exec.Cmd
+	// PIDs are the processes of a system that is more than one.
+	PIDs func() []int
+	cmd  *exec.Cmd
 }
 
 // Start starts the binary on a free port with its data in dir and waits until
@@ -87,9 +89,43 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// CPU is the user and system time that the process has used.
+// CPU is the user and system time that the process has used; of several, all
+// of them together.
 func (p *Process) CPU() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	var sum time.Duration
+	for _, pid := range p.pids() {
+		d, err := CPUOf(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, nil
+}
+
+// Memory is the resident memory of the process, or of all, in bytes.
+func (p *Process) Memory() (int64, error) {
+	var sum int64
+	for _, pid := range p.pids() {
+		n, err := MemoryOf(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+func (p *Process) pids() []int {
+	if p.PIDs != nil {
+		return p.PIDs()
+	}
+	return []int{p.cmd.Process.Pid}
+}
+
+// CPUOf is the user and system time that a process has used.
+func CPUOf(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -107,9 +143,9 @@ func (p *Process) CPU() (time.Duration, error) {
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
-// Memory is the resident memory of the process, in bytes.
-func (p *Process) Memory() (int64, error) {
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+// MemoryOf is the resident memory of a process, in bytes.
+func MemoryOf(pid int) (int64, error) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0, err
 	}

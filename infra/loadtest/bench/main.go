@@ -21,6 +21,8 @@ import (
 )
 
 type plan struct {
+	merchants       int
+	history         int // requests of 100 events over four weeks
 	batched, single int // events
 	late            int // events after their hours were closed
 	freshness       time.Duration
@@ -31,16 +33,21 @@ type plan struct {
 func main() {
 	binary := flag.String("binary", "bin/footfall", "the Footfall binary")
 	quick := flag.Bool("quick", false, "smaller runs, half a minute in all")
+	onCluster := flag.Bool("cluster", false, "measure a cluster on this machine instead: real servers, each function as two processes")
 	flag.Parse()
-	p := plan{batched: 1_000_000, single: 100_000, late: 2_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
+	p := plan{merchants: 20, history: 300, batched: 1_000_000, single: 100_000, late: 2_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
 	if *quick {
-		p = plan{batched: 200_000, single: 40_000, late: 1_000, freshness: 5 * time.Second, rate: 5_000, reports: 100}
+		p = plan{merchants: 20, history: 300, batched: 200_000, single: 40_000, late: 1_000, freshness: 5 * time.Second, rate: 5_000, reports: 100}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if err := run(ctx, *binary, p); err != nil {
+	measure := func() error { return run(ctx, *binary, p) }
+	if *onCluster {
+		measure = func() error { return runCluster(ctx) }
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -66,11 +73,11 @@ func run(ctx context.Context, binary string, p plan) error {
 	}
 	t.add("local runner: resident memory, idle, empty", "", "", mb(memory))
 
-	b, err := newBench(ctx, sys)
+	b, err := newBench(ctx, sys, p.merchants)
 	if err != nil {
 		return err
 	}
-	if err := b.history(ctx); err != nil {
+	if err := b.history(ctx, p.history); err != nil {
 		return err
 	}
 	if err := b.pipeline(ctx, t, p.batched, 100); err != nil {
@@ -117,12 +124,15 @@ type bench struct {
 	from, to  time.Time // the span of event times
 	seed      uint64
 	sent      int
+	// rest waits until all that was sent is delivered and worked off; nil: until
+	// next to no CPU is used, which of many processes is never so.
+	rest func(ctx context.Context) error
 }
 
-func newBench(ctx context.Context, sys *loadtest.Process) (*bench, error) {
+func newBench(ctx context.Context, sys *loadtest.Process, merchants int) (*bench, error) {
 	b := &bench{sys: sys, to: time.Now().UTC().Truncate(time.Hour), seed: 1}
 	b.from = b.to.Add(-27 * 24 * time.Hour)
-	for i := range 20 {
+	for i := range merchants {
 		m, err := sys.CreateMerchant(ctx, fmt.Sprintf("bench %d", i))
 		if err != nil {
 			return nil, err
@@ -241,6 +251,9 @@ func (b *bench) late(ctx context.Context, t *table, events int) error {
 
 // summarised fires the ticks when all is at rest, and waits until it is again.
 func (b *bench) summarised(ctx context.Context) error {
+	if b.rest != nil {
+		return b.rest(ctx)
+	}
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}
@@ -251,10 +264,10 @@ func (b *bench) summarised(ctx context.Context) error {
 }
 
 // history gives every merchant four weeks to report on.
-func (b *bench) history(ctx context.Context) error {
+func (b *bench) history(ctx context.Context, requests int) error {
 	source := b.traffic(b.from)
 	sender := loadtest.NewSender(b.sys.URL, 1)
-	for range 300 {
+	for range requests {
 		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.truth)); err != nil {
 			return err
 		}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/footfall/footfall/infra/cluster"
+	"github.com/footfall/footfall/infra/loadtest"
+	"github.com/footfall/footfall/infra/services"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store/hdfs"
+)
+
+// clusterPlan is small: MongoDB's stand-in is one Python process, and bounds
+// what the cluster takes. What functions cost, it leaves measurable.
+var clusterPlan = plan{merchants: 5, history: 10, batched: 20_000, single: 1_000, late: 100, freshness: 10 * time.Second, rate: 500, reports: 10}
+
+// runCluster measures a cluster on this machine by the same rows: the CPU of
+// functions and dispatcher, and beside it that of the servers.
+func runCluster(ctx context.Context) error {
+	checkout, err := services.Checkout()
+	if err != nil {
+		return err
+	}
+	cache, err := services.CacheDir()
+	if err != nil {
+		return err
+	}
+	software, err := services.Fetch(ctx, cache, os.Stderr, services.KindKafka, services.KindHDFS, services.KindRedis, services.KindMongoDB)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "footfall-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binaries := filepath.Join(dir, "bin")
+	if err := cluster.Build(ctx, checkout, binaries); err != nil {
+		return err
+	}
+	t := &table{}
+	started := time.Now()
+	c, err := cluster.Start(ctx, cluster.Options{Software: software, Binaries: binaries, Data: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Stop() }() // what was measured is measured
+	t.add("cluster: start to ready, servers included", "", "", time.Since(started).Round(100*time.Millisecond).String())
+	sys := &loadtest.Process{URL: c.URL(), AdminToken: c.AdminToken(), PIDs: c.PIDs, Pause: 200 * time.Millisecond}
+	memory, err := sys.Memory()
+	if err != nil {
+		return err
+	}
+	t.add("cluster: resident memory, idle, of 12 functions and the dispatcher", "", "", mb(memory))
+
+	p := clusterPlan
+	b, err := newBench(ctx, sys, p.merchants)
+	if err != nil {
+		return err
+	}
+	b.rest = b.closed
+	if err := b.history(ctx, p.history); err != nil {
+		return err
+	}
+	for _, perRequest := range []int{100, 1} {
+		events := p.batched
+		if perRequest == 1 {
+			events = p.single
+		}
+		if err := b.withServers(t, c, events, func() error { return b.pipeline(ctx, t, events, perRequest) }); err != nil {
+			return err
+		}
+	}
+	if err := b.late(ctx, t, p.late); err != nil {
+		return err
+	}
+	if err := b.underLoad(ctx, t, p); err != nil {
+		return err
+	}
+	if err := b.archivedInHDFS(ctx, t, c, started); err != nil {
+		return err
+	}
+	t.print()
+	fmt.Println("\nMongoDB's stand-in is one Python process: it bounds events/s and freshness here, and says nothing of MongoDB's own speed.")
+	return nil
+}
+
+// withServers measures what the servers spend on what do sends.
+func (b *bench) withServers(t *table, c *cluster.Cluster, events int, do func() error) error {
+	pids := c.ServerPIDs()
+	before := map[string]time.Duration{}
+	for name, pid := range pids {
+		var err error
+		if before[name], err = loadtest.CPUOf(pid); err != nil {
+			return err
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(pids)) {
+		after, err := loadtest.CPUOf(pids[name])
+		if err != nil {
+			return err
+		}
+		t.add("  of it beside that, "+name, "", "", fmt.Sprintf("%.1f µs", float64((after-before[name])/time.Duration(events))/1e3))
+	}
+	return nil
+}
+
+// closed waits until every summary holds what was sent.
+func (b *bench) closed(ctx context.Context) error {
+	if err := b.sys.WaitDelivered(ctx); err != nil {
+		return err
+	}
+	if err := b.counted(ctx); err != nil {
+		return err
+	}
+	if err := b.sys.Tick(ctx); err != nil {
+		return err
+	}
+	pause := time.NewTicker(b.sys.Pause)
+	defer pause.Stop()
+	for _, m := range b.merchants {
+		for {
+			open, err := b.sys.HoursFromDocuments(ctx, m, b.from, b.to)
+			if err != nil {
+				return err
+			}
+			if open == 0 {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%d hours of merchant %s are not summarised: %w", open, m.MerchantID, ctx.Err())
+			case <-pause.C:
+			}
+		}
+	}
+	return nil
+}
+
+// archivedInHDFS measures the bytes that the archive spends on an event: the
+// blocks of what stands in complete files.
+func (b *bench) archivedInHDFS(ctx context.Context, t *table, c *cluster.Cluster, since time.Time) error {
+	var cfg hdfs.Config
+	if err := function.Load([]string{function.Prefix + "HDFS_NAMENODES=" + c.HDFS.Addr()}, nil, &cfg); err != nil {
+		return err
+	}
+	a, err := hdfs.Open(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	files, err := a.List(ctx, event.HourOf(since), event.HourOf(time.Now())+1)
+	if err != nil {
+		return err
+	}
+	var bytes, events int64
+	for _, f := range files {
+		if !f.Complete {
+			continue
+		}
+		r, err := a.Open(ctx, f.Path)
+		if err != nil {
+			return err
+		}
+		for batches := event.NewReader(r); ; {
+			batch, err := batches.Next()
+			if err != nil {
+				if err == io.EOF { //nolint:errorlint // the reader's own
+					break
+				}
+				return err
+			}
+			events += int64(len(batch.Events))
+		}
+		r.Close()
+		bytes += f.Bytes
+	}
+	what := "none complete yet"
+	if events > 0 {
+		what = fmt.Sprintf("%.0f", float64(bytes)/float64(events))
+	}
+	t.add("archive bytes per event (of about 700 B JSON), in HDFS", "60", "40", what)
+	return nil
+}
