@@ -96,6 +96,7 @@ func newCollector(cfg Config, ports Ports, m *meters) *collector {
 		cfg: cfg, meters: m, writer: newWriter(cfg, ports, m),
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
+	c.writer.wake = c.signal
 	go c.loop()
 	return c
 }
@@ -223,6 +224,9 @@ func (c *collector) next(timer *time.Timer) bool {
 		}
 		select {
 		case <-c.wake:
+			if publish == nil { // a publish that hung may have given something back
+				publish = c.publishDue(retryPublish)
+			}
 		case <-due:
 			return true
 		case <-publish:
@@ -235,6 +239,7 @@ func (c *collector) next(timer *time.Timer) bool {
 // publishDue tells when what waits to be published has waited long enough, but
 // not before least; nil where nothing waits.
 func (c *collector) publishDue(least time.Duration) <-chan time.Time {
+	c.writer.collect()
 	age, any := c.writer.waiting.due(time.Now())
 	if !any {
 		return nil

@@ -47,7 +47,7 @@ func (q *waiting) room(f *flush, now time.Time) bool {
 }
 
 func (q *waiting) add(rows []store.JournalRow, msgs []cloudevents.Event, now time.Time) {
-	if len(q.msgs)+len(msgs) > holdBatches || q.bytes+bytesOf(rows) > holdBytes {
+	if len(msgs) == 0 || len(q.msgs)+len(msgs) > holdBatches || q.bytes+bytesOf(rows) > holdBytes {
 		return
 	}
 	if len(q.msgs) == 0 {

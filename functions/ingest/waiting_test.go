@@ -168,6 +168,14 @@ func TestBrokerThatWasAwayGetsAllWithoutATick(t *testing.T) {
 				close(hang)
 			}
 		},
+		"hangs until the deadline": func(p *topic) func() {
+			p.hang = make(chan struct{})
+			return func() {
+				p.mu.Lock()
+				p.hang = nil
+				p.mu.Unlock()
+			}
+		},
 		"fails": func(p *topic) func() {
 			p.fail = func() error { return errors.New("no leader") }
 			return func() {
@@ -187,7 +195,7 @@ func TestBrokerThatWasAwayGetsAllWithoutATick(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 				}
 				back()
-				time.Sleep(2 * pause)
+				time.Sleep(c.cfg.WriteTimeout + 2*pause)
 				seen := map[event.BatchID]bool{}
 				for _, b := range p.batches(t) {
 					seen[b.ID] = true

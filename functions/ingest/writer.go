@@ -52,6 +52,10 @@ type writer struct {
 	writing atomic.Bool    // a flush is being written
 	waiting waiting        // the flushing goroutine's
 	hanging sync.WaitGroup // writes that go on beyond their flush
+
+	mu       sync.Mutex
+	returned waiting // what a publish that hung did not bring to the Broker
+	wake     func()  // tells the flushing goroutine that something was returned
 }
 
 func newWriter(cfg Config, ports Ports, m *meters) *writer {
@@ -202,6 +206,7 @@ func (w *writer) ready(i int) bool {
 
 // gather lets a's publish take along what waits.
 func (w *writer) gather(a *attempt) {
+	w.collect()
 	rows, msgs := w.waiting.take()
 	a.published, a.publish = append(rows, a.rows...), append(msgs, a.msgs...)
 }
@@ -222,6 +227,7 @@ func (w *writer) hedge(a *attempt) {
 // release publishes what waits, unless the Broker is busy or failing: then it
 // goes on waiting.
 func (w *writer) release() {
+	w.collect()
 	if len(w.waiting.msgs) == 0 || !w.ready(1) {
 		return
 	}
@@ -294,6 +300,7 @@ func (w *writer) finish(a *attempt) {
 					w.sinks[o.sink].busy.Store(false)
 				}
 				w.mark(a)
+				w.giveBack(a)
 			}()
 			return
 		}
@@ -305,14 +312,42 @@ func (w *writer) finish(a *attempt) {
 // keep lets what the Broker did not take wait for another publish, as far as
 // it stands in the journal.
 func (w *writer) keep(a *attempt) {
+	rows, msgs := a.unpublished()
+	w.waiting.add(rows, msgs, time.Now())
+}
+
+// unpublished is what the attempt should have brought to the Broker and did
+// not, and what the journal has.
+func (a *attempt) unpublished() ([]store.JournalRow, []cloudevents.Event) {
 	if !a.started[1] || a.wrote[1] {
-		return
+		return nil, nil
 	}
 	n := len(a.published)
 	if !a.wrote[0] {
 		n -= len(a.rows) // their senders were told that they are nowhere
 	}
-	w.waiting.add(a.published[:n], a.publish[:n], time.Now())
+	return a.published[:n], a.publish[:n]
+}
+
+// giveBack is keep for an attempt that has outlived its flush: a Broker that is
+// away is tried until the deadline, so that each of its failures comes late.
+func (w *writer) giveBack(a *attempt) {
+	rows, msgs := a.unpublished()
+	if len(msgs) == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.returned.add(rows, msgs, time.Now())
+	w.mu.Unlock()
+	w.wake()
+}
+
+// collect takes over what was given back. The flushing goroutine calls it.
+func (w *writer) collect() {
+	w.mu.Lock()
+	rows, msgs := w.returned.take()
+	w.mu.Unlock()
+	w.waiting.add(rows, msgs, time.Now())
 }
 
 // mark remembers that what the Broker took is published. It comes after the
