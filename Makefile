@@ -106,9 +106,12 @@ $(KIND):
 $(KO):
 	@GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install github.com/google/ko@v0.19.1 && mv $(BIN)/tools/ko $@
 
-.PHONY: cluster test-cluster
+.PHONY: cluster test-cluster bench-cluster
 cluster: ## run Footfall as a cluster does: real servers, each function as two processes (data in ./data/cluster)
 	@$(GO) build -o $(BIN)/cluster ./infra/cluster/cmd && exec $(BIN)/cluster
 
 test-cluster: ## stories and outages against such a cluster, some twelve minutes (OUTAGE=3m takes parts away for longer)
 	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -v -timeout 60m -args $(if $(OUTAGE),-outage $(OUTAGE))
+
+bench-cluster: ## the budget table's rows against such a cluster; the MongoDB stand-in bounds it
+	$(GO) run ./infra/loadtest/bench -cluster
