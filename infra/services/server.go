@@ -133,7 +133,10 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.spawn(); err != nil {
 		return err
 	}
-	return s.Ready(ctx)
+	s.mu.Lock()
+	r := s.run // not life: one that has ended already has something to say
+	s.mu.Unlock()
+	return s.await(ctx, r)
 }
 
 // Ready waits until the server is ready. One that ends before, or is not
@@ -143,6 +146,10 @@ func (s *Server) Ready(ctx context.Context) error {
 	if r == nil {
 		return errors.Join(s.errNotRunning("use"), s.tail())
 	}
+	return s.await(ctx, r)
+}
+
+func (s *Server) await(ctx context.Context, r *running) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	pause := time.NewTicker(probeEvery)
@@ -312,8 +319,34 @@ func (s *Server) Kill() error {
 }
 
 // Pause stops the process in its tracks (SIGSTOP): it keeps its connections
-// and answers nothing, as a machine that swaps or a broken network does.
-func (s *Server) Pause() error { return s.send("pause", syscall.SIGSTOP) }
+// and answers nothing, as a machine that swaps or a broken network does. It
+// returns when each of its threads stands still, which on a busy machine is some
+// time after the signal.
+func (s *Server) Pause() error {
+	if err := s.send("pause", syscall.SIGSTOP); err != nil {
+		return err
+	}
+	r := s.life()
+	if r == nil {
+		return s.errNotRunning("pause")
+	}
+	limit := time.NewTimer(stopGrace)
+	defer limit.Stop()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
+		if still, err := stopped(r.process.Pid); still || err != nil {
+			return err
+		}
+		select {
+		case <-r.done:
+			return s.errNotRunning("pause")
+		case <-limit.C:
+			return fmt.Errorf("cannot pause %s: it still runs after %v", s.name, stopGrace)
+		case <-look.C:
+		}
+	}
+}
 
 // Resume lets a paused process go on.
 func (s *Server) Resume() error { return s.send("resume", syscall.SIGCONT) }

@@ -35,9 +35,7 @@ func identity(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// After the command in parentheses, which may hold anything, come the
-	// state and, as field 22 of proc(5), the start in ticks since the boot.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	fields := afterCommand(stat)
 	if len(fields) < 20 {
 		return "", fmt.Errorf("cannot read the state of process %d: %q", pid, stat)
 	}
@@ -49,6 +47,34 @@ func identity(pid int) (string, error) {
 		return "", err
 	}
 	return strings.TrimSpace(string(boot)) + "/" + fields[19], nil
+}
+
+// afterCommand are the fields of a stat file from the state on (field 3 of
+// proc(5); the start in ticks since the boot is field 22). The command before
+// it, in parentheses, may hold anything.
+func afterCommand(stat []byte) []string {
+	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+}
+
+// stopped says whether every thread of a process stands still.
+func stopped(pid int) (bool, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // a thread that has ended
+		}
+		if err != nil {
+			return false, err
+		}
+		if f := afterCommand(stat); len(f) == 0 || f[0] != "T" && f[0] != "t" {
+			return false, nil
+		}
+	}
+	return len(threads) > 0, nil
 }
 
 // memory is the resident memory of a process, in bytes.

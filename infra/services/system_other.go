@@ -19,6 +19,8 @@ func withUs() *syscall.SysProcAttr { return nil }
 
 func identity(int) (string, error) { return "", errLinux }
 
+func stopped(int) (bool, error) { return false, errLinux }
+
 func memory(int) (int64, error) { return 0, errLinux }
 
 func lockPort(int) error { return errLinux }
