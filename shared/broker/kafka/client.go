@@ -15,6 +15,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
 )
 
 // MaxMessageBytes is what a topic takes by Kafka's default (max.message.bytes
@@ -128,6 +129,9 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
+	}
+	if c.tls != nil {
+		conn = function.HearAlerts(conn)
 	}
 	t := &trackedConn{Conn: conn, client: c}
 	c.mu.Lock()

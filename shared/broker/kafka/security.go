@@ -2,10 +2,8 @@ package kafka
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -68,7 +66,9 @@ func (s *Security) Validate() error {
 		expect(s.Mechanism == "" && s.User == "" && s.Password == "", "KAFKA_SASL_*", "nothing with the protocol "+s.Protocol)
 	}
 	if s.encrypted() {
-		expect((s.CertFile == "") == (s.KeyFile == ""), "KAFKA_TLS_CERT_FILE", "both it and "+function.Prefix+"KAFKA_TLS_KEY_FILE, or neither")
+		if _, err := s.tls(); err != nil {
+			errs = append(errs, err)
+		}
 	} else {
 		expect(s.CAFile == "" && s.CertFile == "" && s.KeyFile == "", "KAFKA_TLS_*", "nothing with the protocol "+s.Protocol)
 	}
@@ -80,27 +80,11 @@ func (s *Security) tls() (*tls.Config, error) {
 	if !s.encrypted() {
 		return nil, nil
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if s.CAFile != "" {
-		pem, err := os.ReadFile(s.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read Kafka's certificate authority: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("cannot read Kafka's certificate authority %q: it holds no certificate", s.CAFile)
-		}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if err := (function.TLSFiles{Variables: "KAFKA_TLS_", CA: s.CAFile, Cert: s.CertFile, Key: s.KeyFile}).Apply(t); err != nil {
+		return nil, err
 	}
-	if s.CertFile != "" {
-		if _, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile); err != nil {
-			return nil, fmt.Errorf("cannot read the certificate for Kafka: %w", err)
-		}
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			c, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
-			return &c, err
-		}
-	}
-	return cfg, nil
+	return t, nil
 }
 
 // sasl is the way to log in; nil where there is none.

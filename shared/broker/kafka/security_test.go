@@ -1,17 +1,7 @@
 package kafka_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,85 +9,27 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/footfall/footfall/shared/broker/kafka"
+	"github.com/footfall/footfall/shared/certtest"
 	"github.com/footfall/footfall/shared/fault"
 )
 
-// authority signs the certificates of a test.
-type authority struct {
-	t    testing.TB
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t testing.TB) *authority {
-	a := &authority{t: t, dir: t.TempDir()}
-	a.cert, a.key = a.issue("ca", nil)
-	return a
-}
-
-func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
-
-// issue makes a certificate and keeps it, with its key, in files.
-func (a *authority) issue(name string, change func(*x509.Certificate)) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	parent, signer := template, key
-	if a.cert == nil {
-		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	} else {
-		parent, signer = a.cert, a.key
-	}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{name + ".crt": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(a.file(file), pem.EncodeToMemory(block), 0o600); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key
-}
-
-// server is the TLS configuration of a Kafka on the loopback interface that
+// tlsOf is the TLS configuration of a Kafka on the loopback interface that
 // asks for its clients' certificates.
-func (a *authority) server() *tls.Config {
-	a.t.Helper()
-	a.issue("server", func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} })
-	pair, err := tls.LoadX509KeyPair(a.file("server.crt"), a.file("server.key"))
+func tlsOf(t testing.TB, ca *certtest.Authority) *tls.Config {
+	t.Helper()
+	p := ca.Server("server", "127.0.0.1")
+	pair, err := tls.LoadX509KeyPair(p.CertFile, p.KeyFile)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven, MinVersion: tls.VersionTLS12}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: ca.Pool(), ClientAuth: tls.VerifyClientCertIfGiven, MinVersion: tls.VersionTLS12}
 }
 
 // Every way to log in publishes, and reads in a group, with the right secret;
 // with a wrong one it says so and does not hang.
 func TestSecurity(t *testing.T) {
-	ca := newAuthority(t)
-	ca.issue("user", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
-	strangers := newAuthority(t)
+	ca, strangers := certtest.New(t), certtest.New(t)
+	user, stranger := ca.Client("user"), strangers.Client("user")
 	for _, c := range []struct {
 		name   string
 		server []kfake.Opt
@@ -112,21 +44,21 @@ func TestSecurity(t *testing.T) {
 		},
 		{
 			"SASL_SSL with SCRAM-SHA-256",
-			[]kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "footfall", "hush"), kfake.TLS(ca.server())},
-			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-256", User: "footfall", Password: "hush", CAFile: ca.file("ca.crt")},
-			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-256", User: "footfall", Password: "loud", CAFile: ca.file("ca.crt")},
+			[]kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "footfall", "hush"), kfake.TLS(tlsOf(t, ca))},
+			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-256", User: "footfall", Password: "hush", CAFile: ca.CAFile},
+			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-256", User: "footfall", Password: "loud", CAFile: ca.CAFile},
 		},
 		{
 			"SASL_SSL with SCRAM-SHA-512",
-			[]kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "footfall", "hush"), kfake.TLS(ca.server())},
-			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-512", User: "footfall", Password: "hush", CAFile: ca.file("ca.crt")},
-			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-512", User: "footfall", Password: "hush", CAFile: strangers.file("ca.crt")},
+			[]kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "footfall", "hush"), kfake.TLS(tlsOf(t, ca))},
+			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-512", User: "footfall", Password: "hush", CAFile: ca.CAFile},
+			kafka.Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-512", User: "footfall", Password: "hush", CAFile: strangers.CAFile},
 		},
 		{
 			"SSL with a client's certificate",
-			[]kfake.Opt{kfake.TLS(ca.server())},
-			kafka.Security{Protocol: "SSL", CAFile: ca.file("ca.crt"), CertFile: ca.file("user.crt"), KeyFile: ca.file("user.key")},
-			kafka.Security{Protocol: "SSL", CAFile: ca.file("ca.crt"), CertFile: strangers.file("ca.crt"), KeyFile: strangers.file("ca.key")},
+			[]kfake.Opt{kfake.TLS(tlsOf(t, ca))},
+			kafka.Security{Protocol: "SSL", CAFile: ca.CAFile, CertFile: user.CertFile, KeyFile: user.KeyFile},
+			kafka.Security{Protocol: "SSL", CAFile: ca.CAFile, CertFile: stranger.CertFile, KeyFile: stranger.KeyFile},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
