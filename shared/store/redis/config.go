@@ -2,11 +2,9 @@ package redis
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
 
@@ -36,7 +34,7 @@ type Config struct {
 
 	TLS           bool   `env:"REDIS_TLS"`             // of Sentinels, too
 	TLSCAFile     string `env:"REDIS_TLS_CA_FILE"`     // PEM; the system's authorities where empty
-	TLSCertFile   string `env:"REDIS_TLS_CERT_FILE"`   // PEM, for a server that asks who we are
+	TLSCertFile   string `env:"REDIS_TLS_CERT_FILE"`   // PEM, for a server that asks who we are; read again for each connection
 	TLSKeyFile    string `env:"REDIS_TLS_KEY_FILE"`    // PEM
 	TLSServerName string `env:"REDIS_TLS_SERVER_NAME"` // in the certificates; each address's host where empty
 
@@ -113,37 +111,19 @@ func (c *Config) Validate() error {
 	if !c.TLS && (c.TLSCAFile != "" || c.TLSCertFile != "" || c.TLSKeyFile != "" || c.TLSServerName != "") {
 		fail("TLS", "true with REDIS_TLS_CA_FILE and the like")
 	}
-	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
-		fail("TLS_CERT_FILE", "a certificate and REDIS_TLS_KEY_FILE, or neither")
+	if _, err := c.tls(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// tls is nil where connections are plain.
+// tls is nil where connections are plain. What is wrong with a file is
+// reported even then.
 func (c *Config) tls() (*tls.Config, error) {
-	if !c.TLS {
-		return nil, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLSServerName}
-	if c.TLSCAFile != "" {
-		pem, err := os.ReadFile(c.TLSCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read %sREDIS_TLS_CA_FILE: %w", function.Prefix, err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("cannot read %sREDIS_TLS_CA_FILE: expected certificates in PEM in %q", function.Prefix, c.TLSCAFile)
-		}
-	}
-	if c.TLSCertFile != "" {
-		// Read for each handshake: a certificate that is renewed needs no restart.
-		if _, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile); err != nil {
-			return nil, fmt.Errorf("cannot read %sREDIS_TLS_CERT_FILE: %w", function.Prefix, err)
-		}
-		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
-			return &cert, err
-		}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	err := function.TLSFiles{Variables: "REDIS_TLS_", CA: c.TLSCAFile, Cert: c.TLSCertFile, Key: c.TLSKeyFile, ServerName: c.TLSServerName}.Apply(t)
+	if err != nil || !c.TLS {
+		return nil, err
 	}
 	return t, nil
 }

@@ -2,15 +2,18 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -59,6 +62,9 @@ func Open(cfg Config, log *slog.Logger) (*Stores, error) {
 		DisableIdentity:          true, // older servers do not know CLIENT SETINFO
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
+	if t != nil {
+		o.Dialer = dialer(t, cfg.DialTimeout)
+	}
 	if log != nil {
 		// The driver has one log for the whole process. Without this it writes
 		// lines of its own form to standard error.
@@ -66,6 +72,33 @@ func Open(cfg Config, log *slog.Logger) (*Stores, error) {
 	}
 	c := &client{UniversalClient: redis.NewUniversalClient(o), prefix: cfg.KeyPrefix, timeout: cfg.Timeout}
 	return &Stores{Summaries: &summaries{c}, Quotas: &quotas{c}, client: c}, nil
+}
+
+// dialer makes connections with TLS. The driver's own does not end with its
+// context.
+func dialer(t *tls.Config, timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	tcp := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		raw, err := tcp.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		cfg := t
+		if cfg.ServerName == "" {
+			cfg = t.Clone()
+			if cfg.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+				return nil, errors.Join(err, raw.Close())
+			}
+		}
+		conn := tls.Client(function.HearAlerts(raw), cfg)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			_ = raw.Close() // it is of no use
+			return nil, err
+		}
+		return conn, nil
+	}
 }
 
 // retries is n as the driver takes it, for which zero means its default.

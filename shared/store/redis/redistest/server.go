@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -20,11 +21,13 @@ const patience = 20 * time.Second
 type Server struct {
 	Addr string // host:port
 
-	t    testing.TB
-	dir  string
-	args []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when cmd has ended
+	t      testing.TB
+	dir    string
+	args   []string
+	secure *Security // nil: it asks for nothing
+	cmd    *exec.Cmd
+	said   *bytes.Buffer // what cmd wrote, to be read when it has ended
+	done   chan struct{} // closed when cmd has ended
 }
 
 // Start starts a server that answers when Start returns; args are options of
@@ -77,6 +80,8 @@ func (s *Server) Restart() {
 	}
 	s.cmd = exec.Command(path, s.args...) //nolint:noctx // it ends with Kill
 	s.cmd.SysProcAttr = withoutOrphans()
+	s.said = new(bytes.Buffer)
+	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("cannot start redis-server: %v", err)
 	}
@@ -100,7 +105,10 @@ func (s *Server) await() {
 	for c.Ping(ctx).Err() != nil {
 		select {
 		case <-s.done:
-			s.t.Fatalf("redis-server has ended by itself: %v", s.cmd.Args)
+			if s.secure != nil && withoutTLS(s.said.String()) {
+				s.t.Skip("redis-server was built without TLS: install one that has it to run this test")
+			}
+			s.t.Fatalf("redis-server has ended by itself: %v\n%s", s.cmd.Args, s.said)
 		case <-ctx.Done():
 			s.t.Fatalf("redis-server does not answer on %s", s.Addr)
 		case <-ticker.C:
@@ -108,9 +116,13 @@ func (s *Server) await() {
 	}
 }
 
-// Client is a plain client of this very server. The caller closes it.
+// Client is a client of this very server, which may do all. The caller closes it.
 func (s *Server) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, DialTimeout: time.Second, DisableIdentity: true})
+	o := &redis.Options{Addr: s.Addr, MaxRetries: -1, DialTimeout: time.Second, DisableIdentity: true}
+	if s.secure != nil {
+		o.TLSConfig, o.Username, o.Password = s.secure.Client, adminName, adminPassword
+	}
+	return redis.NewClient(o)
 }
 
 // Kill ends the server at once, as kill -9 does. It may have ended.
