@@ -2,19 +2,35 @@ package services
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
 // MongoDB is SecantusDB, which speaks MongoDB's protocol over MongoDB's own
 // storage engine. It is one Python process: good to judge logic and faults
 // by, not speed.
-type MongoDB struct{ *Server }
+type MongoDB struct {
+	*Server
+	plain  []string // what it is started with where nothing is secured
+	secure MongoDBSecurity
+}
+
+// MongoDBSecurity is what the server asks of its clients; the zero value is
+// nothing.
+type MongoDBSecurity struct {
+	CertFile, KeyFile string      // PEM of what it shows; without, connections are plain
+	CAFile            string      // PEM of who signs its clients
+	AskClients        bool        // each client must show a certificate
+	Auth              bool        // each client must log in
+	Client            *tls.Config // for whoever looks whether it answers; nil where connections are plain
+}
 
 // secantusLaunch starts SecantusDB so that it hears SIGTERM always. Its main
 // thread sleeps on a lock without end; a signal that the system has given to
@@ -48,16 +64,44 @@ func StartMongoDB(ctx context.Context, opts Options) (*MongoDB, error) {
 		program: program{path: opts.Software.Python, args: []string{"-c", secantusLaunch, "--config", at("secantusd.toml"),
 			"--host", "127.0.0.1", "--port", strconv.Itoa(ports["mongodb"]), "--storage-path", at("data"),
 			"--sync-on-commit", "--enable-test-commands", "--cache-size", "256M", "--log-level", "WARNING"}}}
-	s.probe = func(ctx context.Context) error { return mongoAnswers(ctx, s.addr) }
-	return &MongoDB{s}, startOrKill(ctx, s)
+	m := &MongoDB{Server: s, plain: s.program.args}
+	s.probe = func(ctx context.Context) error { return mongoAnswers(ctx, s.addr, m.secure.Client) }
+	return m, startOrKill(ctx, s)
+}
+
+// Secure says what the server asks of its clients from its next start on; it
+// must not be running. Users are made before, while it asks for nothing.
+func (m *MongoDB) Secure(s MongoDBSecurity) error {
+	if m.Running() {
+		return fmt.Errorf("cannot secure %s: it is running", m.name)
+	}
+	args := slices.Clone(m.plain)
+	if s.CertFile != "" {
+		args = append(args, "--tls-cert-file", s.CertFile, "--tls-key-file", s.KeyFile)
+	}
+	if s.CAFile != "" {
+		args = append(args, "--tls-ca-file", s.CAFile)
+	}
+	if s.AskClients {
+		args = append(args, "--tls-require-client-cert")
+	}
+	if s.Auth {
+		args = append(args, "--auth")
+	}
+	m.secure, m.program.args = s, args
+	return nil
 }
 
 // URI is the connection string for clients.
 func (m *MongoDB) URI() string { return "mongodb://" + m.addr + "/?directConnection=true" }
 
 // mongoAnswers sends {hello: 1, $db: "admin"}; any answer to it will do.
-func mongoAnswers(ctx context.Context, addr string) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+func mongoAnswers(ctx context.Context, addr string, secure *tls.Config) error {
+	dial := (&net.Dialer{}).DialContext
+	if secure != nil {
+		dial = (&tls.Dialer{Config: secure}).DialContext
+	}
+	conn, err := dial(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,14 @@
 package mongo
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
+	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -27,17 +30,21 @@ type Config struct {
 	Database string          `env:"MONGODB_DATABASE" envDefault:"footfall"`
 
 	// Username and Password replace those of the URI, so that a secret need
-	// not be part of an address. AuthSource is the database that knows them.
+	// not be part of an address. AuthSource is the database that knows them:
+	// where it is empty, the one that the URI names, else admin.
 	Username   string          `env:"MONGODB_USERNAME"`
 	Password   function.Secret `env:"MONGODB_PASSWORD"`
-	AuthSource string          `env:"MONGODB_AUTH_SOURCE" envDefault:"admin"`
+	AuthSource string          `env:"MONGODB_AUTH_SOURCE"`
 
-	// TLS asks for TLS, and so does each of the files (PEM): the authority that
-	// signed the servers, and the certificate and key that we show them.
-	TLS         bool   `env:"MONGODB_TLS"`
-	TLSCAFile   string `env:"MONGODB_TLS_CA_FILE"`
-	TLSCertFile string `env:"MONGODB_TLS_CERT_FILE"`
-	TLSKeyFile  string `env:"MONGODB_TLS_KEY_FILE"`
+	// TLS asks for TLS, and so does each of the others: the files (PEM) of the
+	// authority that signed the servers and of the certificate and key that we
+	// show them (read again for each connection), and the name that stands in
+	// the servers' certificates where it is not their addresses' host.
+	TLS           bool   `env:"MONGODB_TLS"`
+	TLSCAFile     string `env:"MONGODB_TLS_CA_FILE"`
+	TLSCertFile   string `env:"MONGODB_TLS_CERT_FILE"`
+	TLSKeyFile    string `env:"MONGODB_TLS_KEY_FILE"`
+	TLSServerName string `env:"MONGODB_TLS_SERVER_NAME"`
 
 	// Timeout bounds a call whose context has no deadline, or a later one.
 	Timeout time.Duration `env:"MONGODB_TIMEOUT" envDefault:"30s"`
@@ -77,8 +84,8 @@ func (c *Config) Validate() error {
 	if c.Username == "" && c.Password != "" {
 		fault("MONGODB_USERNAME", "expected a name for %sMONGODB_PASSWORD", function.Prefix)
 	}
-	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
-		fault("MONGODB_TLS_CERT_FILE", "expected together with %sMONGODB_TLS_KEY_FILE", function.Prefix)
+	if err := c.tls(options.Client()); err != nil {
+		errs = append(errs, err)
 	}
 	for _, d := range []struct {
 		name string
@@ -114,6 +121,10 @@ func DefaultConfig(uri string) Config {
 func (c *Config) uri() (*options.ClientOptions, error) {
 	o := options.Client().ApplyURI(c.URI.Reveal())
 	if err := o.Validate(); err != nil {
+		var file *fs.PathError
+		if errors.As(err, &file) { // of tlsCAFile and the like
+			return nil, fmt.Errorf("%sMONGODB_URI: cannot read a file that it names: %w", function.Prefix, file)
+		}
 		return nil, fmt.Errorf("%sMONGODB_URI: expected a connection string such as mongodb://user:password@host:27017,host:27017/?replicaSet=name, "+
 			"got one that cannot be read (it is not shown, for it may hold a password)", function.Prefix)
 	}
@@ -150,38 +161,58 @@ func (c *Config) options() (*options.ClientOptions, error) {
 		o.SetAppName("footfall")
 	}
 	if c.Username != "" {
-		o.SetAuth(options.Credential{AuthSource: c.AuthSource, Username: c.Username, Password: c.Password.Reveal(), PasswordSet: c.Password != ""})
+		o.SetAuth(c.credential(o))
 	}
 	return o, c.tls(o)
 }
 
+// credential is who the variables say that we are. How we prove it is the URI's
+// to say.
+func (c *Config) credential(o *options.ClientOptions) options.Credential {
+	var auth options.Credential
+	if o.Auth != nil {
+		auth = *o.Auth
+	}
+	auth.AuthSource = cmp.Or(c.AuthSource, auth.AuthSource, authSource(c.URI.Reveal()), "admin")
+	auth.Username, auth.Password, auth.PasswordSet = c.Username, c.Password.Reveal(), c.Password != ""
+	return auth
+}
+
+// authSource is what a URI says of it. The driver forgets it where the URI
+// names no user.
+func authSource(uri string) string {
+	_, query, _ := strings.Cut(uri, "?")
+	values, _ := url.ParseQuery(query) // what cannot be read, the driver has refused
+	for name, v := range values {
+		if strings.EqualFold(name, "authSource") {
+			return v[0]
+		}
+	}
+	return ""
+}
+
 // tls adds what the files say to what the URI asks for.
 func (c *Config) tls(o *options.ClientOptions) error {
-	if !c.TLS && c.TLSCAFile == "" && c.TLSCertFile == "" {
+	if o.TLSConfig == nil && !c.TLS && c.TLSCAFile == "" && c.TLSCertFile == "" && c.TLSKeyFile == "" && c.TLSServerName == "" {
 		return nil
 	}
 	t := o.TLSConfig
 	if t == nil {
 		t = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if c.TLSCAFile != "" {
-		pem, err := os.ReadFile(c.TLSCAFile)
-		if err != nil {
-			return fmt.Errorf("%sMONGODB_TLS_CA_FILE: %w", function.Prefix, err)
-		}
-		if t.RootCAs = x509.NewCertPool(); !t.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%sMONGODB_TLS_CA_FILE: expected certificates in PEM, found none in %q", function.Prefix, c.TLSCAFile)
-		}
+	o.SetTLSConfig(t).SetDialer(dialer{})
+	return function.TLSFiles{Variables: "MONGODB_TLS_", CA: c.TLSCAFile, Cert: c.TLSCertFile, Key: c.TLSKeyFile, ServerName: c.TLSServerName}.Apply(t)
+}
+
+// dialer makes the connections below TLS.
+type dialer struct{ net.Dialer }
+
+func (d dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := d.Dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
 	}
-	if c.TLSCertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
-		if err != nil {
-			return fmt.Errorf("%sMONGODB_TLS_CERT_FILE: %w", function.Prefix, err)
-		}
-		t.Certificates = []tls.Certificate{cert}
-	}
-	o.SetTLSConfig(t)
-	return nil
+	return function.HearAlerts(c), nil
 }
 
 // connect makes a client; it connects when it is first needed.
