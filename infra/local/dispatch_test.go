@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,5 +114,57 @@ func TestDispatchConfiguration(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("expected %s in:\n%v", want, err)
 		}
+	}
+}
+
+// Events for Brokers elsewhere go through as they came, from whom the Broker of
+// a runner hears, and without the operator's token.
+func TestForwardBrokers(t *testing.T) {
+	var heard *http.Request
+	var body []byte
+	knative := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		heard = r
+		body, _ = io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer knative.Close()
+	ingress, err := url.Parse(knative.URL + "/footfall/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := local.ForwardBrokers(ingress, "secret")
+	for _, c := range []struct {
+		method, path, peer, token string
+		want                      int
+	}{
+		{"POST", "/brokers/control", "127.0.0.1:1", "", http.StatusAccepted},
+		{"POST", "/brokers/control", "198.51.100.7:1", "", http.StatusUnauthorized},
+		{"POST", "/brokers/control", "198.51.100.7:1", "secret", http.StatusAccepted},
+		{"GET", "/brokers/control", "127.0.0.1:1", "", http.StatusMethodNotAllowed},
+		{"POST", "/brokers/control/more", "127.0.0.1:1", "", http.StatusNotFound},
+	} {
+		heard = nil
+		r := httptest.NewRequest(c.method, c.path, strings.NewReader("{}"))
+		r.RemoteAddr = c.peer
+		r.Header.Set("Ce-Id", "1")
+		if c.token != "" {
+			r.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != c.want || (heard != nil) != (c.want == http.StatusAccepted) {
+			t.Errorf("%+v: got %d, handed on: %v", c, w.Code, heard != nil)
+			continue
+		}
+		if heard != nil && (heard.URL.Path != "/footfall/control" || "http://"+heard.Host != knative.URL || heard.Header.Get("Ce-Id") != "1" || heard.Header.Get("Authorization") != "" || string(body) != "{}") {
+			t.Errorf("%+v: handed on %s %s %v %q", c, heard.Host, heard.URL, heard.Header, body)
+		}
+	}
+	knative.Close()
+	r := httptest.NewRequest("POST", "/brokers/control", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("expected 503 while the Brokers are away, got %d", w.Code)
 	}
 }
