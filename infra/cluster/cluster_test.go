@@ -31,7 +31,8 @@ const Variable = "FOOTFALL_TEST_CLUSTER"
 
 var (
 	outageTime = flag.Duration("outage", 15*time.Second, "how long a part of the cluster is away")
-	loadRate   = flag.Float64("rate", 8, "requests a second under which that happens, of 25 events each")
+	loadRate   = flag.Float64("rate", 8, "requests a second under which that happens")
+	loadEvents = flag.Int("events", 25, "events of each of these requests")
 	post       = flag.Bool("post", false, "functions publish by POST to the Brokers' URLs, not to Kafka")
 	knative    = flag.String("knative", "", "a Knative delivers, in place of our dispatcher: URL of its Brokers, without their names (http://…/footfall)")
 	apply      = flag.String("apply", "", "of -knative: a shell command that gives it the wiring, whose file is $WIRING, and waits until it delivers by that")

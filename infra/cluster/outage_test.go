@@ -26,7 +26,6 @@ import (
 // The load while something is away: enough that much is under way at any
 // moment, and little enough for the one Python process in MongoDB's stead.
 const (
-	loadEvents      = 25 // of one request
 	loadConnections = 16
 	acceptedBetween = 15 // requests, before an outage and after it
 	loadMerchants   = 3
@@ -255,7 +254,7 @@ func (o *outages) run(t *testing.T, what outage) {
 	watch := o.StartWatch(ctx, calm, calmTruth, day, day, watchEvery)
 	load := loadtest.StartLoad(ctx, o.URL, loadtest.LoadOptions{
 		TrafficOptions: loadtest.TrafficOptions{Seed: uint64(time.Now().UnixNano()), Streams: streams, From: noon, Span: loadSpan, Duplicates: 0.03, Visitors: loadVisitors},
-		Rate:           *loadRate, Events: loadEvents, Connections: loadConnections,
+		Rate:           *loadRate, Events: *loadEvents, Connections: loadConnections,
 	})
 	o.accepts(t, ctx, load, acceptedBetween)
 	began := time.Now()
