@@ -16,6 +16,7 @@ import (
 	"github.com/footfall/footfall/infra/services"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/store/hdfs"
 )
 
@@ -49,7 +50,7 @@ func runCluster(ctx context.Context) error {
 	}
 	t := &table{}
 	started := time.Now()
-	c, err := cluster.Start(ctx, cluster.Options{Software: software, Binaries: binaries, Data: dir, Log: slog.New(slog.DiscardHandler)})
+	c, err := cluster.Start(ctx, cluster.Options{Software: software, Binaries: binaries, Data: dir, Environ: quickFiles, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
@@ -92,6 +93,14 @@ func runCluster(ctx context.Context) error {
 	t.print()
 	fmt.Println("\nMongoDB's stand-in is one Python process: it bounds events/s and freshness here, and says nothing of MongoDB's own speed.")
 	return nil
+}
+
+// quickFiles lets the archive complete its files within the run, to be measured.
+func quickFiles(name string) []string {
+	if name != "archive" {
+		return nil
+	}
+	return []string{function.Prefix + "ARCHIVE_FILE_IDLE=2s"}
 }
 
 // withServers measures what the servers spend on what do sends.
@@ -161,9 +170,12 @@ func (b *bench) archivedInHDFS(ctx context.Context, t *table, c *cluster.Cluster
 		return err
 	}
 	defer a.Close()
-	files, err := a.List(ctx, event.HourOf(since), event.HourOf(time.Now())+1)
-	if err != nil {
-		return err
+	var files []store.ArchiveFile
+	complete := func(f store.ArchiveFile) bool { return f.Complete }
+	for begin := time.Now(); !slices.ContainsFunc(files, complete) && time.Since(begin) < 30*time.Second; time.Sleep(b.sys.Pause) {
+		if files, err = a.List(ctx, event.HourOf(since), event.HourOf(time.Now())+1); err != nil {
+			return err
+		}
 	}
 	var bytes, events int64
 	for _, f := range files {
