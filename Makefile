@@ -35,7 +35,7 @@ test-services: services ## the adapters' suites on real Kafka, HDFS, Redis and t
 	$(BIN)/services-tool run -- $(MAKE) --no-print-directory conformance-table
 
 test-spark: services ## Spark, and what it counts in an archive in HDFS (fetches 270 MB at the first time)
-	$(BIN)/services-tool run -only hdfs -- $(GO) test ./infra/spark -run TestArchiveForOthers -count=1 -v -timeout 20m
+	$(BIN)/services-tool -only hdfs run -- $(GO) test ./infra/spark -run TestArchiveForOthers -count=1 -v -timeout 20m
 
 delivery: ## what deliveries promise: on our dispatcher, or with BROKER= KAFKA= LISTEN= ADVERTISE= on another Broker
 	$(GO) test ./eventing/delivery -count=1 -v -run TestDelivery $(if $(BROKER),-args -broker "$(BROKER)" -kafka "$(KAFKA)" -listen "$(LISTEN)" -advertise "$(ADVERTISE)" -kill "$(KILL)")
