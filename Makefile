@@ -31,8 +31,9 @@ scenarios: ## the scenario suite against a running system: make scenarios TARGET
 conformance: ## the wiring through Knative's own types and filters (compiles for minutes)
 	cd eventing/conformance && $(GO) test ./...
 
-test-services: services ## the adapters' suites on real Kafka, HDFS, Redis and the MongoDB stand-in
+test-services: services ## the adapters' suites and the stories on real Kafka, HDFS, Redis and the MongoDB stand-in
 	$(BIN)/services-tool run -- $(MAKE) --no-print-directory conformance-table
+	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -timeout 20m -run '^Test(Stories|CloudEventsModes|Import|Demo)$$'
 
 test-spark: services ## Spark, and what it counts in an archive in HDFS (fetches 270 MB at the first time)
 	$(BIN)/services-tool -only hdfs run -- $(GO) test ./infra/spark -run TestArchiveForOthers -count=1 -v -timeout 20m
@@ -110,7 +111,7 @@ $(KO):
 cluster: ## run Footfall as a cluster does: real servers, each function as two processes (data in ./data/cluster)
 	@$(GO) build -o $(BIN)/cluster ./infra/cluster/cmd && exec $(BIN)/cluster
 
-test-cluster: ## stories and outages against such a cluster, some twelve minutes (OUTAGE=3m takes parts away for longer)
+test-cluster: ## stories and outages against such a cluster, some ten minutes (OUTAGE=3m takes parts away for longer)
 	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -v -timeout 60m -args $(if $(OUTAGE),-outage $(OUTAGE))
 
 bench-cluster: ## the budget table's rows against such a cluster; the MongoDB stand-in bounds it
