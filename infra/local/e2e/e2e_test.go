@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	cloudevents "github.com/cloudevents/sdk-go/v2"
-
 	"github.com/footfall/footfall/infra/loadtest"
 )
 
@@ -139,47 +137,11 @@ func TestFirstMinute(t *testing.T) {
 func TestCloudEventsModes(t *testing.T) {
 	p := start(t, t.TempDir())
 	m := merchant(t, p)
-	event := func(id string) cloudevents.Event {
-		e := cloudevents.NewEvent()
-		e.SetID(id)
-		e.SetType("footfall.event.v1")
-		e.SetSource("/e2e")
-		e.SetTime(noon)
-		e.SetExtension("measurementid", m.Streams[0].MeasurementID)
-		data := map[string]any{"name": "page_view", "client_id": "anna", "page": map[string]any{"location": "https://shop.example/"}}
-		if err := e.SetData(cloudevents.ApplicationJSON, data); err != nil {
-			t.Fatal(err)
-		}
-		return e
-	}
-	client, err := cloudevents.NewClientHTTP(cloudevents.WithTarget(p.URL + "/events"))
+	truth, err := loadtest.SendEachMode(t.Context(), p.URL, m.Streams[0].MeasurementID, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := func(ctx context.Context, e cloudevents.Event) {
-		t.Helper()
-		if result := client.Send(ctx, e); !cloudevents.IsACK(result) {
-			t.Fatalf("send %s: %v", e.ID(), result)
-		}
-	}
-	send(cloudevents.WithEncodingBinary(t.Context()), event("binary"))
-	send(cloudevents.WithEncodingStructured(t.Context()), event("structured"))
-	// The batch mode of the SDK makes a request rather than sending it.
-	req, err := cloudevents.NewHTTPRequestFromEvents(t.Context(), p.URL+"/events", []cloudevents.Event{event("batch-1"), event("batch-2"), event("batch-1")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted {
-		t.Fatalf("batch: status %d", resp.StatusCode)
-	}
-	// Sent again, in another mode: counted once.
-	send(cloudevents.WithEncodingBinary(t.Context()), event("batch-2"))
-	waitCounted(t, p, m, loadtest.Truth{Sent: 6, Events: 4, Views: 4})
+	waitCounted(t, p, m, truth)
 }
 
 // What was stored is there after a stop and a start, open files and all.
