@@ -71,15 +71,36 @@ func mustPrepare(t storetest.TB, cfg Config, more ...*options.ClientOptions) *St
 	return s
 }
 
-// opener has no way to crash the store: to connect again is no crash. What a
-// crash of the server may take is the matter of write concern majority, and
-// what one of ours leaves is tried in interrupt_test.go.
-func opener[P any](uri string, port func(*Stores) P) storetest.Opener[P] {
-	return func(t storetest.TB) (P, func() P) { return port(mustPrepare(t, testConfig(uri))), nil }
+// opener opens stores on a database of their own. reopen is nil where the
+// server is not ours to crash: to connect again is no crash. What a crash of
+// our own process leaves is tried in interrupt_test.go.
+func opener[P any](uri string, crash func(), port func(*Stores) P) storetest.Opener[P] {
+	return func(t storetest.TB) (P, func() P) {
+		cfg := testConfig(uri)
+		s := mustPrepare(t, cfg)
+		if crash == nil {
+			return port(s), nil
+		}
+		return port(s), func() P {
+			crash()
+			return port(mustOpen(t, cfg))
+		}
+	}
 }
 
-func TestConformance(t *testing.T) {
-	uri := server(t)
+func TestConformance(t *testing.T) { conform(t, server(t), nil) }
+
+// The same suites on a server that is killed and started again wherever they
+// ask for a crash.
+func TestConformanceKilled(t *testing.T) {
+	m := ownServer(t)
+	conform(t, m.URI(), func() {
+		must(t, m.Kill())
+		must(t, m.Start(soon(t)))
+	})
+}
+
+func conform(t *testing.T, uri string, crash func()) {
 	if f := flag.Lookup("rapid.checks"); f != nil && f.Value.String() == f.DefValue {
 		// Each check is some thousand round trips.
 		if err := f.Value.Set("10"); err != nil {
@@ -88,15 +109,15 @@ func TestConformance(t *testing.T) {
 		defer func() { _ = f.Value.Set(f.DefValue) }()
 	}
 	t.Run("journal", func(t *testing.T) {
-		storetest.Journal(t, opener(uri, func(s *Stores) store.Journal { return s.Journal }))
+		storetest.Journal(t, opener(uri, crash, func(s *Stores) store.Journal { return s.Journal }))
 	})
 	t.Run("processed", func(t *testing.T) {
-		storetest.Processed(t, opener(uri, func(s *Stores) store.Processed { return s.Processed }))
+		storetest.Processed(t, opener(uri, crash, func(s *Stores) store.Processed { return s.Processed }))
 	})
 	t.Run("visitors", func(t *testing.T) {
-		storetest.Visitors(t, opener(uri, func(s *Stores) store.Visitors { return s.Visitors }))
+		storetest.Visitors(t, opener(uri, crash, func(s *Stores) store.Visitors { return s.Visitors }))
 	})
 	t.Run("registry", func(t *testing.T) {
-		storetest.Registry(t, opener(uri, func(s *Stores) store.Registry { return s.Registry }))
+		storetest.Registry(t, opener(uri, crash, func(s *Stores) store.Registry { return s.Registry }))
 	})
 }
