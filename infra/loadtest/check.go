@@ -97,37 +97,78 @@ func (p *Process) WaitCounted(ctx context.Context, merchants []Merchant, truth [
 	return nil
 }
 
-// CheckReports compares each merchant's report with the truth, to the unit.
+// answerWithin is how long a report may say that it does not hold all yet.
+const answerWithin = 30 * time.Second
+
+// CheckReports compares each merchant's report with the truth, to the unit. A
+// report that differs may be a little older than the question where much is
+// going on, and says so: then it is asked for again. One that says that it is
+// complete up to the moment of asking is taken at its word.
 func (p *Process) CheckReports(ctx context.Context, merchants []Merchant, truth []Truth, from, to time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	pause := time.NewTicker(cmp.Or(p.Pause, 20*time.Millisecond))
+	defer pause.Stop()
 	for i, m := range merchants {
-		row, err := p.Totals(ctx, m, "eventCount,screenPageViews", from, to)
-		if err != nil {
-			return err
-		}
-		if row[0] != float64(truth[i].Events) || row[1] != float64(truth[i].Views) {
-			return fmt.Errorf("merchant %s: report says events, views = %v, sent %+v", m.MerchantID, row, truth[i])
+		asked := time.Now().Truncate(time.Microsecond)
+		for {
+			r, err := p.report(ctx, m, "eventCount,screenPageViews", from, to)
+			if err != nil {
+				return err
+			}
+			row := r.totals()
+			if row[0] == float64(truth[i].Events) && row[1] == float64(truth[i].Views) {
+				break
+			}
+			differs := fmt.Errorf("merchant %s: report says events, views = %v, sent %+v, and %d events pending at %s, asked at %s",
+				m.MerchantID, row, truth[i], r.Metadata.Pending, r.Metadata.Watermark, asked)
+			if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) {
+				return differs
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", differs, ctx.Err())
+			case <-pause.C:
+			}
 		}
 	}
 	return nil
 }
 
-// Totals asks for a report without dimensions; zeros where it has no row.
-func (p *Process) Totals(ctx context.Context, m Merchant, metrics string, from, to time.Time) ([]float64, error) {
-	var report struct {
-		Metrics []string             `json:"metrics"`
-		Rows    []map[string]float64 `json:"rows"`
-	}
-	q := url.Values{"metrics": {metrics}, "from": {from.UTC().Format(time.DateOnly)}, "to": {to.UTC().Format(time.DateOnly)}}
-	if err := p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), m.ReportToken, "", nil, http.StatusOK, &report); err != nil {
-		return nil, err
-	}
-	totals := make([]float64, len(report.Metrics))
-	for i, name := range report.Metrics {
-		if len(report.Rows) > 0 {
-			totals[i] = report.Rows[0][name]
+// answer is the part of a report that is looked at.
+type answer struct {
+	Metrics  []string             `json:"metrics"`
+	Rows     []map[string]float64 `json:"rows"`
+	Metadata struct {
+		Watermark time.Time `json:"watermark"`
+		Pending   int64     `json:"pending"`
+	} `json:"metadata"`
+}
+
+// totals are those of a report without dimensions; zeros where it has no row.
+func (r *answer) totals() []float64 {
+	totals := make([]float64, len(r.Metrics))
+	for i, name := range r.Metrics {
+		if len(r.Rows) > 0 {
+			totals[i] = r.Rows[0][name]
 		}
 	}
-	return totals, nil
+	return totals
+}
+
+func (p *Process) report(ctx context.Context, m Merchant, metrics string, from, to time.Time) (r answer, err error) {
+	q := url.Values{"metrics": {metrics}, "from": {from.UTC().Format(time.DateOnly)}, "to": {to.UTC().Format(time.DateOnly)}}
+	err = p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), m.ReportToken, "", nil, http.StatusOK, &r)
+	return r, err
+}
+
+// Totals asks for a report without dimensions; zeros where it has no row.
+func (p *Process) Totals(ctx context.Context, m Merchant, metrics string, from, to time.Time) ([]float64, error) {
+	r, err := p.report(ctx, m, metrics, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return r.totals(), nil
 }
 
 // HoursFromDocuments is how many hours of the days from to to a report works
