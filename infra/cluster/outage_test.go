@@ -289,9 +289,7 @@ func (o *outages) run(t *testing.T, what outage) {
 	if outcome.Broken > 0 && !what.breaks {
 		t.Errorf("%d of %d requests broke off", outcome.Broken, outcome.Requests)
 	}
-	// A report in five may meet the one Python process in MongoDB's stead, and
-	// the two cores that all share, too busy; that says nothing of the outage.
-	if 5*r.watched.Failed > r.watched.Answers && !what.silent {
+	if r.watched.Failed > 0 && !what.silent {
 		t.Errorf("%d reports had no answer, the last: %v", r.watched.Failed, r.watched.Last)
 	}
 }
