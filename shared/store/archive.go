@@ -31,6 +31,25 @@ type ClosePolicy struct {
 	Idle  time.Duration // this long after its last block
 }
 
+// FolderSpan is the time that a folder of the archive is for, by the numbers in
+// its path: a year, month, day or hour of arrival, [start, end) in UTC.
+func FolderSpan(path []int) (start, end time.Time) {
+	y := path[0]
+	switch len(path) {
+	case 1:
+		return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
+	case 2:
+		start = time.Date(y, time.Month(path[1]), 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
+	case 3:
+		start = time.Date(y, time.Month(path[1]), path[2], 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 0, 1)
+	default:
+		start = time.Date(y, time.Month(path[1]), path[2], path[3], 0, 0, 0, time.UTC)
+		return start, start.Add(time.Hour)
+	}
+}
+
 // Archive keeps every batch for ever, in files that any Avro reader opens.
 type Archive interface {
 	// Append adds blocks to files under their hour of arrival. When it

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -67,23 +66,6 @@ func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event
 	if from >= to {
 		return nil
 	}
-	// The span of a folder is that of its first instant and the next one's.
-	span := func(v []int) (start, end time.Time) {
-		y := v[0]
-		switch len(v) {
-		case 1:
-			return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
-		case 2:
-			start = time.Date(y, time.Month(v[1]), 1, 0, 0, 0, 0, time.UTC)
-			return start, start.AddDate(0, 1, 0)
-		case 3:
-			start = time.Date(y, time.Month(v[1]), v[2], 0, 0, 0, 0, time.UTC)
-			return start, start.AddDate(0, 0, 1)
-		default:
-			start = time.Date(y, time.Month(v[1]), v[2], v[3], 0, 0, 0, time.UTC)
-			return start, start.Add(time.Hour)
-		}
-	}
 	var visit func(dir string, at []int) error
 	visit = func(dir string, at []int) error {
 		if err := ctx.Err(); err != nil {
@@ -99,7 +81,7 @@ func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event
 		slices.Sort(names)
 		for _, name := range names {
 			if len(at) == 4 {
-				start, _ := span(at)
+				start, _ := store.FolderSpan(at)
 				if err := fn(event.HourOf(start), dir, name); err != nil {
 					return err
 				}
@@ -110,7 +92,7 @@ func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event
 				continue
 			}
 			next := append(at[:len(at):len(at)], n)
-			if start, end := span(next); end.After(from.Start()) && start.Before(to.Start()) {
+			if start, end := store.FolderSpan(next); end.After(from.Start()) && start.Before(to.Start()) {
 				if err := visit(a.fs.PathJoin(dir, name), next); err != nil {
 					return err
 				}

@@ -111,7 +111,7 @@ func (a *Archive) walk(ctx context.Context, c *hdfs.Client, dir string, at []int
 	}
 	for _, e := range entries {
 		if len(at) == 4 {
-			start, _ := span(at)
+			start, _ := store.FolderSpan(at)
 			if !e.IsDir() {
 				fn(event.HourOf(start), e)
 			}
@@ -122,31 +122,13 @@ func (a *Archive) walk(ctx context.Context, c *hdfs.Client, dir string, at []int
 			continue
 		}
 		next := append(at[:len(at):len(at)], n)
-		if start, end := span(next); end.After(from.Start()) && start.Before(to.Start()) {
+		if start, end := store.FolderSpan(next); end.After(from.Start()) && start.Before(to.Start()) {
 			if err := a.walk(ctx, c, dir+"/"+e.Name(), next, from, to, fn); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// span is the time of a folder: its first instant and the next one's.
-func span(v []int) (start, end time.Time) {
-	y := v[0]
-	switch len(v) {
-	case 1:
-		return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(y+1, 1, 1, 0, 0, 0, 0, time.UTC)
-	case 2:
-		start = time.Date(y, time.Month(v[1]), 1, 0, 0, 0, 0, time.UTC)
-		return start, start.AddDate(0, 1, 0)
-	case 3:
-		start = time.Date(y, time.Month(v[1]), v[2], 0, 0, 0, 0, time.UTC)
-		return start, start.AddDate(0, 0, 1)
-	default:
-		start = time.Date(y, time.Month(v[1]), v[2], v[3], 0, 0, 0, time.UTC)
-		return start, start.Add(time.Hour)
-	}
 }
 
 // Open implements store.Archive.
