@@ -130,7 +130,8 @@ func (f *flush) add(l *lane, cfg *Config, received time.Time, s *submission, r r
 
 // sealLane makes batches of what a lane holds, and empties it.
 func (f *flush) sealLane(l *lane, cfg *Config, received time.Time) error {
-	sealed, err := l.packer.Seal(event.NewBatchID, received, cfg.Instance)
+	newID := func() (event.BatchID, error) { return event.NewBatchIDAt(received) }
+	sealed, err := l.packer.Seal(newID, received, cfg.Instance)
 	if err != nil {
 		return fmt.Errorf("cannot pack a batch: %w", err)
 	}

@@ -11,10 +11,16 @@ type Merchant struct {
 	Version   uint64    `json:"version"` // for optimistic updates
 	Name      string    `json:"name"`
 	CreatedAt time.Time `json:"created_at"`
-	Settings  Settings  `json:"settings"`
-	// Generation grows by one whenever a setting changes that alters numbers:
-	// summaries of older generations are not read any more.
-	Generation   uint32   `json:"generation"`
+	// Settings are those that were asked for last. Where they alter numbers,
+	// reports show them when the view that has them is ready.
+	Settings Settings `json:"settings"`
+	// Generation is the highest that a view was given; of Merchant.In, that of
+	// the view.
+	Generation uint32 `json:"generation"`
+	// Views are all ways to count the history that are kept, oldest first;
+	// empty where there is one.
+	Views        []View   `json:"views,omitempty"`
+	Layers       Layers   `json:"-"` // of Merchant.In: those of the view
 	Streams      []Stream `json:"streams"`
 	ReportTokens []Hash   `json:"report_tokens"`
 }

@@ -16,7 +16,8 @@ const (
 	TypeBatchAccepted      = "footfall.batch.accepted.v1"        // a batch, data is an Avro container
 	TypePing               = "dev.knative.sources.ping"          // what every PingSource sends; extension "tick" says which
 	TypeSummaryShard       = "footfall.summary.shard.v1"         // one shard of a summary run
-	TypeReprocessRequested = "footfall.reprocess.requested.v1"   // an operator asks for history anew
+	TypeReprocessRequested = "footfall.reprocess.requested.v1"   // a wish for a reprocess job, from an operator
+	TypeReprocessShard     = "footfall.reprocess.shard.v1"       // one shard of a reprocess job
 	ExtensionTick          = "tick"                              // summary | journal | archive
 	ContentTypeBatch       = "application/vnd.apache.avro+batch" // of a batch's data
 )
@@ -39,6 +40,29 @@ func NewBatchID() (BatchID, error) {
 		return BatchID{}, fmt.Errorf("cannot make a batch id: %w", err)
 	}
 	return BatchID(id), nil
+}
+
+// NewBatchIDAt makes the id of a batch opened at an instant.
+func NewBatchIDAt(t time.Time) (BatchID, error) {
+	id, err := NewBatchID()
+	if err != nil {
+		return id, err
+	}
+	ms := uint64(t.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id, nil
+}
+
+// Millis is the instant in the id, ms since the Unix epoch: that of its arrival,
+// by which a batch belongs to a revision or not.
+func (id BatchID) Millis() int64 {
+	var ms int64
+	for _, b := range id[:6] {
+		ms = ms<<8 | int64(b)
+	}
+	return ms
 }
 
 // String is the id as 32 hex digits.

@@ -4,14 +4,15 @@ import (
 	"context"
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 )
 
-// Revision is a version of the processed data of a range. Live data is 1.
-type Revision uint32
+// Revision is a version of the processed data of a range.
+type Revision = access.Revision
 
-// LiveRevision is what the ETL writes until a reprocess is published.
-const LiveRevision Revision = 1
+// LiveRevision is what the ETL writes.
+const LiveRevision = access.LiveRevision
 
 // DocKey names a processed document: the events of one merchant in one UTC
 // hour that came in one batch, or a merged document (see Replace).

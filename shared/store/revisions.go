@@ -1,0 +1,63 @@
+package store
+
+import (
+	"context"
+
+	"github.com/footfall/footfall/shared/revision"
+)
+
+// Revisions holds reprocess jobs, their shards and their comparisons.
+type Revisions interface {
+	// CreateJob records a new job under the next revision number, above
+	// LiveRevision and never given twice. A job of the same non-empty RequestID
+	// is returned instead of a second one. Conflict, naming the other, where an
+	// open job overlaps it.
+	CreateJob(ctx context.Context, j revision.Job) (revision.Job, error)
+	// Job returns one. NotFound.
+	Job(ctx context.Context, rev Revision) (revision.Job, error)
+	// Jobs lists jobs below a revision (0 = all), the newest first, at most limit.
+	Jobs(ctx context.Context, below Revision, limit int) ([]revision.Job, error)
+	// UpdateJob replaces a job whose Version is still the given one's; the
+	// stored Version is one higher. Conflict where it has changed.
+	UpdateJob(ctx context.Context, j revision.Job) error
+	// Publications are those of all jobs that have flips, by revision. It is
+	// cheap, for every report asks.
+	Publications(ctx context.Context) (revision.Publications, error)
+
+	// PutShards records shards; one that is there is left as it is.
+	PutShards(ctx context.Context, shards []revision.Shard) error
+	// Shard returns one. NotFound.
+	Shard(ctx context.Context, rev Revision, phase revision.State, index int) (revision.Shard, error)
+	// FinishShard replaces a shard by one that is done; one that is done
+	// already is left as it is.
+	FinishShard(ctx context.Context, s revision.Shard) error
+	// Shards lists a phase's shards from an index on, in order.
+	Shards(ctx context.Context, rev Revision, phase revision.State, from, limit int) ([]revision.Shard, error)
+	// Progress is how many shards of a phase there are, how many are done, and
+	// the sum of what these did. It is cheap.
+	Progress(ctx context.Context, rev Revision, phase revision.State) (Progress, error)
+
+	// PutPart records bytes of a job under a name (below 200 bytes, data below
+	// 1 MiB), in place of what was there.
+	PutPart(ctx context.Context, rev Revision, name string, data []byte) error
+	// Parts lists the parts whose names begin with a prefix, after a name ("" =
+	// from the start), in order of names, at most limit.
+	Parts(ctx context.Context, rev Revision, prefix, after string, limit int) ([]Part, error)
+	// DropJob removes a job's shards and parts. The job itself stays, for the
+	// history.
+	DropJob(ctx context.Context, rev Revision) error
+}
+
+// Progress of a phase.
+type Progress struct {
+	Shards, Done int
+	Bytes        int64 // of all shards
+	DoneBytes    int64
+	Counts       revision.Counts
+}
+
+// Part is bytes of a job under a name.
+type Part struct {
+	Name string
+	Data []byte
+}
