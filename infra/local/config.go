@@ -18,6 +18,7 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/broker/kafka"
 	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/transform"
 )
 
 // Config is what the runner itself needs beside its functions' own settings.
@@ -62,19 +63,20 @@ func (c *Config) Validate() error {
 // settings are the configurations of everything that the runner holds, from
 // one environment.
 type settings struct {
-	process  function.Config
-	runner   Config
-	ingest   ingest.Config
-	archive  archive.Config
-	etl      etl.Config
-	summary  summary.Config
-	report   report.Config
-	merchant merchant.Config
+	process   function.Config
+	runner    Config
+	ingest    ingest.Config
+	archive   archive.Config
+	transform transform.Config
+	etl       etl.Config
+	summary   summary.Config
+	report    report.Config
+	merchant  merchant.Config
 }
 
 func load(environ []string) (*settings, error) {
 	s := new(settings)
-	err := function.Load(environ, nil, &s.process, &s.runner, &s.ingest, &s.archive, &s.etl, &s.summary, &s.report, &s.merchant)
+	err := function.Load(environ, nil, &s.process, &s.runner, &s.ingest, &s.archive, &s.transform, &s.etl, &s.summary, &s.report, &s.merchant)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/store/embedded"
+	"github.com/footfall/footfall/shared/transform"
 )
 
 // topicInMemory keeps what is published as the records that a Broker's topic
@@ -123,7 +124,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, stores: stores, urls: map[string]string{}}
 	log, clock := slog.New(slog.DiscardHandler), function.SystemClock()
 	var cfg settings
-	if err := function.Load([]string{"FOOTFALL_ADMIN_TOKEN=admin"}, nil, &cfg.ingest, &cfg.archive, &cfg.etl, &cfg.summary, &cfg.report, &cfg.merchant); err != nil {
+	if err := function.Load([]string{"FOOTFALL_ADMIN_TOKEN=admin"}, nil, &cfg.ingest, &cfg.archive, &cfg.transform, &cfg.etl, &cfg.summary, &cfg.report, &cfg.merchant); err != nil {
 		t.Fatal(err)
 	}
 	collect, err := ingest.New(cfg.ingest, ingest.Ports{Journal: stores.Journal, Publisher: &c.topic, Registry: stores.Registry, Clock: clock, Log: log, Meter: noop.Meter{}})
@@ -134,7 +135,11 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	process, err := etl.New(cfg.etl, stores.Processed, stores.Journal, stores.Registry, clock, log)
+	transformation, err := transform.New(cfg.transform, stores.Registry, clock, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	process, err := etl.New(cfg.etl, transformation, stores.Processed, stores.Journal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/store/embedded"
+	"github.com/footfall/footfall/shared/transform"
 )
 
 // Options are what tests set; the zero value is a normal run.
@@ -182,7 +183,11 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	if err != nil {
 		return err
 	}
-	process, err := etl.New(cfg.etl, s.Processed, s.Journal, s.Registry, o.Clock, log)
+	transformation, err := transform.New(cfg.transform, s.Registry, o.Clock, log)
+	if err != nil {
+		return err
+	}
+	process, err := etl.New(cfg.etl, transformation, s.Processed, s.Journal)
 	if err != nil {
 		return err
 	}
@@ -208,7 +213,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 		return err
 	}
 	r.functions = append([]function.Function{collect.Function(), between}, subscribers...)
-	r.functions = append(r.functions, answer.Function(), merchants.Function(),
+	r.functions = append(r.functions, answer.Function(), merchants.Function(), transformation.Function(),
 		function.Function{Name: "stores", Close: func(context.Context) error { return g.close() }})
 	mux := http.NewServeMux()
 	merchants.Function().Routes(mux)

@@ -118,6 +118,34 @@ func (e *Enricher) Batch(b *event.Batch, owner func(stream string) (Owner, bool)
 	w := e.builders.Get().(*work)
 	defer e.builders.Put(w)
 	var r Result
+	var last Doc
+	end := func() {
+		if n := w.builder.Len(); n > 0 {
+			last.Events, last.Data = n, w.builder.Encode()
+			r.Docs = append(r.Docs, last)
+		}
+	}
+	r.Rejects = e.rows(w, b, owner, func(merchant string, hour event.Hour) *processed.Builder {
+		end()
+		last = Doc{Merchant: merchant, Hour: hour}
+		return &w.builder
+	})
+	end()
+	return r
+}
+
+// Rows is Batch where the caller packs: rows of a merchant and an hour are
+// appended together, in order of their places in the batch, to the builder that
+// at returns for them, in order of merchant, then hour. It may return nil, for
+// rows that are not wanted. What is rejected is returned, by index.
+func (e *Enricher) Rows(b *event.Batch, owner func(stream string) (Owner, bool), at func(merchant string, hour event.Hour) *processed.Builder) []Reject {
+	w := e.builders.Get().(*work)
+	defer e.builders.Put(w)
+	return e.rows(w, b, owner, at)
+}
+
+func (e *Enricher) rows(w *work, b *event.Batch, owner func(stream string) (Owner, bool), at func(merchant string, hour event.Hour) *processed.Builder) []Reject {
+	var rejects []Reject
 	owners := resolver{find: owner, known: map[string]int32{}}
 	w.places = w.places[:0]
 	for i := range b.Events {
@@ -125,15 +153,15 @@ func (e *Enricher) Batch(b *event.Batch, owner func(stream string) (Owner, bool)
 		who := owners.of(ev.Stream)
 		switch {
 		case who < 0:
-			r.Rejects = append(r.Rejects, rejected(b, i, "", ReasonUnknownStream, "the measurement id of an existing stream"))
+			rejects = append(rejects, rejected(b, i, "", ReasonUnknownStream, "the measurement id of an existing stream"))
 		case owners.list[who].Disabled:
-			r.Rejects = append(r.Rejects, rejected(b, i, owners.list[who].Merchant, ReasonDisabledStream, "a stream that is not disabled"))
+			rejects = append(rejects, rejected(b, i, owners.list[who].Merchant, ReasonDisabledStream, "a stream that is not disabled"))
 		default:
 			w.places = append(w.places, place{who, ev.Hour(), int32(i)})
 		}
 	}
 	for i := range b.Refused {
-		r.Rejects = append(r.Rejects, refused(b, i, &owners))
+		rejects = append(rejects, refused(b, i, &owners))
 	}
 	slices.SortFunc(w.places, func(a, b place) int {
 		if a.owner != b.owner {
@@ -149,17 +177,18 @@ func (e *Enricher) Batch(b *event.Batch, owner func(stream string) (Owner, bool)
 	for i := 0; i < len(w.places); {
 		first := w.places[i]
 		merchant := owners.list[first.owner].Merchant
-		events := 0
+		builder := at(merchant, first.hour)
 		for ; i < len(w.places) && w.places[i].hour == first.hour && owners.list[w.places[i].owner].Merchant == merchant; i++ {
+			if builder == nil {
+				continue
+			}
 			e.row(w, b, int(w.places[i].index), &owners.list[w.places[i].owner])
-			w.builder.Append(&w.row)
-			events++
+			builder.Append(&w.row)
 		}
-		r.Docs = append(r.Docs, Doc{Merchant: merchant, Hour: first.hour, Events: events, Data: w.builder.Encode()})
 	}
 	w.row = processed.Row{}
 	w.agent, w.said = "", Agent{}
-	return r
+	return rejects
 }
 
 // resolver asks once per stream of a batch.

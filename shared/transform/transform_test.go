@@ -1,0 +1,86 @@
+package transform
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+)
+
+func TestConfig(t *testing.T) {
+	if err := (&Config{}).Validate(); strings.Count(fmt.Sprint(err), "expected") != 3 {
+		t.Errorf("not all faults are reported: %v", err)
+	}
+}
+
+var noon = time.Date(2026, 11, 23, 12, 30, 0, 0, time.UTC)
+
+// mixed is a batch of two merchants' events in two hours, of a stream of
+// nobody, and of each kind that an older version got wrong.
+func mixed() *event.Batch {
+	b := &event.Batch{ID: event.BatchID{1}, ReceivedAt: noon, Instance: "i"}
+	for i, name := range []string{"page_view", "purchase", "sign_up", "page_view", "scroll", "page_view"} {
+		b.Events = append(b.Events, event.Event{
+			ID: fmt.Sprint(i), Stream: []string{"G-A", "G-A", "G-A", "G-B", "G-B", "G-404"}[i], Name: name, ClientID: "c",
+			TimeMicros: noon.Add(time.Duration(i) * 10 * time.Minute).UnixMicro(), PageLocation: "https://shop.example/shoes/red?size=42",
+		})
+	}
+	b.Refused = []event.Refused{{Stream: "G-A", Reason: "invalid", Field: "name"}}
+	return b
+}
+
+func transformation(t *testing.T) *Transform {
+	t.Helper()
+	f := newFixture(t, 100)
+	f.create("a", "G-A")
+	f.create("b", "G-B")
+	made, err := New(Config{Refresh: time.Second, Streams: 100, Agents: 100}, f.registry, time.Now, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// Rows that a caller packs are those of the documents that the ETL writes.
+func TestRowsAreTheBatch(t *testing.T) {
+	made := transformation(t)
+	put, err := made.Batch(t.Context(), mixed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	builders := map[store.DocKey]*processed.Builder{}
+	rejects, err := made.Rows(t.Context(), mixed(), func(merchant string, hour event.Hour) *processed.Builder {
+		if merchant == "b" {
+			return nil
+		}
+		b := new(processed.Builder)
+		builders[store.DocKey{Merchant: merchant, Hour: hour, Revision: store.LiveRevision, Batch: event.BatchID{1}}] = b
+		return b
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(put.Rejects, rejects); diff != "" {
+		t.Errorf("rejects (-batch +rows)\n%s", diff)
+	}
+	wanted := 0
+	for _, d := range put.Docs {
+		if d.Key.Merchant == "b" {
+			continue
+		}
+		wanted++
+		if b := builders[d.Key]; b == nil || b.Len() != d.Events || string(b.Encode()) != string(d.Data) {
+			t.Errorf("%v differs", d.Key)
+		}
+	}
+	if wanted != len(builders) {
+		t.Errorf("%d documents, want %d", len(builders), wanted)
+	}
+}
