@@ -50,7 +50,7 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 		}
 		gathered++
 		bytes += len(d.Data)
-		return union.Add(d.Data)
+		return union.Add(d.Data, nil)
 	}); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (c *closing) gather(ctx context.Context, h event.Hour, chosen []store.DocKe
 			return nil
 		}
 		found++
-		return union.Add(d.Data)
+		return union.Add(d.Data, nil)
 	}); err != nil || found < len(chosen) {
 		return nil, err
 	}

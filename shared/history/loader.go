@@ -75,7 +75,7 @@ func (l *Loader) Load(ctx context.Context, merchant string, rev store.Revision, 
 		// A small document is decoded sooner than kept, and what fills the
 		// cache alone would find nothing there the next time.
 		if d.Events < cachedFrom || kept >= l.cache.most/2 {
-			return u.Add(d.Data)
+			return u.Add(d.Data, nil)
 		}
 		f := l.cache.get(d.Key, view)
 		if f == nil {
@@ -85,7 +85,7 @@ func (l *Loader) Load(ctx context.Context, merchant string, rev store.Revision, 
 			}
 			kept += l.cache.put(d.Key, view, f)
 		}
-		u.AddFrame(f)
+		u.AddFrame(f, nil)
 		return nil
 	})
 	if errors.Is(err, errTooMany) {

@@ -64,7 +64,7 @@ type batchHour struct {
 func (m *merger) plan() {
 	holder := map[batchHour]int{}
 	for k, f := range m.frames {
-		m.cut(holder, k, k, 0, f.Len)
+		m.cut(holder, k, k, 0, f.Len, nil)
 	}
 	m.arrange()
 }
@@ -73,18 +73,24 @@ func (m *merger) plan() {
 func (m *merger) planParts(parts []part) {
 	holder := map[batchHour]int{}
 	for k := range parts {
-		m.cut(holder, k, 0, parts[k].start, parts[k].end)
+		if p := &parts[k]; !p.none {
+			m.cut(holder, k, 0, p.start, p.end, p.keep)
+		}
 	}
 	m.arrange()
 }
 
 // cut adds the runs of a document's rows, which are rows [start, to) of a
-// frame, but for those that an earlier document holds.
-func (m *merger) cut(holder map[batchHour]int, document, frame, start, to int) {
+// frame, but for those that do not count or that an earlier document holds.
+func (m *merger) cut(holder map[batchHour]int, document, frame, start, to int, keep Keep) {
 	f := m.frames[frame]
 	for start < to {
 		end, hour := f.runFrom(start, to)
 		key := batchHour{f.Batches[f.Batch[start]], hour}
+		if keep != nil && !keep(key.batch) {
+			start = end
+			continue
+		}
 		first, held := holder[key]
 		if !held {
 			holder[key], first = document, document

@@ -35,7 +35,29 @@ type Union struct {
 type part struct {
 	data       []byte
 	frame      *Frame
+	keep       Keep
+	none       bool // no row counts; of a document only the identity is read
 	start, end int
+}
+
+// Keep says whether a batch's rows of a document count. nil takes all.
+type Keep func(event.BatchID) bool
+
+// of reports whether all or none of some batches count; neither is true where
+// some do.
+func (keep Keep) of(batches []event.BatchID) (all, none bool) {
+	if keep == nil {
+		return true, false
+	}
+	all, none = true, true
+	for _, b := range batches {
+		if keep(b) {
+			none = false
+		} else {
+			all = false
+		}
+	}
+	return all, none
 }
 
 // chunkSize is how much memory for bytes of documents is taken at once.
@@ -53,9 +75,10 @@ func NewUnion(columns Columns) *Union {
 // Len is the number of rows added, with those that Frame may drop.
 func (u *Union) Len() int { return u.rows }
 
-// Add adds a document, whose bytes it copies. A document that cannot be one
-// gives an Invalid error here, a damaged one only in Frame.
-func (u *Union) Add(data []byte) error {
+// Add adds a document, whose bytes it copies, but for rows of batches that do
+// not count. A document that cannot be one gives an Invalid error here, a
+// damaged one only in Frame.
+func (u *Union) Add(data []byte, keep Keep) error {
 	b := bytesReader{data: data}
 	version, flags, rows := b.byte(), b.byte(), b.uvarint()
 	size := uint64(len(b.data))
@@ -70,13 +93,21 @@ func (u *Union) Add(data []byte) error {
 	if b.short || version != formatVersion || rows > size/16 {
 		return fault.New(fault.Invalid, "cannot decode processed document: expected a header of version %d", formatVersion)
 	}
-	u.add(part{data: u.hold(data)}, int(rows))
+	u.add(part{data: u.hold(data), keep: keep}, int(rows))
 	return nil
 }
 
-// AddFrame adds a frame that Decode made of the same columns. It must not
-// change until Frame has returned.
-func (u *Union) AddFrame(f *Frame) { u.add(part{frame: f}, f.Len) }
+// AddFrame adds a frame that Decode made of the same columns, but for rows of
+// batches that do not count. It must not change until Frame has returned.
+func (u *Union) AddFrame(f *Frame, keep Keep) {
+	all, none := keep.of(f.Batches)
+	if all {
+		keep = nil
+	}
+	if !none || f.Len == 0 {
+		u.add(part{frame: f, keep: keep}, f.Len)
+	}
+}
 
 func (u *Union) add(p part, rows int) {
 	if rows == 0 && p.frame != nil {
@@ -115,7 +146,7 @@ func (u *Union) release() {
 // give an Invalid error.
 func (u *Union) Frame() (*Frame, error) {
 	defer u.release()
-	if len(u.parts) == 1 && u.parts[0].frame != nil {
+	if len(u.parts) == 1 && u.parts[0].frame != nil && u.parts[0].keep == nil {
 		return Merge(u.parts[0].frame), nil
 	}
 	n := u.rows
@@ -176,6 +207,14 @@ func (u *Union) decode(r *reader, p *part) error {
 	batches := uint32(len(f.Batches)) - first
 	if n > 0 && batches == 0 {
 		r.fail("rows of listed batches")
+	}
+	var all bool
+	if all, p.none = p.keep.of(f.Batches[first:]); all {
+		p.keep = nil
+	}
+	if p.none || r.err != nil {
+		f.Batches = f.Batches[:first]
+		return r.err
 	}
 	batch := f.Batch[p.start:p.end]
 	if has(hasBatch) {
@@ -441,7 +480,7 @@ func (u *Union) long(s *Strings, n int) {
 }
 
 // ordered reports whether the parts stand hour by hour and batch by batch,
-// none of them twice.
+// none of them twice, and all their rows count.
 func (u *Union) ordered() bool {
 	f := u.f
 	var lastHour int64
@@ -450,6 +489,9 @@ func (u *Union) ordered() bool {
 		p := &u.parts[k]
 		if p.start == p.end {
 			continue
+		}
+		if p.keep != nil {
+			return false
 		}
 		lo, hi := f.Millis[p.start], f.Millis[p.start]
 		sorted := true

@@ -50,8 +50,8 @@ func TestUnionIsMerge(t *testing.T) {
 		u := processed.NewUnion(processed.Everything())
 		for _, f := range frames {
 			if rapid.Bool().Draw(t, "decoded") {
-				u.AddFrame(f)
-			} else if err := u.Add(processed.Encode(f)); err != nil {
+				u.AddFrame(f, nil)
+			} else if err := u.Add(processed.Encode(f), nil); err != nil {
 				t.Fatalf("add: %v", err)
 			}
 		}
@@ -69,6 +69,49 @@ func TestUnionIsMerge(t *testing.T) {
 			hours[(want.Millis[i]+3600_000)/3600_000] = true
 		}
 		if len(hours) == 1 && !bytes.Equal(processed.Encode(got), processed.Encode(want)) {
+			t.Fatalf("the union's document differs from the merged one")
+		}
+	})
+}
+
+// TestUnionOfWhatCounts holds for documents of several batches, merged in any
+// way, of which some batches count here and others there: it is the union of
+// documents that never held what does not count.
+func TestUnionOfWhatCounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		u := processed.NewUnion(processed.Everything())
+		var want []*processed.Frame
+		for range rapid.IntRange(0, 4).Draw(t, "documents") {
+			var frames []*processed.Frame
+			counting := map[event.BatchID]bool{}
+			for _, k := range rapid.SliceOfNDistinct(rapid.ByteRange(1, 4), 0, 3, rapid.ID).Draw(t, "batches") {
+				rows := genRows(t, event.BatchID{k}, 0)
+				frames = append(frames, build(rows))
+				counting[event.BatchID{k}] = rapid.Bool().Draw(t, "counts")
+			}
+			var keep processed.Keep
+			if rapid.Bool().Draw(t, "in part") {
+				keep = func(b event.BatchID) bool { return counting[b] }
+			}
+			for _, f := range frames {
+				if keep == nil || f.Len == 0 || keep(f.Batches[0]) {
+					want = append(want, f)
+				}
+			}
+			if document := processed.Merge(frames...); rapid.Bool().Draw(t, "decoded") {
+				u.AddFrame(document, keep)
+			} else if err := u.Add(processed.Encode(document), keep); err != nil {
+				t.Fatalf("add: %v", err)
+			}
+		}
+		got, err := u.Frame()
+		if err != nil {
+			t.Fatalf("frame: %v", err)
+		}
+		if d := diff.Diff(rowsOf(processed.Merge(want...)), rowsOf(got), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("(-naive +union):\n%s", d)
+		}
+		if !bytes.Equal(processed.Encode(got), processed.Encode(processed.Merge(want...))) {
 			t.Fatalf("the union's document differs from the merged one")
 		}
 	})
@@ -105,7 +148,7 @@ func TestUnionOfLarge(t *testing.T) {
 		}
 		frames = append(frames, f)
 		for _, to := range []*processed.Union{u, all} {
-			if err := to.Add(data); err != nil {
+			if err := to.Add(data, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -130,7 +173,7 @@ func FuzzUnion(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		want, err := processed.Decode(data, processed.Everything())
 		u := processed.NewUnion(processed.Everything())
-		failed := u.Add(data)
+		failed := u.Add(data, nil)
 		var got *processed.Frame
 		if failed == nil {
 			got, failed = u.Frame()
@@ -164,7 +207,7 @@ func BenchmarkUnion(b *testing.B) {
 			for range b.N {
 				u := processed.NewUnion(processed.Everything())
 				for _, d := range docs {
-					if err := u.Add(d); err != nil {
+					if err := u.Add(d, nil); err != nil {
 						b.Fatal(err)
 					}
 				}
