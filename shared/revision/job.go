@@ -175,6 +175,11 @@ func (j *Job) Overlaps(o *Job) bool {
 	return slices.ContainsFunc(j.Merchants, o.Covers)
 }
 
+// InTheWay is the Conflict of a job that an open one keeps from its merchants.
+func (j *Job) InTheWay() error {
+	return fault.New(fault.Conflict, "job %d (%s) is over the same merchants: publish or discard it first", j.Revision, j.State)
+}
+
 // Phase is the progress of one state's shards.
 type Phase struct {
 	Name    State     `json:"name"`

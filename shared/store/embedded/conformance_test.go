@@ -53,6 +53,9 @@ func TestConformance(t *testing.T) {
 	t.Run("registry", func(t *testing.T) {
 		storetest.Registry(t, opener(func(s *Stores) store.Registry { return s.Registry }))
 	})
+	t.Run("revisions", func(t *testing.T) {
+		storetest.Revisions(t, opener(func(s *Stores) store.Revisions { return s.Revisions }))
+	})
 	t.Run("archive", func(t *testing.T) {
 		storetest.Archive(t, opener(func(s *Stores) store.Archive { return s.Archive }))
 	})

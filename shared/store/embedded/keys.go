@@ -27,6 +27,13 @@ const (
 	tableChange    byte = 'C' // change sequence → merchant
 	tableStream    byte = 'S' // stream → merchant
 	tableSecret    byte = 'K' // name → secret
+	tableJob       byte = 'J' // revision → job
+	tableWish      byte = 'W' // request id → revision of its job
+	tableFlips     byte = 'F' // revision → flips of a job that has some
+	tableShard     byte = 'T' // revision, phase, index → shard
+	tableUndone    byte = 'U' // revision, phase, index → nothing
+	tableProgress  byte = 'P' // revision, phase → progress
+	tablePart      byte = 'B' // revision, name → bytes
 )
 
 var errKey = errors.New("a stored key or value is cut short")

@@ -45,6 +45,7 @@ type Stores struct {
 	Summaries store.Summaries
 	Quotas    store.Quotas
 	Registry  store.Registry
+	Revisions store.Revisions
 
 	engine  *engine
 	archive *archive
@@ -126,6 +127,7 @@ func open(dir string, o Options) (*Stores, error) {
 		Summaries: &summaries{e: e},
 		Quotas:    newQuotas(o.Now),
 		Registry:  &registry{e: e},
+		Revisions: &revisions{e: e},
 		engine:    e, archive: a, cache: cache, lock: lock,
 	}, nil
 }
