@@ -49,12 +49,7 @@ func New(registry store.Registry, recounts Recounts, authorize *access.Authorize
 
 // Function is the service as its runner serves it.
 func (s *Service) Function() function.Function {
-	return function.Function{Name: "merchant", Routes: s.routes, Ready: s.ready}
-}
-
-func (s *Service) ready(ctx context.Context) error {
-	_, _, err := s.registry.Changes(ctx, "", 1)
-	return err
+	return function.Function{Name: "merchant", Routes: s.routes}
 }
 
 func (s *Service) routes(mux *http.ServeMux) {

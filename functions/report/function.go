@@ -117,12 +117,7 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 
 // Function is the service as its runner serves it.
 func (s *Service) Function() function.Function {
-	return function.Function{Name: "report", Routes: s.routes, Ready: s.ready, Run: s.repairs.run}
-}
-
-func (s *Service) ready(ctx context.Context) error {
-	_, _, err := s.ports.Registry.Changes(ctx, "", 1)
-	return err
+	return function.Function{Name: "report", Routes: s.routes, Run: s.repairs.run}
 }
 
 func (s *Service) routes(mux *http.ServeMux) {

@@ -44,7 +44,6 @@ func (c *Config) Validate() error {
 
 // Transform makes processed data of batches. It may be used by many goroutines.
 type Transform struct {
-	registry store.Registry
 	owners   *owners
 	enricher *enrich.Enricher
 	geo      *enrich.Geo
@@ -66,21 +65,14 @@ func New(cfg Config, registry store.Registry, clock function.Clock, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	return &Transform{
-		registry: registry, owners: newOwners(registry, cfg.Streams, cfg.Refresh, clock, log), enricher: enricher, geo: geo,
-	}, nil
+	return &Transform{owners: newOwners(registry, cfg.Streams, cfg.Refresh, clock, log), enricher: enricher, geo: geo}, nil
 }
 
 // Function is what a runner must run beside those that use the transformation:
-// it follows the registry and closes the place file. It is ready when the
-// registry is.
+// it follows the registry and closes the place file.
 func (t *Transform) Function() function.Function {
 	return function.Function{
-		Name: "transform",
-		Ready: func(ctx context.Context) error {
-			_, _, err := t.registry.Changes(ctx, "", 1)
-			return err
-		},
+		Name:  "transform",
 		Run:   t.owners.run,
 		Close: func(context.Context) error { return t.geo.Close() },
 	}

@@ -33,7 +33,7 @@ func main() {
 			return nil, err
 		}
 		in, err := ingest.New(cfg, ingest.Ports{
-			Journal: db.Journal, JournalReady: db.Ready, Publisher: publisher, BrokerReady: publisher.Ready, Registry: db.Registry,
+			Journal: db.Journal, JournalReady: db.Ping, Publisher: publisher, BrokerReady: publisher.Ready, Registry: db.Registry,
 			Quotas: counts.Quotas, Clock: function.SystemClock(), Log: p.Log, Meter: p.Telemetry.Meter("ingest"),
 		})
 		if err != nil {

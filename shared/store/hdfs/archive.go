@@ -12,6 +12,7 @@ import (
 
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -28,9 +29,10 @@ type Archive struct {
 	paths    paths
 	log      *slog.Logger
 	sessions *sessions
-	writing  chan struct{} // one for each lane that may write at once
-	reading  chan struct{} // one for each call that may read at once
-	complete chan struct{} // who has it completes files
+	health   *function.Health // of the NameNodes
+	writing  chan struct{}    // one for each lane that may write at once
+	reading  chan struct{}    // one for each call that may read at once
+	complete chan struct{}    // who has it completes files
 	close    sync.Once
 	work     sync.WaitGroup // goroutines that outlive their callers
 
@@ -55,14 +57,16 @@ func Open(cfg Config, log *slog.Logger) (*Archive, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Archive{
+	a := &Archive{
 		cfg: cfg, paths: paths{cfg.Root}, log: log,
 		sessions: &sessions{cfg: cfg},
 		writing:  make(chan struct{}, cfg.OpenFiles),
 		reading:  make(chan struct{}, 16),
 		complete: make(chan struct{}, 1),
 		lanes:    make(map[event.Hour]*lane),
-	}, nil
+	}
+	a.health = function.NewHealth(a.reach)
+	return a, nil
 }
 
 // lane is the way of one hour's blocks.
@@ -401,6 +405,9 @@ func (a *Archive) ask(ctx context.Context, fn func(*hdfs.Client) error) error {
 		if err == nil {
 			err = fn(s.client)
 		}
+		if err == nil {
+			a.health.Answered()
+		}
 		if err == nil || n == asks || errors.Is(err, errClosed) || s != nil && !s.broken() {
 			return err
 		}
@@ -456,18 +463,22 @@ func (a *Archive) within(ctx context.Context, slots chan struct{}, fn func() err
 	}
 }
 
-// Ready reports whether HDFS answers.
+// Ready reports whether a NameNode has answered lately (function.Health).
 func (a *Archive) Ready(ctx context.Context) error {
-	err := a.within(ctx, a.reading, func() error {
+	if err := a.health.Ready(ctx); err != nil {
+		return failed("reach HDFS", err)
+	}
+	return nil
+}
+
+// reach asks a NameNode for an answer.
+func (a *Archive) reach(ctx context.Context) error {
+	return a.within(ctx, a.reading, func() error {
 		return a.ask(ctx, func(c *hdfs.Client) error {
 			_, err := c.Stat("/")
 			return err
 		})
 	})
-	if err != nil {
-		return failed("reach HDFS", err)
-	}
-	return nil
 }
 
 // Close implements store.Archive. What cannot be closed, because HDFS does not

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
 )
 
 // conn is a database with what every call keeps to.
@@ -20,6 +21,7 @@ type conn struct {
 	timeout  time.Duration
 	patience time.Duration
 	now      func() time.Time
+	health   *function.Health
 }
 
 const (
@@ -43,6 +45,7 @@ func (c *conn) call(ctx context.Context, what string, fn func(ctx context.Contex
 		}
 		switch {
 		case err == nil:
+			c.health.Answered()
 			return nil
 		case try == maxTries || time.Since(began) > c.patience || permanent(err) || !sleep(ctx, pause/2+rand.N(pause/2)):
 			return failed(ctx, what, err)

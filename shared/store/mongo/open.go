@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -49,6 +50,7 @@ func open(cfg Config, log *slog.Logger, more ...*options.ClientOptions) (*Stores
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &conn{client: client, db: client.Database(cfg.Database), timeout: cfg.Timeout, patience: cfg.Patience, now: time.Now}
+	c.health = function.NewHealth(c.ping)
 	j := newJournal(c)
 	return &Stores{
 		Journal: j, Processed: newProcessed(c), Visitors: newVisitors(c), Registry: newRegistry(c),
@@ -158,12 +160,23 @@ func (s *Stores) prepare(ctx context.Context) error {
 	return nil
 }
 
-// Ready reports whether a primary answers and the indexes are there.
-func (s *Stores) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+func (c *conn) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if err := s.client.Ping(ctx, readpref.Primary()); err != nil {
-		return fault.New(fault.Transient, "cannot reach the primary of MongoDB: %w", err)
+	return c.client.Ping(ctx, readpref.Primary())
+}
+
+// Ready reports whether a primary has answered lately (function.Health), and
+// the indexes are there.
+func (s *Stores) Ready(ctx context.Context) error { return s.fit(s.health.Ready(ctx)) }
+
+// Ping reports whether a primary answers now, and the indexes are there: for
+// who knows that it did not lately.
+func (s *Stores) Ping(ctx context.Context) error { return s.fit(s.ping(ctx)) }
+
+func (s *Stores) fit(unreached error) error {
+	if unreached != nil {
+		return fault.New(fault.Transient, "cannot reach the primary of MongoDB: %w", unreached)
 	}
 	if !s.prepared.Load() {
 		return fault.New(fault.Transient, "the indexes in MongoDB are not prepared yet")

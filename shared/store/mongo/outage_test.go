@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,8 @@ import (
 
 // wire stands between the stores and their server, and can be cut.
 type wire struct {
-	to string
+	to   string
+	late atomic.Int64 // ns that each answer takes longer
 
 	mu    sync.Mutex
 	l     net.Listener
@@ -82,13 +84,27 @@ func (w *wire) mend(t *testing.T) {
 			}
 			for _, ends := range [][2]net.Conn{{c, s}, {s, c}} {
 				w.wg.Go(func() {
-					_, _ = io.Copy(ends[0], ends[1])
+					_, _ = io.Copy(wireEnd{ends[0], w, ends[0] == c}, ends[1])
 					_ = ends[0].Close()
 					_ = ends[1].Close()
 				})
 			}
 		}
 	})
+}
+
+// wireEnd is where a wire hands on what it carries.
+type wireEnd struct {
+	net.Conn
+	w       *wire
+	answers bool
+}
+
+func (e wireEnd) Write(p []byte) (int, error) {
+	if e.answers {
+		time.Sleep(time.Duration(e.w.late.Load()))
+	}
+	return e.Conn.Write(p)
 }
 
 // cut ends all connections and takes no more.
@@ -130,7 +146,7 @@ func eventually(t *testing.T, what string, fn func(context.Context) error) {
 }
 
 // The server goes away and comes back, before the first call and after it: no
-// call waits for long, each says Transient, Ready tells the truth, and nothing
+// call waits for long, each says Transient, Ping tells the truth, and nothing
 // needs a restart.
 func TestServerGoesAndComesBack(t *testing.T) {
 	direct := server(t)
@@ -151,7 +167,7 @@ func TestServerGoesAndComesBack(t *testing.T) {
 		t.Helper()
 		began := time.Now()
 		for name, err := range map[string]error{
-			"append": s.Journal.Append(ctx, batches(1, 1)), "ready": s.Ready(ctx),
+			"append": s.Journal.Append(ctx, batches(1, 1)), "ping": s.Ping(ctx),
 			"update": s.Registry.UpdateMerchant(ctx, access.Merchant{ID: "m"}),
 		} {
 			if !fault.Is(err, fault.Transient) {
@@ -174,6 +190,50 @@ func TestServerGoesAndComesBack(t *testing.T) {
 	same(t, "counts", counts(t, s), ledger(3, 3, 2, 2))
 	cancel()
 	must(t, <-ran)
+}
+
+// A server that is slow counts as there, and so does one that has gone a moment
+// ago; one that has not answered for a while is asked.
+func TestReady(t *testing.T) {
+	direct := server(t)
+	w, uri := wired(t, direct)
+	s := mustPrepare(t, testConfig(direct))
+	cfg := testConfig(uri)
+	cfg.Database, cfg.Patience = s.db.Name(), 200*time.Millisecond
+	s = mustOpen(t, cfg)
+	must(t, s.prepare(t.Context()))
+	ready := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer cancel()
+		return s.Ready(ctx)
+	}
+	must(t, ready(t.Context())) // prepare had its answers
+	w.cut()
+	must(t, ready(t.Context()))
+	if err := s.Ping(t.Context()); !fault.Is(err, fault.Transient) {
+		t.Errorf("a server that is gone: got %v", err)
+	}
+
+	// As after function.Fresh.
+	s.health = function.NewHealth(s.ping)
+	if err := s.Ready(t.Context()); !fault.Is(err, fault.Transient) {
+		t.Errorf("a server that has gone long ago: got %v", err)
+	}
+	w.mend(t)
+	eventually(t, "ready", s.Ready)
+
+	// Nobody who asks waits as long as an answer takes, and the second is told.
+	s.health = function.NewHealth(s.ping)
+	w.late.Store(int64(300 * time.Millisecond))
+	if err := ready(t.Context()); !fault.Is(err, fault.Transient) {
+		t.Errorf("before the first answer: got %v", err)
+	}
+	eventually(t, "ready", ready)
+
+	s.health = function.NewHealth(func(context.Context) error { return errors.New("asked") })
+	_, err := s.Journal.Stages(t.Context(), batch(1).Batch)
+	must(t, err)
+	must(t, ready(t.Context()))
 }
 
 // Connections are cut again and again under writers: what was acknowledged is
