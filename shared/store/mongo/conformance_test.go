@@ -117,6 +117,9 @@ func conform(t *testing.T, uri string, crash func()) {
 	t.Run("visitors", func(t *testing.T) {
 		storetest.Visitors(t, opener(uri, crash, func(s *Stores) store.Visitors { return s.Visitors }))
 	})
+	t.Run("revisions", func(t *testing.T) {
+		storetest.Revisions(t, opener(uri, crash, func(s *Stores) store.Revisions { return s.Revisions }))
+	})
 	t.Run("registry", func(t *testing.T) {
 		storetest.Registry(t, opener(uri, crash, func(s *Stores) store.Registry { return s.Registry }))
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/revision"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -24,12 +25,13 @@ import (
 var shardKeys = map[string]string{
 	batchesName: "_id", payloadsName: "_id", countsName: "s", foldsName: "_id", documentsName: "k", rejectsName: "k",
 	versionsName: "_id", visitorsName: "_id", merchantsName: "_id", streamsName: "_id", secretsName: "_id", countersName: "_id",
+	jobsName: "_id", jobShardsName: "r", jobPartsName: "r",
 }
 
 // everywhere are the queries that ask all shards, by the field that they look
 // by: the first of all rows, the rows of a stream that are not folded, what was
-// left alone, and the changes of the registry.
-var everywhere = []string{"batches stages", "payloads at", "folds at", "merchants seq"}
+// left alone, the changes of the registry, and jobs, which are few.
+var everywhere = []string{"batches stages", "payloads at", "folds at", "merchants seq", "jobs request", "jobs open", "jobs published"}
 
 // query is a command of ours that looks for documents.
 type query struct {
@@ -222,8 +224,37 @@ func work(t *testing.T, s *Stores) {
 	} {
 		must(t, f())
 	}
+	workOnJobs(t, s)
 	_, err := s.Registry.MerchantByStream(ctx, "G-1")
 	if err == nil {
 		t.Error("the stream has gone")
+	}
+}
+
+func workOnJobs(t *testing.T, s *Stores) {
+	ctx := context.Background()
+	r := s.Revisions
+	j, err := r.CreateJob(ctx, revision.Job{RequestID: "w", State: revision.Planned})
+	must(t, err)
+	shard := revision.Shard{Revision: j.Revision, Phase: revision.Replaying}
+	must(t, r.PutShards(ctx, []revision.Shard{shard}))
+	shard.Done = noon
+	for _, f := range []func() error{
+		func() error { return r.UpdateJob(ctx, j) },
+		func() error { _, err := r.Job(ctx, j.Revision); return err },
+		func() error { _, err := r.Jobs(ctx, 0, 10); return err },
+		func() error { _, err := r.Publications(ctx); return err },
+		func() error { _, err := r.Shard(ctx, j.Revision, revision.Replaying, 0); return err },
+		func() error { _, err := r.Unfinished(ctx, j.Revision, revision.Replaying, 0, 10); return err },
+		func() error { return r.FinishShard(ctx, shard) },
+		func() error { return r.FinishShard(ctx, shard) },
+		func() error { _, err := r.Shards(ctx, j.Revision, revision.Replaying, 0, 10); return err },
+		func() error { _, err := r.Progress(ctx, j.Revision, revision.Replaying); return err },
+		func() error { return r.PutPart(ctx, j.Revision, "p/1", []byte("x")) },
+		func() error { _, err := r.Parts(ctx, j.Revision, "p/", "", 10); return err },
+		func() error { _, err := r.Parts(ctx, j.Revision, "p/", "p/1", 10); return err },
+		func() error { return r.DropJob(ctx, j.Revision) },
+	} {
+		must(t, f())
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/revision"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -481,6 +482,57 @@ func TestInterruptedRegistry(t *testing.T) {
 				// What was given up is free.
 				must(t, s.Registry.CreateMerchant(ctx, access.Merchant{ID: "n", Streams: []access.Stream{{MeasurementID: "G-1"}}}))
 			})
+	})
+}
+
+func TestInterruptedJobs(t *testing.T) {
+	ctx := context.Background()
+	wish := revision.Job{RequestID: "w", State: revision.Planned}
+	shards := make([]revision.Shard, 3)
+	for i := range shards {
+		shards[i] = revision.Shard{Revision: 2, Phase: revision.Replaying, Index: i, Bytes: 1}
+	}
+	nothing := func(*testing.T, *Stores) {}
+	t.Run("create", func(t *testing.T) {
+		call := func(ctx context.Context, s *Stores) error { _, err := s.Revisions.CreateJob(ctx, wish); return err }
+		interrupted(t, server(t), nothing, call, nothing, call, func(t *testing.T, s *Stores) {
+			jobs, err := s.Revisions.Jobs(ctx, 0, 10)
+			must(t, err)
+			same(t, "jobs", len(jobs), 1)
+		})
+	})
+	t.Run("put shards", func(t *testing.T) {
+		call := func(ctx context.Context, s *Stores) error { return s.Revisions.PutShards(ctx, shards) }
+		interrupted(t, server(t), nothing, call, nothing, call, func(t *testing.T, s *Stores) {
+			p, err := s.Revisions.Progress(ctx, 2, revision.Replaying)
+			must(t, err)
+			same(t, "progress", p, store.Progress{Shards: 3, Bytes: 3})
+		})
+	})
+	t.Run("finish", func(t *testing.T) {
+		done := shards[1]
+		done.Done, done.Counts.Events = noon, 5
+		call := func(ctx context.Context, s *Stores) error { return s.Revisions.FinishShard(ctx, done) }
+		prepare := func(t *testing.T, s *Stores) { must(t, s.Revisions.PutShards(ctx, shards)) }
+		interrupted(t, server(t), prepare, call, nothing, call, func(t *testing.T, s *Stores) {
+			p, err := s.Revisions.Progress(ctx, 2, revision.Replaying)
+			must(t, err)
+			same(t, "progress", p, store.Progress{Shards: 3, Done: 1, Bytes: 3, DoneBytes: 1, Counts: done.Counts})
+		})
+	})
+	t.Run("drop", func(t *testing.T) {
+		call := func(ctx context.Context, s *Stores) error { return s.Revisions.DropJob(ctx, 2) }
+		prepare := func(t *testing.T, s *Stores) {
+			must(t, s.Revisions.PutShards(ctx, shards))
+			must(t, s.Revisions.PutPart(ctx, 2, "p", nil))
+		}
+		interrupted(t, server(t), prepare, call, nothing, call, func(t *testing.T, s *Stores) {
+			left, err := s.Revisions.Shards(ctx, 2, revision.Replaying, 0, 10)
+			must(t, err)
+			parts, err := s.Revisions.Parts(ctx, 2, "", "", 10)
+			must(t, err)
+			same(t, "shards and parts", len(left)+len(parts), 0)
+		})
 	})
 }
 

@@ -24,6 +24,7 @@ type Stores struct {
 	Processed store.Processed
 	Visitors  store.Visitors
 	Registry  store.Registry
+	Revisions store.Revisions
 
 	*conn
 	journal   *journal
@@ -53,7 +54,7 @@ func open(cfg Config, log *slog.Logger, more ...*options.ClientOptions) (*Stores
 	c.health = function.NewHealth(c.ping)
 	j := newJournal(c)
 	return &Stores{
-		Journal: j, Processed: newProcessed(c), Visitors: newVisitors(c), Registry: newRegistry(c),
+		Journal: j, Processed: newProcessed(c), Visitors: newVisitors(c), Registry: newRegistry(c), Revisions: newRevisions(c),
 		conn: c, journal: j, log: log, foldEvery: cfg.FoldEvery, foldAfter: cfg.FoldAfter,
 	}, nil
 }
@@ -72,6 +73,9 @@ const (
 	streamsName   = "streams"
 	secretsName   = "secrets"
 	countersName  = "counters"
+	jobsName      = "jobs"
+	jobShardsName = "job_shards"
+	jobPartsName  = "job_parts"
 )
 
 // index is one index of a collection. Those that find ids are there anyway.
@@ -86,6 +90,9 @@ type index struct {
 // markIndex begins with the field that it is partial by: else the server would
 // look into each document to see what the index says already.
 const markIndex = "marks"
+
+// progressIndex holds all that a phase's progress sums.
+const progressIndex = "progress"
 
 var indexes = []index{
 	// Watermark, Unfinished, fold and Sweep.
@@ -104,6 +111,14 @@ var indexes = []index{
 	{collection: rejectsName, name: "reject", keys: ascending("k", "m", "h", "b", "i"), unique: true},
 	{collection: rejectsName, name: "counts", keys: ascending("k", "m", "h", "refused", "reason", "events")},
 	{collection: merchantsName, name: "changes", keys: ascending("seq")},
+	{collection: jobsName, name: "request", keys: ascending("request"), unique: true, partial: bson.D{{Key: "request", Value: bson.D{{Key: "$gt", Value: ""}}}}},
+	// CreateJob: the jobs that may be in the way of another.
+	{collection: jobsName, name: "open", keys: ascending("open"), partial: bson.D{{Key: "open", Value: true}}},
+	{collection: jobsName, name: "published", keys: ascending("published", "_id"), partial: bson.D{{Key: "published", Value: true}}},
+	{collection: jobShardsName, name: "shard", keys: ascending("r", "p", "i"), unique: true},
+	// Progress, Unfinished.
+	{collection: jobShardsName, name: progressIndex, keys: ascending(append([]string{"r", "p", "done", "i"}, progressSums...)...)},
+	{collection: jobPartsName, name: "part", keys: ascending("r", "n"), unique: true},
 }
 
 // Run prepares the indexes, trying until it can, and then keeps house: it

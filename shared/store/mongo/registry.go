@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -24,22 +23,18 @@ import (
 //
 // A change is one transaction of a few documents: it is rare, and whoever
 // dies in it leaves nothing behind, no claim to a measurement id above all. Its
-// first write takes the next number from the one counter of changes. Two
-// transactions cannot have written the counter at the same time, so changes
-// are committed in the order of their numbers, and who lists what came after
-// a number misses none.
+// first write takes the next number from the one counter of changes: they are
+// committed in the order of their numbers, and who lists what came after a
+// number misses none.
 type registry struct {
-	*conn
-	merchants, streams, secrets, counters *driver.Collection
-
-	counting atomic.Bool   // the counter is there
-	turn     chan struct{} // one change at a time, or ours would only meet each other
+	*numbers
+	merchants, streams, secrets *driver.Collection
 }
 
 func newRegistry(c *conn) *registry {
 	return &registry{
-		conn: c, merchants: c.db.Collection(merchantsName), streams: c.db.Collection(streamsName),
-		secrets: c.db.Collection(secretsName), counters: c.db.Collection(countersName), turn: make(chan struct{}, 1),
+		numbers: newNumbers(c, changesCounter, 0), merchants: c.db.Collection(merchantsName), streams: c.db.Collection(streamsName),
+		secrets: c.db.Collection(secretsName),
 	}
 }
 
@@ -55,11 +50,6 @@ type streamDoc struct {
 	Merchant string `bson:"merchant"`
 }
 
-type counterDoc struct {
-	ID string `bson:"_id"`
-	N  int64  `bson:"n"`
-}
-
 const changesCounter = "changes"
 
 func merchantDocOf(m *access.Merchant, seq int64) (merchantDoc, error) {
@@ -73,48 +63,6 @@ func (d *merchantDoc) merchant() (m access.Merchant, err error) {
 	}
 	m.ID = untext(d.ID)
 	return m, nil
-}
-
-// change runs fn in a transaction with the number of the change.
-//
-// tried is true when an earlier try may have been committed without our
-// learning of it.
-func (r *registry) change(ctx context.Context, what string, fn func(ctx context.Context, seq int64, tried bool) error) error {
-	tried := false
-	return r.call(ctx, what, func(ctx context.Context) error {
-		select {
-		case r.turn <- struct{}{}:
-			defer func() { <-r.turn }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if !r.counting.Load() {
-			if _, err := insertNew(ctx, r.counters, []counterDoc{{ID: changesCounter}}); err != nil {
-				return err
-			}
-			r.counting.Store(true)
-		}
-		session, err := r.client.StartSession()
-		if err != nil {
-			return err
-		}
-		defer session.EndSession(context.WithoutCancel(ctx))
-		_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
-			var c counterDoc
-			err := r.counters.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: changesCounter}},
-				bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}}, options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&c)
-			if errors.Is(err, driver.ErrNoDocuments) {
-				r.counting.Store(false)
-				return nil, again("the counter of changes has gone")
-			}
-			if err != nil {
-				return nil, err
-			}
-			return nil, fn(ctx, c.N, tried)
-		})
-		tried = true
-		return err
-	})
 }
 
 // claim gives streams to a merchant.
