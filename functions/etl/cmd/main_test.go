@@ -10,7 +10,7 @@ import (
 func TestMain(m *testing.M) { functiontest.Main(m, main) }
 
 func TestStoresAway(t *testing.T) {
-	functiontest.Life(t, http.StatusServiceUnavailable, `"not_ready":["transform","mongodb"]`,
+	functiontest.Life(t, http.StatusServiceUnavailable, `"not_ready":["mongodb"]`,
 		"FOOTFALL_MONGODB_URI=mongodb://127.0.0.1:1/?directConnection=true")
 }
 
