@@ -295,6 +295,39 @@ func TestReaderReadsArchiveFile(t *testing.T) {
 	}
 }
 
+func TestReaderReadsBlocks(t *testing.T) {
+	file, ends, ids := archiveFile(t, 5)
+	r := NewReader(bytes.NewReader(file))
+	from := len(ContainerHeader())
+	for i, id := range ids {
+		b, err := r.NextBlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Batch != id || !bytes.Equal(b.Data, file[from:ends[i]]) {
+			t.Fatalf("block %d is one of batch %s with %d bytes, expected %s with %d", i, b.Batch, len(b.Data), id, ends[i]-from)
+		}
+		if batch, err := b.Decode(); err != nil || batch.ID != id || !b.Mentions(batch.Instance) || b.Mentions("nowhere in it") {
+			t.Fatalf("block %d holds %+v: %v", i, batch, err)
+		}
+		from = ends[i]
+	}
+	if _, err := r.NextBlock(); !errors.Is(err, io.EOF) {
+		t.Fatalf("expected io.EOF, found %v", err)
+	}
+	r = NewReader(bytes.NewReader(file[:len(file)-1]))
+	for range 4 {
+		if _, err := r.NextBlock(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // it does not go on behind it
+		if _, err := r.NextBlock(); err == nil || errors.Is(err, io.EOF) {
+			t.Fatalf("a torn block was read: %v", err)
+		}
+	}
+}
+
 func TestScanBlocksAtEveryCut(t *testing.T) {
 	file, ends, ids := archiveFile(t, 3)
 	for cut := 0; cut <= len(file); cut++ {

@@ -21,7 +21,8 @@ const maxBlock = MaxBatchBytes + blockHeadBytes + len(syncMarker)
 type Reader struct {
 	r       *bufio.Reader
 	started bool
-	at      int64
+	at      int64 // where the next block begins
+	peeked  int   // bytes of the last block, which still stand in r
 }
 
 // peekBlock looks at the next block, or at what there is of it: nothing at the
@@ -49,30 +50,62 @@ func NewReader(r io.Reader) *Reader {
 
 // Next is the next batch; io.EOF at the end of the file.
 func (r *Reader) Next() (*Batch, error) {
+	at := r.at
+	block, err := r.NextBlock()
+	if err != nil {
+		return nil, err
+	}
+	b, err := block.Decode()
+	if err != nil {
+		r.at, r.peeked = at, 0 // it stays the next one
+		return nil, fmt.Errorf("cannot read a batch at byte %d: %w", at, err)
+	}
+	return b, nil
+}
+
+// Block is a batch as it stands in a file: opened, so that its bytes are known
+// to be whole, but not decoded.
+type Block struct {
+	Batch BatchID
+	Data  []byte // with its count, its length and its sync marker; valid until the reader's next call
+	raw   []byte // decompressed
+}
+
+// Mentions reports whether a text stands anywhere in the batch, be it as a
+// part of another one. It decodes nothing.
+func (b *Block) Mentions(text string) bool { return bytes.Contains(b.raw, []byte(text)) }
+
+// Decode reads the batch.
+func (b *Block) Decode() (*Batch, error) { return decodeRaw(b.raw) }
+
+// NextBlock is the next block; io.EOF at the end of the file.
+func (r *Reader) NextBlock() (Block, error) {
 	if !r.started {
 		if err := r.header(); err != nil {
-			return nil, err
+			return Block{}, err
 		}
 		r.started = true
 	}
+	// What was peeked is there until the next call.
+	_, _ = r.r.Discard(r.peeked)
+	r.peeked = 0
 	data, err := peekBlock(r.r)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a batch at byte %d: %w", r.at, err)
+		return Block{}, fmt.Errorf("cannot read a batch at byte %d: %w", r.at, err)
 	}
 	if len(data) == 0 {
-		return nil, io.EOF
+		return Block{}, io.EOF
 	}
 	n, raw, err := openBlock(data)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read a batch at byte %d: %w", r.at, err)
+	if err == nil && len(raw) < len(BatchID{}) {
+		err = errors.New("expected a batch id")
 	}
-	b, err := decodeRaw(raw)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a batch at byte %d: %w", r.at, err)
+		return Block{}, fmt.Errorf("cannot read a batch at byte %d: %w", r.at, err)
 	}
-	_, _ = r.r.Discard(n) // it was peeked: it is there
+	r.peeked = n
 	r.at += int64(n)
-	return b, nil
+	return Block{Batch: BatchID(raw[:len(BatchID{})]), Data: data[:n], raw: raw}, nil
 }
 
 func (r *Reader) header() error {
