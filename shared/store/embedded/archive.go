@@ -51,6 +51,8 @@ type archive struct {
 	told    []event.BatchID
 	scratch []byte
 
+	care chan struct{} // who has it replaces, sweeps or drops files
+
 	scan    sync.Mutex // recovery of what dead processes left: once
 	scanned bool
 }
@@ -81,6 +83,7 @@ func newArchive(dir string, o Options) (*archive, error) {
 		fs: o.FS, dir: dir, log: o.Logger, now: o.Now, maxFiles: o.ArchiveFiles, noSync: o.NoSync,
 		instance: id.String()[:16],
 		files:    make(map[event.Hour]*archiveFile),
+		care:     make(chan struct{}, 1),
 		use:      usage{idle: make(chan struct{}, 1)},
 	}, nil
 }
@@ -348,15 +351,7 @@ func (a *archive) Open(ctx context.Context, path string) (io.ReadCloser, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, failed(what, err)
 	}
-	parts := strings.Split(path, "/")
-	ok := len(parts) == 5 && strings.HasSuffix(path, complete)
-	for _, p := range parts {
-		ok = ok && p != "" && p != "." && p != ".." && !strings.ContainsAny(p, `\:`)
-	}
-	if !ok {
-		return nil, failed(what, fault.New(fault.NotFound, "expected YYYY/MM/DD/HH/name.avro"))
-	}
-	f, err := a.fs.Open(a.fs.PathJoin(a.dir, a.fs.PathJoin(parts...)), vfs.SequentialReadsOption)
+	f, err := a.openComplete(path)
 	if isNotExist(err) {
 		return nil, failed(what, fault.New(fault.NotFound, "there is no such file"))
 	}
@@ -364,6 +359,18 @@ func (a *archive) Open(ctx context.Context, path string) (io.ReadCloser, error) 
 		return nil, failed(what, err)
 	}
 	return f, nil
+}
+
+func (a *archive) openComplete(path string) (io.ReadCloser, error) {
+	parts := strings.Split(path, "/")
+	ok := len(parts) == 5 && strings.HasSuffix(path, complete)
+	for _, p := range parts {
+		ok = ok && p != "" && p != "." && p != ".." && !strings.ContainsAny(p, `\:`)
+	}
+	if !ok {
+		return nil, fault.New(fault.NotFound, "expected YYYY/MM/DD/HH/name.avro")
+	}
+	return a.fs.Open(a.fs.PathJoin(a.dir, a.fs.PathJoin(parts...)), vfs.SequentialReadsOption)
 }
 
 // Close implements store.Archive.

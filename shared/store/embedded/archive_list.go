@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -27,10 +28,75 @@ func (a *archive) List(ctx context.Context, from, to event.Hour) (files []store.
 		return nil, failed(what, err)
 	}
 	defer a.use.end()
-	err = a.walk(ctx, from, to, func(h event.Hour, dir, name string) error {
+	err = a.walk(ctx, from, to, func(h event.Hour, dir string) error {
+		found, err := a.listHour(ctx, h, dir)
+		files = append(files, found...)
+		return err
+	})
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	return files, nil
+}
+
+// listHour lists the files of an hour that count, by path. What changes beside
+// it is looked at again.
+func (a *archive) listHour(ctx context.Context, h event.Hour, dir string) ([]store.ArchiveFile, error) {
+	for range 1000 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		before, err := a.names(dir)
+		if err != nil {
+			return nil, err
+		}
+		names, err := a.names(dir)
+		if err != nil {
+			return nil, err
+		}
+		if !store.SameSwitches(before, names) {
+			continue
+		}
+		notes, err := store.ReadNotes(names, a.reads(dir))
+		var files []store.ArchiveFile
+		if err == nil {
+			files, err = a.stat(h, dir, names, notes.Replaced())
+		}
+		if !isNotExist(err) {
+			return files, err
+		}
+	}
+	return nil, fmt.Errorf("folder %q changes faster than it can be listed", dir)
+}
+
+// names are the names in a folder, in order; none where there is no folder.
+func (a *archive) names(dir string) ([]string, error) {
+	names, err := a.fs.List(dir)
+	if isNotExist(err) {
+		return nil, nil
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+// reads reads small files of a folder.
+func (a *archive) reads(dir string) func(name string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		f, err := a.fs.Open(a.fs.PathJoin(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(f)
+		return data, errors.Join(err, f.Close())
+	}
+}
+
+// stat is the files among the names of a folder that are not replaced.
+func (a *archive) stat(h event.Hour, dir string, names []string, replaced map[string]bool) (files []store.ArchiveFile, err error) {
+	for _, name := range names {
 		isComplete := strings.HasSuffix(name, complete)
-		if !isComplete && !strings.HasSuffix(name, beingOpen) {
-			return nil
+		if replaced[name] || !isComplete && !strings.HasSuffix(name, beingOpen) {
+			continue
 		}
 		info, err := a.fs.Stat(a.fs.PathJoin(dir, name))
 		if !isComplete && isNotExist(err) { // completed while we looked
@@ -38,13 +104,9 @@ func (a *archive) List(ctx context.Context, from, to event.Hour) (files []store.
 			info, err = a.fs.Stat(a.fs.PathJoin(dir, name))
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		files = append(files, store.ArchiveFile{Path: hourDir(h) + "/" + name, Hour: h, Bytes: info.Size(), Complete: isComplete})
-		return nil
-	})
-	if err != nil {
-		return nil, failed(what, err)
 	}
 	slices.SortFunc(files, func(a, b store.ArchiveFile) int { return strings.Compare(a.Path, b.Path) })
 	return slices.CompactFunc(files, func(a, b store.ArchiveFile) bool { return a.Path == b.Path }), nil
@@ -60,9 +122,9 @@ func ListArchive(ctx context.Context, dir string, from, to event.Hour) ([]store.
 	return a.List(ctx, from, to)
 }
 
-// walk calls fn with the files of hours in [from, to). It reads only folders
-// that can hold such hours, and passes over what is no folder of ours.
-func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event.Hour, dir, name string) error) error {
+// walk calls fn with the folders of hours in [from, to), in order. It reads only
+// folders that can hold such hours, and passes over what is no folder of ours.
+func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event.Hour, dir string) error) error {
 	if from >= to {
 		return nil
 	}
@@ -71,22 +133,15 @@ func (a *archive) walk(ctx context.Context, from, to event.Hour, fn func(h event
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		names, err := a.fs.List(dir)
-		if isNotExist(err) {
-			return nil
+		if len(at) == 4 {
+			start, _ := store.FolderSpan(at)
+			return fn(event.HourOf(start), dir)
 		}
+		names, err := a.names(dir)
 		if err != nil {
 			return err
 		}
-		slices.Sort(names)
 		for _, name := range names {
-			if len(at) == 4 {
-				start, _ := store.FolderSpan(at)
-				if err := fn(event.HourOf(start), dir, name); err != nil {
-					return err
-				}
-				continue
-			}
 			n, err := strconv.Atoi(name)
 			if err != nil {
 				continue
@@ -113,21 +168,21 @@ func (a *archive) recoverOnce() (found []event.BatchID, err error) {
 	}
 	const first, last = event.Hour(-1 << 31), event.Hour(1<<31 - 1)
 	var errs error
-	err = a.walk(context.Background(), first, last, func(_ event.Hour, dir, name string) error {
-		path := a.fs.PathJoin(dir, name)
-		switch {
-		case strings.HasPrefix(name, a.instance+"-"):
-			return nil
-		case strings.HasSuffix(name, ".part"):
-			errs = errors.Join(errs, a.fs.Remove(path))
-			return nil
-		case !strings.HasSuffix(name, beingOpen):
-			return nil
+	err = a.walk(context.Background(), first, last, func(_ event.Hour, dir string) error {
+		names, err := a.names(dir)
+		for _, name := range names {
+			path := a.fs.PathJoin(dir, name)
+			switch {
+			case strings.HasPrefix(name, a.instance+"-"):
+			case strings.HasSuffix(name, ".part"):
+				errs = errors.Join(errs, a.fs.Remove(path))
+			case strings.HasSuffix(name, beingOpen):
+				ids, err := a.recoverFile(path)
+				found = append(found, ids...)
+				errs = errors.Join(errs, err)
+			}
 		}
-		ids, err := a.recoverFile(path)
-		found = append(found, ids...)
-		errs = errors.Join(errs, err)
-		return nil
+		return err
 	})
 	err = errors.Join(err, errs)
 	a.scanned = err == nil

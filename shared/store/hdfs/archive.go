@@ -33,6 +33,7 @@ type Archive struct {
 	writing  chan struct{}    // one for each lane that may write at once
 	reading  chan struct{}    // one for each call that may read at once
 	complete chan struct{}    // who has it completes files
+	care     chan struct{}    // who has it replaces, sweeps or drops files
 	close    sync.Once
 	work     sync.WaitGroup // goroutines that outlive their callers
 
@@ -63,6 +64,7 @@ func Open(cfg Config, log *slog.Logger) (*Archive, error) {
 		writing:  make(chan struct{}, cfg.OpenFiles),
 		reading:  make(chan struct{}, 16),
 		complete: make(chan struct{}, 1),
+		care:     make(chan struct{}, 1),
 		lanes:    make(map[event.Hour]*lane),
 	}
 	a.health = function.NewHealth(a.reach)

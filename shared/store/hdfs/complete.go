@@ -243,10 +243,16 @@ func (r *recovery) recoverInstance(ctx context.Context, id string) (err error) {
 // takeLock opens the lock of a dead instance; nil where it lives, or where
 // another one is recovering it.
 func (r *recovery) takeLock(id string) (*hdfs.FileWriter, error) {
-	w, err := r.session.client.Append(r.paths.lock(id))
+	return r.takeLease(r.session, r.paths.lock(id))
+}
+
+// takeLease opens a file that is there to have its lease, as long as s lasts;
+// nil where another one has it. Where it is missing it is made.
+func (a *Archive) takeLease(s *session, path string) (*hdfs.FileWriter, error) {
+	w, err := s.client.Append(path)
 	if isMissing(err) {
-		// It died before it had one, or who recovered it died after the lock.
-		w, err = r.createFile(r.session, r.paths.lock(id))
+		// Who had it died before it was there, or after it was removed.
+		w, err = a.createFile(s, path)
 		if errors.Is(err, os.ErrExist) || isMissing(err) {
 			return nil, nil
 		}
@@ -345,33 +351,53 @@ func (r *recovery) copyHead(ctx context.Context, f openFile, n int64) error {
 		return err
 	}
 	defer s.close()
-	w, err := r.createFile(s, part)
+	err = r.createWith(ctx, s, part, func(w io.Writer) error {
+		_, err := io.CopyBuffer(w, io.LimitReader(in, n), make([]byte, 1<<20))
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	out := &file{openFile: f, path: part, session: s, w: w}
-	buf := make([]byte, 1<<20)
-	for left := n; left > 0; {
-		chunk := buf[:min(int64(len(buf)), left)]
-		err := ctx.Err()
-		if err == nil {
-			_, err = io.ReadFull(in, chunk)
-		}
-		if err == nil {
-			err = w.SetDeadline(time.Now().Add(r.cfg.WriteTimeout))
-		}
-		if err == nil {
-			_, err = w.Write(chunk)
-			out.streaming = out.streaming || err == nil
-		}
-		if err != nil {
-			out.giveUp()
-			return errors.Join(err, s.client.Remove(part))
-		}
-		left -= int64(len(chunk))
-	}
-	if err := out.closeStream(time.Now().Add(r.cfg.WriteTimeout)); err != nil {
-		return err
+	if info, err := s.client.Stat(part); err != nil || info.Size() != n {
+		return errors.Join(err, fmt.Errorf("expected %d bytes in %q", n, part))
 	}
 	return r.promote(part, f)
+}
+
+// createWith makes a closed file of what fn writes. Where that fails the file
+// is removed, or a later recovery does it.
+func (a *Archive) createWith(ctx context.Context, s *session, path string, fn func(io.Writer) error) error {
+	w, err := a.createFile(s, path)
+	if err != nil {
+		return err
+	}
+	f := &file{path: path, session: s, w: w}
+	if err := fn(&writing{ctx: ctx, file: f, timeout: a.cfg.WriteTimeout}); err != nil {
+		f.giveUp()
+		return errors.Join(err, s.client.Remove(path))
+	}
+	if err := f.closeFile(time.Now().Add(a.cfg.WriteTimeout)); err != nil {
+		f.giveUp()
+		return err
+	}
+	return nil
+}
+
+// writing writes to a file, each write within a deadline.
+type writing struct {
+	ctx     context.Context
+	file    *file
+	timeout time.Duration
+}
+
+func (w *writing) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := w.file.w.SetDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, err
+	}
+	n, err := w.file.w.Write(p)
+	w.file.streaming = w.file.streaming || err == nil
+	return n, err
 }

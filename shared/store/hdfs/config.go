@@ -131,6 +131,7 @@ type paths struct{ root string }
 func (p paths) open() string              { return p.root + "/_open" }
 func (p paths) instance(id string) string { return p.open() + "/" + id }
 func (p paths) lock(id string) string     { return p.instance(id) + "/lock" }
+func (p paths) care(h event.Hour) string  { return p.root + "/_care/" + h.Start().Format("2006010215") }
 func (p paths) hour(h event.Hour) string  { return p.root + "/" + hourDir(h) }
 func hourDir(h event.Hour) string         { return h.Start().Format("2006/01/02/15") }
 func openName(h event.Hour, n int) string {

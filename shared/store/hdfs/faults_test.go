@@ -332,6 +332,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writeUntilKilled(where, os.Stdout))
 		os.Exit(1)
 	}
+	if where := os.Getenv(carerRoot); where != "" {
+		fmt.Fprintln(os.Stderr, careUntilKilled(where, os.Stdout))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

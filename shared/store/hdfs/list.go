@@ -2,6 +2,8 @@ package hdfs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -40,12 +42,13 @@ func (a *Archive) list(ctx context.Context, c *hdfs.Client, from, to event.Hour)
 	}
 	var files []store.ArchiveFile
 	complete := make(map[string]bool)
-	err = a.walk(ctx, c, a.paths.root, nil, from, to, func(h event.Hour, info os.FileInfo) {
-		if name := info.Name(); strings.HasSuffix(name, ".avro") && !strings.HasPrefix(name, "_") {
-			p := hourDir(h) + "/" + name
-			complete[p] = true
-			files = append(files, store.ArchiveFile{Path: p, Hour: h, Bytes: info.Size(), Complete: true})
+	err = a.walk(ctx, c, a.paths.root, nil, from, to, func(h event.Hour, dir string) error {
+		found, err := a.listHour(ctx, c, h, dir)
+		for _, f := range found {
+			complete[f.Path] = true
 		}
+		files = append(files, found...)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -98,25 +101,95 @@ func readDir(c *hdfs.Client, path string) ([]os.FileInfo, error) {
 	return entries, err
 }
 
-// walk calls fn with the files of hours in [from, to). It reads only folders
-// that can hold such hours, and passes over what is no folder of ours. at is
-// the folder's year, month, day and hour, as far as it goes.
-func (a *Archive) walk(ctx context.Context, c *hdfs.Client, dir string, at []int, from, to event.Hour, fn func(event.Hour, os.FileInfo)) error {
+// onePage is how many entries a NameNode surely lists in one step
+// (dfs.ls.limit is 1,000); a longer folder comes in pages.
+const onePage = 100
+
+// folder is what stands in an hour's folder.
+type folder struct {
+	entries map[string]os.FileInfo
+	names   []string
+	notes   store.ReplacementNotes
+}
+
+// readHour reads an hour's folder as it is at one moment. What changes beside
+// it is looked at again.
+func (a *Archive) readHour(ctx context.Context, c *hdfs.Client, dir string) (*folder, error) {
+	for range 100 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		f := &folder{entries: make(map[string]os.FileInfo)}
+		entries, err := readDir(c, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if !e.IsDir() {
+				f.entries[e.Name()] = e
+				f.names = append(f.names, e.Name())
+			}
+		}
+		if len(entries) >= onePage {
+			again, err := readDir(c, dir)
+			if err != nil {
+				return nil, err
+			}
+			names := make([]string, len(again))
+			for i, e := range again {
+				names[i] = e.Name()
+			}
+			if !store.SameSwitches(f.names, names) {
+				continue
+			}
+		}
+		f.notes, err = store.ReadNotes(f.names, func(name string) ([]byte, error) {
+			r, err := a.open(ctx, dir+"/"+name)
+			if err != nil {
+				return nil, err
+			}
+			data, err := io.ReadAll(r)
+			return data, errors.Join(err, r.Close())
+		})
+		if !isMissing(err) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("folder %q changes faster than it can be listed", dir)
+}
+
+// listHour lists the complete files of an hour that are not replaced, by path.
+func (a *Archive) listHour(ctx context.Context, c *hdfs.Client, h event.Hour, dir string) ([]store.ArchiveFile, error) {
+	folder, err := a.readHour(ctx, c, dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []store.ArchiveFile
+	replaced := folder.notes.Replaced()
+	for name, e := range folder.entries {
+		if strings.HasSuffix(name, ".avro") && !strings.HasPrefix(name, "_") && !replaced[name] {
+			files = append(files, store.ArchiveFile{Path: hourDir(h) + "/" + name, Hour: h, Bytes: e.Size(), Complete: true})
+		}
+	}
+	return files, nil
+}
+
+// walk calls fn with the folders of hours in [from, to), in order. It reads only
+// folders that can hold such hours, and passes over what is no folder of ours. at
+// is the folder's year, month, day and hour, as far as it goes.
+func (a *Archive) walk(ctx context.Context, c *hdfs.Client, dir string, at []int, from, to event.Hour, fn func(h event.Hour, dir string) error) error {
 	if err := ctx.Err(); err != nil || from >= to {
 		return err
+	}
+	if len(at) == 4 {
+		start, _ := store.FolderSpan(at)
+		return fn(event.HourOf(start), dir)
 	}
 	entries, err := readDir(c, dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if len(at) == 4 {
-			start, _ := store.FolderSpan(at)
-			if !e.IsDir() {
-				fn(event.HourOf(start), e)
-			}
-			continue
-		}
 		n, err := strconv.Atoi(e.Name())
 		if err != nil || !e.IsDir() {
 			continue
@@ -134,12 +207,7 @@ func (a *Archive) walk(ctx context.Context, c *hdfs.Client, dir string, at []int
 // Open implements store.Archive.
 func (a *Archive) Open(ctx context.Context, path string) (io.ReadCloser, error) {
 	what := "open archive file " + strconv.Quote(path)
-	parts := strings.Split(path, "/")
-	ok := len(parts) == 5 && strings.HasSuffix(path, ".avro") && !strings.HasPrefix(parts[0], "_")
-	for _, p := range parts {
-		ok = ok && p != "" && p != "." && p != ".." && !strings.ContainsAny(p, `\:`)
-	}
-	if !ok {
+	if !isComplete(path) {
 		return nil, failed(what, fault.New(fault.NotFound, "expected YYYY/MM/DD/HH/name.avro"))
 	}
 	var r *reader
@@ -154,6 +222,16 @@ func (a *Archive) Open(ctx context.Context, path string) (io.ReadCloser, error) 
 		return nil, failed(what, err)
 	}
 	return r, nil
+}
+
+// isComplete reports whether a path is one of a complete file.
+func isComplete(path string) bool {
+	parts := strings.Split(path, "/")
+	ok := len(parts) == 5 && strings.HasSuffix(path, ".avro") && !strings.HasPrefix(parts[0], "_")
+	for _, p := range parts {
+		ok = ok && p != "" && p != "." && p != ".." && !strings.ContainsAny(p, `\:`)
+	}
+	return ok
 }
 
 func (a *Archive) open(ctx context.Context, path string) (*reader, error) {

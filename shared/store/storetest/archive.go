@@ -67,6 +67,7 @@ func sorted(ids []event.BatchID) []event.BatchID {
 func Archive(t *testing.T, open Opener[store.Archive]) {
 	type A = store.Archive
 	all := store.ClosePolicy{}
+	archiveCare(t, open)
 	sub(t, open, "files by hour of arrival", func(t *testing.T, a A, _ func() A) {
 		ctx := deadline(t)
 		ok(t, a.Append(ctx, nil))
