@@ -1,4 +1,5 @@
-// Package archive is the function that keeps every accepted batch for ever:
+// Package archive is the function that keeps every accepted batch:
 // it appends each batch's Avro block to a file as it came, reading no event,
-// and completes files when a tick says so.
+// and when a tick says so completes files, merges small ones, and removes those
+// that are past their retention, where there is one.
 package archive

@@ -22,7 +22,20 @@ type Config struct {
 	FileBytes int64         `env:"ARCHIVE_FILE_BYTES" envDefault:"268435456"` // a file is completed at this size,
 	FileAge   time.Duration `env:"ARCHIVE_FILE_AGE" envDefault:"1h"`          // this long after its first batch
 	FileIdle  time.Duration `env:"ARCHIVE_FILE_IDLE" envDefault:"2m"`         // or this long after its last
+
+	// Small files of an hour are merged, MergeFiles or more at a time (0: never),
+	// from MergeAfter after its end. For MergeKeep the merged ones can be read
+	// still, by those who found them in a list: a job that reads the archive
+	// for longer than that may have to begin again.
+	MergeFiles int           `env:"ARCHIVE_MERGE_FILES" envDefault:"4"`
+	MergeAfter time.Duration `env:"ARCHIVE_MERGE_AFTER" envDefault:"2h"`
+	MergeKeep  time.Duration `env:"ARCHIVE_MERGE_KEEP" envDefault:"6h"`
+	// Retention is how long after an hour's end its files are removed; 0: never.
+	Retention time.Duration `env:"ARCHIVE_RETENTION" envDefault:"0"`
 }
+
+// minKeep is more than listing an hour takes.
+const minKeep = time.Minute
 
 // Validate reports all faults.
 func (c *Config) Validate() error {
@@ -36,8 +49,23 @@ func (c *Config) Validate() error {
 	if c.FileIdle <= 0 {
 		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_FILE_IDLE", "a positive duration"))
 	}
+	if c.MergeFiles < 0 || c.MergeFiles == 1 {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_MERGE_FILES", "at least 2, or 0 to merge nothing"))
+	}
+	if c.MergeFiles > 0 && c.MergeAfter <= c.FileAge {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_MERGE_AFTER", "longer than FOOTFALL_ARCHIVE_FILE_AGE: an hour's files are complete by then"))
+	}
+	if c.MergeFiles > 0 && c.MergeKeep < minKeep {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_MERGE_KEEP", "at least "+minKeep.String()))
+	}
+	if c.Retention < 0 || c.Retention > 0 && c.Retention < minRetention {
+		faults = append(faults, fault.Field("FOOTFALL_ARCHIVE_RETENTION", "at least "+minRetention.String()+", or 0 to keep files for ever"))
+	}
 	return errors.Join(faults...)
 }
+
+// minRetention keeps a slip of the pen from emptying the archive.
+const minRetention = 24 * time.Hour
 
 // tickDeadline is within the five minutes of the Trigger archive-ticks.
 const tickDeadline = 280 * time.Second
@@ -53,6 +81,7 @@ type Service struct {
 	clock   function.Clock
 	log     *slog.Logger
 
+	carer *carer
 	ticks function.EventHandler
 
 	mu       sync.Mutex // completions do not overlap
@@ -70,7 +99,18 @@ func New(cfg Config, archive store.Archive, journal store.Journal, clock functio
 		archive: archive, journal: journal, clock: clock, log: log,
 		policy: store.ClosePolicy{Bytes: cfg.FileBytes, Age: cfg.FileAge, Idle: cfg.FileIdle},
 	}
-	s.ticks = function.Coalesce(func(ctx context.Context, _ cloudevents.Event) error { return s.complete(ctx, s.policy) })
+	s.carer = newCarer(cfg, archive, journal, clock, log)
+	s.ticks = function.Coalesce(func(ctx context.Context, _ cloudevents.Event) error {
+		if err := s.complete(ctx, s.policy); err != nil {
+			return err
+		}
+		// What fails of this is tried again by a later tick, and need not hold
+		// up this one.
+		if err := s.carer.care(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot look after files of the archive", "function", "archive", "error", err)
+		}
+		return nil
+	})
 	return s, nil
 }
 
@@ -157,8 +197,8 @@ func (s *Service) run(ctx context.Context) error {
 	}
 }
 
-// Tick takes a ping with tick=archive: it completes the files that are due. Ticks
-// that come together share a run.
+// Tick takes a ping with tick=archive: it completes the files that are due,
+// merges small ones and drops old ones. Ticks that come together share a run.
 func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, _ := e.Extensions()[event.ExtensionTick].(string); tick != "archive" {
 		return fault.Field(event.ExtensionTick, "archive")
