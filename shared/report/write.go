@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/footfall/footfall/shared/catalog"
 )
@@ -141,7 +140,7 @@ func (r *Result) WriteCSV(w io.Writer) error {
 	for _, row := range r.Rows {
 		line = line[:0]
 		for _, d := range row.Dimensions {
-			line = append(line, harmless(d))
+			line = append(line, Harmless(d))
 		}
 		for _, v := range row.Metrics {
 			line = append(line, v.String())
@@ -155,15 +154,6 @@ func (r *Result) WriteCSV(w io.Writer) error {
 		return fmt.Errorf("cannot write the CSV: %w", err)
 	}
 	return nil
-}
-
-// harmless keeps a spreadsheet from running a visitor's text as a formula
-// (OWASP, "CSV Injection").
-func harmless(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
 }
 
 func (r *Result) header() []string {
@@ -187,7 +177,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	add := func(dims []string, values []catalog.Value) {
 		line := make([]string, names, names+len(values))
 		for i, d := range dims {
-			line[i] = plain(d)
+			line[i] = Plain(d)
 		}
 		lines = append(lines, r.cells(line, values))
 	}
@@ -197,27 +187,8 @@ func (r *Result) WriteText(w io.Writer) error {
 	if len(r.Totals) > 0 && names > 0 {
 		add([]string{"total"}, r.Totals[0].Metrics)
 	}
-	widths := make([]int, names+len(q.Metrics))
-	for _, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
 	var b strings.Builder
-	for _, line := range lines {
-		for i, cell := range line {
-			if i > 0 {
-				b.WriteString("  ")
-			}
-			fill := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i < names { // names stand left, numbers right
-				b.WriteString(cell + fill)
-			} else {
-				b.WriteString(fill + cell)
-			}
-		}
-		b.WriteByte('\n')
-	}
+	b.WriteString(Align(lines, names))
 	fmt.Fprintf(&b, "\n%d of %d rows, %s to %s (%s). Complete up to %s, %d events pending.\n",
 		len(r.Rows), r.RowCount, q.DateRanges[0].From, q.DateRanges[0].To, r.Meta.TimeZone,
 		r.Meta.Watermark.UTC().Format(time.RFC3339), r.Meta.Pending)
@@ -225,16 +196,6 @@ func (r *Result) WriteText(w io.Writer) error {
 		return fmt.Errorf("cannot write the table: %w", err)
 	}
 	return nil
-}
-
-// plain takes out of a stranger's text what would break a table or a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // cells appends values in the form that a person reads.
