@@ -44,7 +44,7 @@ type Config struct {
 	// complete file makes its batches archived, and what is published again
 	// while its file fills is processed and archived twice.
 	UnarchivedAfter  time.Duration `env:"JOURNAL_UNARCHIVED_AFTER" envDefault:"3h"` // a processed batch that is not archived
-	TickBatches      int           `env:"JOURNAL_TICK_BATCHES" envDefault:"3000"`   // published again in one tick, at most
+	TickBatches      int           `env:"JOURNAL_TICK_BATCHES" envDefault:"3000"`   // looked for at a time, and published again in one tick, at most
 	JournalRetention time.Duration `env:"JOURNAL_RETENTION" envDefault:"168h"`      // of rows of finished batches
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -18,6 +19,7 @@ const (
 // at once, because nobody waits for it.
 type marks struct {
 	journal store.Journal
+	clock   function.Clock
 	timeout time.Duration
 	log     *slog.Logger
 
@@ -30,18 +32,25 @@ type marks struct {
 }
 
 func newMarks(cfg Config, ports Ports) *marks {
-	return &marks{journal: ports.Journal, timeout: cfg.WriteTimeout, log: ports.Log}
+	return &marks{journal: ports.Journal, clock: ports.Clock, timeout: cfg.WriteTimeout, log: ports.Log}
 }
 
-// add takes rows of batches that the Broker has taken.
+// add takes rows of batches that the Broker has just taken.
 func (m *marks) add(rows []store.JournalRow) {
+	now := m.clock()
+	published := make([]store.JournalRow, len(rows))
+	for i, r := range rows {
+		r.Payload, r.PublishedAt = nil, now
+		published[i] = r
+	}
+	m.wait(published)
+}
+
+// wait lets marks wait for their write.
+func (m *marks) wait(rows []store.JournalRow) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range rows {
-		r := rows[i]
-		r.Payload = nil
-		m.rows = append(m.rows, r)
-	}
+	m.rows = append(m.rows, rows...)
 	if over := len(m.rows) - maxMarks; over > 0 {
 		m.rows = append(m.rows[:0], m.rows[over:]...)
 	}
@@ -71,7 +80,7 @@ func (m *marks) write(ctx context.Context) {
 		}
 	}
 	if err != nil {
-		m.add(rows)
+		m.wait(rows)
 	}
 }
 

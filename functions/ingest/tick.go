@@ -24,11 +24,15 @@ const (
 	maxBackoff      = 2 * time.Hour // so long at most a batch waits when its trouble is over
 )
 
-// Tick closes the gaps that the Broker left: it publishes again the batches
-// that were never published, or that were and are still not processed or
-// archived, at most TickBatches at once, and removes finished rows that are
-// past their retention. It may run on several instances at once; on one, ticks
-// that come together share a run, for each would publish the same batches.
+// Tick closes the gaps that the Broker left: it publishes the batches that never
+// were, and again those that were and long after are still not processed or
+// archived, and removes finished rows that are past their retention. It may run
+// on several instances at once; on one, ticks that come together share a run,
+// for each would publish the same batches.
+//
+// What was never published nobody else brings: of that a tick does all that its
+// time allows. Of the rest it takes TickBatches, for nearly all of it is only
+// late, and whoever is behind is not helped by more of the same.
 //
 // Processing and archiving are asked for apart: a batch is processed within
 // seconds, but archived only when its file is complete, and a pile of the one
@@ -44,12 +48,11 @@ func (in *Ingest) closeGaps(ctx context.Context, _ cloudevents.Event) error {
 	in.collector.writer.marks.write(ctx)
 	now := in.ports.Clock()
 	left := in.cfg.TickBatches
-	var errs []error
+	errs := []error{in.publishLeft(ctx, now.Add(-in.cfg.RepublishAfter))}
 	for _, gap := range []struct {
 		lacks store.Stage
 		after time.Duration
 	}{
-		{store.StagePublished, in.cfg.RepublishAfter},
 		{store.StageProcessed, in.cfg.StaleAfter},
 		{store.StageArchived, in.cfg.UnarchivedAfter},
 	} {
@@ -64,8 +67,23 @@ func (in *Ingest) closeGaps(ctx context.Context, _ cloudevents.Event) error {
 	return nil
 }
 
-// republish publishes the batches that lack a stage and came before a time.
-// It returns how many.
+// tickReserve is how much of a tick's time is kept for the rest of it.
+const tickReserve = 10 * time.Second
+
+// publishLeft publishes the batches that were not published and came before a
+// time: all of them, as far as ctx has time.
+func (in *Ingest) publishLeft(ctx context.Context, before time.Time) error {
+	end, bounded := ctx.Deadline()
+	for {
+		n, err := in.republish(ctx, store.StagePublished, before, in.ports.Clock(), in.cfg.TickBatches)
+		if err != nil || n < in.cfg.TickBatches || bounded && time.Until(end) < tickReserve {
+			return err
+		}
+	}
+}
+
+// republish publishes the batches that lack a stage and came before a time,
+// and were not published since. It returns how many.
 func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now time.Time, limit int) (int, error) {
 	if limit <= 0 {
 		return 0, nil
@@ -102,6 +120,9 @@ func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now 
 			break
 		}
 		r := &rows[i]
+		if !r.PublishedAt.Before(before) {
+			continue // late, because it was published late
+		}
 		if !in.again.due(r.Batch, now, in.cfg.StaleAfter) {
 			continue
 		}

@@ -151,7 +151,7 @@ func TestTickLeavesBatchesToTheArchive(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		want  int
-	}{{2 * time.Minute, 2}, {33 * time.Minute, 3}, {50 * time.Minute, 3}, {181 * time.Minute, 5}} {
+	}{{2 * time.Minute, 2}, {33 * time.Minute, 3}, {50 * time.Minute, 3}, {183 * time.Minute, 5}} {
 		w.now.Store(arrival.Add(c.after).UnixMicro())
 		if err := w.Tick(ctx, cloudevents.New()); err != nil {
 			t.Fatal(err)
@@ -175,8 +175,61 @@ func TestTickReportsABrokerThatIsAway(t *testing.T) {
 		t.Fatalf("expected a transient error, found %v", err)
 	}
 	w.topic.fail = nil
-	if err := w.Tick(t.Context(), cloudevents.New()); err != nil || len(w.topic.batches(t)) != 2 {
-		t.Fatalf("a tick is bounded by 2 batches: %d, %v", len(w.topic.batches(t)), err)
+	if err := w.Tick(t.Context(), cloudevents.New()); err != nil || len(w.topic.batches(t)) != 3 {
+		t.Fatalf("all that was not published is: %d, %v", len(w.topic.batches(t)), err)
+	}
+	w.now.Store(arrival.Add(40 * time.Minute).UnixMicro())
+	if err := w.Tick(t.Context(), cloudevents.New()); err != nil || len(w.topic.batches(t)) != 5 {
+		t.Fatalf("a tick publishes 2 of what is only late: %d, %v", len(w.topic.batches(t))-3, err)
+	}
+}
+
+// After an outage of the Broker that was longer than StaleAfter nothing that it
+// brought to the Broker is stale: it is late, and whoever works it off is not
+// given it twice, by whichever instance.
+func TestTickTellsLateFromStale(t *testing.T) {
+	w := newWorld(t, nil)
+	other, err := New(w.cfg, w.ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := other.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	w.topic.fail = func() error { return errAway }
+	for i := range 3 {
+		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
+			t.Fatal(status)
+		}
+	}
+	w.now.Store(arrival.Add(40 * time.Minute).UnixMicro())
+	w.topic.mu.Lock()
+	w.topic.fail = nil
+	w.topic.mu.Unlock()
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		rows, err := w.journal.Unfinished(t.Context(), store.StagePublished, arrival.Add(time.Hour), 10)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d batches are not published, %v", len(rows), err)
+		}
+		if len(rows) == 0 {
+			break
+		}
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{40 * time.Minute, 3}, {69 * time.Minute, 3}, {71 * time.Minute, 6}} {
+		w.now.Store(arrival.Add(c.after).UnixMicro())
+		for _, in := range []*Ingest{w.Ingest, other} {
+			if err := in.Tick(t.Context(), cloudevents.New()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(w.topic.batches(t)); n != c.want {
+			t.Fatalf("after %v %d batches were published, expected %d", c.after, n, c.want)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 type JournalRow struct {
 	Batch        event.BatchID
 	ReceivedAt   time.Time
+	PublishedAt  time.Time // when the Broker last took it; zero where that is not known
 	PartitionKey string
 	Counts       []event.StreamHour // what the batch holds, for the ledger; may be absent in lists, once processed
 	Stages       Stage
@@ -48,8 +49,10 @@ type Journal interface {
 	// was away when it was accepted) is recorded from the given row, without
 	// a payload; counts and key that a row lacks are taken from any later call
 	// that brings them. When a row is both archived and processed its payload
-	// is dropped. The mark of a known batch may be lost in a crash: stages
-	// repeat idempotently.
+	// is dropped. Where the stage is StagePublished, the latest PublishedAt that
+	// was ever given stays; rows of one call may all get the latest of theirs.
+	// The mark of a known batch may be lost in a crash: stages repeat
+	// idempotently.
 	Mark(ctx context.Context, stage Stage, rows []JournalRow) error
 	// Stages is what has happened to a batch; none where it is not known.
 	Stages(ctx context.Context, id event.BatchID) (Stage, error)

@@ -37,6 +37,8 @@ type row struct {
 	received int64 // µs since the Unix epoch
 	key      string
 	counts   []event.StreamHour
+
+	published int64 // µs since the Unix epoch; 0 = not known, as in rows of before it was kept
 }
 
 func rowKey(id event.BatchID) []byte     { return append([]byte{tableRow}, id[:]...) }
@@ -61,6 +63,9 @@ func (r *row) append(b []byte) []byte {
 		b = binary.AppendVarint(b, int64(c.Hour))
 		b = binary.AppendVarint(b, c.Events)
 	}
+	if r.published != 0 {
+		b = binary.AppendVarint(b, r.published)
+	}
 	return b
 }
 
@@ -74,6 +79,9 @@ func decodeRow(b []byte) (*row, error) {
 	r.counts = make([]event.StreamHour, n)
 	for i := range r.counts {
 		r.counts[i] = event.StreamHour{Stream: d.name(), Hour: event.Hour(d.varint()), Events: d.varint()}
+	}
+	if d.err == nil && len(d.b) > 0 {
+		r.published = d.varint()
 	}
 	return r, d.err
 }
@@ -185,7 +193,14 @@ func (j *journal) apply(c *change, unlock func(), commit func(*pebble.Batch, fun
 }
 
 func newRow(in *store.JournalRow) *row {
-	return &row{stages: in.Stages & store.AllStages, received: in.ReceivedAt.UnixMicro(), key: in.PartitionKey, counts: in.Counts}
+	return &row{stages: in.Stages & store.AllStages, received: in.ReceivedAt.UnixMicro(), key: in.PartitionKey, counts: in.Counts, published: publishedAt(in)}
+}
+
+func publishedAt(in *store.JournalRow) int64 {
+	if in.PublishedAt.IsZero() {
+		return 0
+	}
+	return in.PublishedAt.UnixMicro()
 }
 
 func lockRows(rows []store.JournalRow) stripeSet {
@@ -327,7 +342,10 @@ func (j *journal) markRow(c *change, stage store.Stage, in *store.JournalRow) (i
 	r := *old
 	r.stages |= stage
 	isNew = r.adopt(in)
-	if !isNew && r.stages == old.stages {
+	if stage&store.StagePublished != 0 {
+		r.published = max(r.published, publishedAt(in))
+	}
+	if !isNew && r.stages == old.stages && r.published == old.published {
 		return false, nil
 	}
 	const gone = store.StageArchived | store.StageProcessed

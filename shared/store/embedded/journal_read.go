@@ -99,9 +99,13 @@ func (j *journal) unfinished(ctx context.Context, lacks store.Stage, before time
 		if r == nil || r.stages&lacks == lacks {
 			continue // finished while we looked
 		}
-		rows = append(rows, store.JournalRow{
+		out := store.JournalRow{
 			Batch: id, ReceivedAt: time.UnixMicro(r.received).UTC(), PartitionKey: r.key, Counts: r.counts, Stages: r.stages,
-		})
+		}
+		if r.published != 0 {
+			out.PublishedAt = time.UnixMicro(r.published).UTC()
+		}
+		rows = append(rows, out)
 	}
 	return rows, nil
 }

@@ -67,8 +67,10 @@ type rowDoc struct {
 	ID       bson.Binary `bson:"_id"`
 	Received int64       `bson:"received"` // µs since the Unix epoch
 	Stages   int32       `bson:"stages"`
-	Key      string      `bson:"key,omitempty"`    // absent: not known
-	Counts   []countDoc  `bson:"counts,omitempty"` // absent: not known; empty: in the sums
+	// Published is µs since the Unix epoch; absent: not known.
+	Published int64      `bson:"published,omitempty"`
+	Key       string     `bson:"key,omitempty"`    // absent: not known
+	Counts    []countDoc `bson:"counts,omitempty"` // absent: not known; empty: in the sums
 }
 
 type payloadDoc struct {
@@ -80,7 +82,15 @@ type payloadDoc struct {
 func rowOf(in *store.JournalRow, stages store.Stage) rowDoc {
 	r := rowDoc{ID: idOf(in.Batch), Received: in.ReceivedAt.UnixMicro(), Stages: int32(stages & store.AllStages), Key: text(in.PartitionKey)}
 	r.Counts = countsOf(in.Counts)
+	r.Published = publishedAt(in)
 	return r
+}
+
+func publishedAt(in *store.JournalRow) int64 {
+	if in.PublishedAt.IsZero() {
+		return 0
+	}
+	return in.PublishedAt.UnixMicro()
 }
 
 func countsOf(in []event.StreamHour) []countDoc {
@@ -98,6 +108,9 @@ func (r *rowDoc) row() store.JournalRow {
 	}
 	if len(r.Counts) > 0 {
 		out.Counts = make([]event.StreamHour, len(r.Counts))
+	}
+	if r.Published != 0 {
+		out.PublishedAt = time.UnixMicro(r.Published).UTC()
 	}
 	for i, c := range r.Counts {
 		out.Counts[i] = event.StreamHour{Stream: untext(c.Stream), Hour: event.Hour(c.Hour), Events: c.Events}
@@ -267,6 +280,16 @@ func (j *journal) mark(ctx context.Context, stage store.Stage, rows []store.Jour
 	for i := range rows {
 		ids[i] = idOf(rows[i].Batch)
 	}
+	update := addStage(stage)
+	if stage&store.StagePublished != 0 {
+		var last int64
+		for i := range rows {
+			last = max(last, publishedAt(&rows[i]))
+		}
+		if last > 0 {
+			update = append(update, bson.E{Key: "$max", Value: bson.D{{Key: "published", Value: last}}})
+		}
+	}
 	complete := bson.D{{Key: "_id", Value: in(ids)}}
 	if len(ids) == 1 {
 		complete[0].Value = ids[0]
@@ -279,7 +302,7 @@ func (j *journal) mark(ctx context.Context, stage store.Stage, rows []store.Jour
 	}
 	if len(ids) == 1 {
 		var after rowDoc
-		err := j.batches.FindOneAndUpdate(ctx, complete, addStage(stage),
+		err := j.batches.FindOneAndUpdate(ctx, complete, update,
 			options.FindOneAndUpdate().SetReturnDocument(options.After).SetProjection(only("stages"))).Decode(&after)
 		if err == nil {
 			if stage&bitsGone == 0 || store.Stage(after.Stages)&bitsGone != bitsGone {
@@ -292,7 +315,7 @@ func (j *journal) mark(ctx context.Context, stage store.Stage, rows []store.Jour
 			return err
 		}
 	} else {
-		res, err := j.batches.UpdateMany(ctx, complete, addStage(stage))
+		res, err := j.batches.UpdateMany(ctx, complete, update)
 		if err != nil {
 			return err
 		}
@@ -313,7 +336,7 @@ func (j *journal) mark(ctx context.Context, stage store.Stage, rows []store.Jour
 	known := make([]store.JournalRow, len(there))
 	for i, at := range there {
 		known[i] = rows[at]
-		models = append(models, driver.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: ids[at]}}).SetUpdate(addStage(stage)))
+		models = append(models, driver.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: ids[at]}}).SetUpdate(update))
 	}
 	if _, err := bulk(ctx, j.batches, models); err != nil {
 		return err

@@ -76,6 +76,37 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 		j = mustReopen(t, reopen)
 		stages(store.AllStages)
 	})
+	sub(t, open, "the last time of publication stays", func(t *testing.T, j J, reopen func() J) {
+		ctx := deadline(t)
+		known, unknown := row(1, 10, "G-A", 5, 3), row(2, 20, "G-A", 5, 3)
+		ok(t, j.Append(ctx, []store.JournalRow{known}))
+		published := func(want time.Time) {
+			t.Helper()
+			rows, err := j.Unfinished(ctx, store.StageProcessed, at(100), 10)
+			ok(t, err)
+			for _, r := range rows {
+				same(t, "publication", r.PublishedAt, want)
+			}
+		}
+		published(time.Time{})
+		mark := func(s store.Stage, at time.Time) {
+			t.Helper()
+			a, b := known, unknown
+			a.PublishedAt, b.PublishedAt = at, at
+			ok(t, j.Mark(ctx, s, []store.JournalRow{a, b}))
+		}
+		mark(store.StagePublished, at(30))
+		published(at(30))
+		mark(store.StagePublished, at(50))
+		published(at(50))
+		mark(store.StagePublished, at(40))
+		mark(store.StagePublished, time.Time{})
+		mark(store.StageArchived, at(60))
+		published(at(50))
+		ok(t, j.Append(ctx, []store.JournalRow{row(3, 200, "G-A", 5, 3)})) // durable, and with it what came before
+		j = mustReopen(t, reopen)
+		published(at(50))
+	})
 	sub(t, open, "a mark records an unknown batch", func(t *testing.T, j J, _ func() J) {
 		ctx := deadline(t)
 		r := row(1, 10, "G-A", 5, 3)
