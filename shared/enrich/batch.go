@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/subtle"
 	"encoding/binary"
@@ -42,17 +43,19 @@ type Doc struct {
 // Reject is an event that is not counted. Its fields mean what those of
 // store.Reject do.
 type Reject struct {
-	Merchant string
-	Stream   string
-	Index    int
-	EventID  string
-	Hour     event.Hour
-	Refused  bool
-	Events   int64
-	Reason   string
-	Field    string
-	Detail   string
-	Data     []byte
+	Batch      event.BatchID
+	ReceivedAt time.Time
+	Merchant   string
+	Stream     string
+	Index      int
+	EventID    string
+	Hour       event.Hour
+	Refused    bool
+	Events     int64
+	Reason     string
+	Field      string
+	Detail     string
+	Data       []byte
 }
 
 // Result is all that a batch becomes.
@@ -103,10 +106,11 @@ type work struct {
 	said    Agent
 }
 
-// place says where an event belongs.
+// place says where an event belongs, and where it stands.
 type place struct {
 	owner int32
 	hour  event.Hour
+	batch int32
 	index int32
 }
 
@@ -125,7 +129,7 @@ func (e *Enricher) Batch(b *event.Batch, owner func(stream string) (Owner, bool)
 			r.Docs = append(r.Docs, last)
 		}
 	}
-	r.Rejects = e.rows(w, b, owner, func(merchant string, hour event.Hour) *processed.Builder {
+	r.Rejects = e.rows(w, []*event.Batch{b}, owner, func(merchant string, hour event.Hour, _ event.BatchID) *processed.Builder {
 		end()
 		last = Doc{Merchant: merchant, Hour: hour}
 		return &w.builder
@@ -134,34 +138,37 @@ func (e *Enricher) Batch(b *event.Batch, owner func(stream string) (Owner, bool)
 	return r
 }
 
-// Rows is Batch where the caller packs: rows of a merchant and an hour are
-// appended together, in order of their places in the batch, to the builder that
-// at returns for them, in order of merchant, then hour. It may return nil, for
-// rows that are not wanted. What is rejected is returned, by index.
-func (e *Enricher) Rows(b *event.Batch, owner func(stream string) (Owner, bool), at func(merchant string, hour event.Hour) *processed.Builder) []Reject {
+// Rows is Batch for several batches, each another, where the caller packs: it
+// is asked for a builder for each batch's rows of a merchant and an hour, in
+// order of merchant, hour and batch, and they are appended in order of their
+// places in the batch. nil leaves them out. What is rejected is returned, by
+// batch as given, then index.
+func (e *Enricher) Rows(batches []*event.Batch, owner func(stream string) (Owner, bool), at func(string, event.Hour, event.BatchID) *processed.Builder) []Reject {
 	w := e.builders.Get().(*work)
 	defer e.builders.Put(w)
-	return e.rows(w, b, owner, at)
+	return e.rows(w, batches, owner, at)
 }
 
-func (e *Enricher) rows(w *work, b *event.Batch, owner func(stream string) (Owner, bool), at func(merchant string, hour event.Hour) *processed.Builder) []Reject {
+func (e *Enricher) rows(w *work, batches []*event.Batch, owner func(stream string) (Owner, bool), at func(string, event.Hour, event.BatchID) *processed.Builder) []Reject {
 	var rejects []Reject
 	owners := resolver{find: owner, known: map[string]int32{}}
 	w.places = w.places[:0]
-	for i := range b.Events {
-		ev := &b.Events[i]
-		who := owners.of(ev.Stream)
-		switch {
-		case who < 0:
-			rejects = append(rejects, rejected(b, i, "", ReasonUnknownStream, "the measurement id of an existing stream"))
-		case owners.list[who].Disabled:
-			rejects = append(rejects, rejected(b, i, owners.list[who].Merchant, ReasonDisabledStream, "a stream that is not disabled"))
-		default:
-			w.places = append(w.places, place{who, ev.Hour(), int32(i)})
+	for k, b := range batches {
+		for i := range b.Events {
+			ev := &b.Events[i]
+			who := owners.of(ev.Stream)
+			switch {
+			case who < 0:
+				rejects = append(rejects, rejected(b, i, "", ReasonUnknownStream, "the measurement id of an existing stream"))
+			case owners.list[who].Disabled:
+				rejects = append(rejects, rejected(b, i, owners.list[who].Merchant, ReasonDisabledStream, "a stream that is not disabled"))
+			default:
+				w.places = append(w.places, place{who, ev.Hour(), int32(k), int32(i)})
+			}
 		}
-	}
-	for i := range b.Refused {
-		rejects = append(rejects, refused(b, i, &owners))
+		for i := range b.Refused {
+			rejects = append(rejects, refused(b, i, &owners))
+		}
 	}
 	slices.SortFunc(w.places, func(a, b place) int {
 		if a.owner != b.owner {
@@ -172,18 +179,24 @@ func (e *Enricher) rows(w *work, b *event.Batch, owner func(stream string) (Owne
 		if c := cmp.Compare(a.hour, b.hour); c != 0 {
 			return c
 		}
+		if a.batch != b.batch {
+			return bytes.Compare(batches[a.batch].ID[:], batches[b.batch].ID[:])
+		}
 		return cmp.Compare(a.index, b.index)
 	})
 	for i := 0; i < len(w.places); {
 		first := w.places[i]
-		merchant := owners.list[first.owner].Merchant
-		builder := at(merchant, first.hour)
-		for ; i < len(w.places) && w.places[i].hour == first.hour && owners.list[w.places[i].owner].Merchant == merchant; i++ {
-			if builder == nil {
-				continue
+		b, merchant := batches[first.batch], owners.list[first.owner].Merchant
+		builder := at(merchant, first.hour, b.ID)
+		for ; i < len(w.places); i++ {
+			p := &w.places[i]
+			if p.batch != first.batch || p.hour != first.hour || p.owner != first.owner && owners.list[p.owner].Merchant != merchant {
+				break
 			}
-			e.row(w, b, int(w.places[i].index), &owners.list[w.places[i].owner])
-			builder.Append(&w.row)
+			if builder != nil {
+				e.row(w, b, int(p.index), &owners.list[p.owner])
+				builder.Append(&w.row)
+			}
 		}
 	}
 	w.row = processed.Row{}
@@ -220,7 +233,7 @@ func (o *resolver) of(stream string) int32 {
 func rejected(b *event.Batch, i int, merchant, reason, expected string) Reject {
 	ev := &b.Events[i]
 	return Reject{
-		Merchant: merchant, Stream: ev.Stream, Index: i, EventID: ev.ID, Hour: ev.Hour(),
+		Batch: b.ID, ReceivedAt: b.ReceivedAt, Merchant: merchant, Stream: ev.Stream, Index: i, EventID: ev.ID, Hour: ev.Hour(),
 		Reason: reason, Field: "measurementid", Detail: expected, Data: event.EncodeEvent(ev),
 	}
 }
@@ -234,7 +247,7 @@ func refused(b *event.Batch, i int, owners *resolver) Reject {
 		}
 	}
 	r := Reject{
-		Merchant: merchant, Stream: x.Stream, Index: len(b.Events) + i, EventID: x.ID, Hour: event.HourOf(b.ReceivedAt),
+		Batch: b.ID, ReceivedAt: b.ReceivedAt, Merchant: merchant, Stream: x.Stream, Index: len(b.Events) + i, EventID: x.ID, Hour: event.HourOf(b.ReceivedAt),
 		Refused: true, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
 	}
 	if n := x.Events(); n > 1 || x.Reason == event.ReasonQuota {

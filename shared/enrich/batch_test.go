@@ -109,6 +109,9 @@ func TestBatchGroups(t *testing.T) {
 		{Stream: "G-404", Index: 8, Hour: hour + 1, Refused: true, Reason: "invalid"},
 		{Index: 9, Hour: hour + 1, Refused: true, Reason: "invalid"},
 	}
+	for i := range want {
+		want[i].Batch, want[i].ReceivedAt = b.ID, b.ReceivedAt
+	}
 	for i := range 2 {
 		ev, err := event.DecodeEvent(r.Rejects[i].Data)
 		if err != nil || ev.ID != r.Rejects[i].EventID || ev.ID != b.Events[r.Rejects[i].Index].ID {

@@ -38,6 +38,14 @@ func DecodeEvent(data []byte) (Event, error) {
 func decodeRaw(raw []byte) (*Batch, error) {
 	d := decoder{s: unsafe.String(unsafe.SliceData(raw), len(raw))}
 	b := &Batch{}
+	if err := d.batch(b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// batch reads a batch, whose slices may have room from an earlier one.
+func (d *decoder) batch(b *Batch) error {
 	copy(b.ID[:], d.take(len(b.ID)))
 	b.ReceivedAt = time.UnixMicro(d.long()).UTC()
 	b.Instance = d.string()
@@ -46,7 +54,7 @@ func decodeRaw(raw []byte) (*Batch, error) {
 			d.fail("at most 5000 events")
 			break
 		}
-		if b.Events == nil {
+		if len(b.Events) == 0 && cap(b.Events) < d.count {
 			b.Events = make([]Event, 0, d.count)
 		}
 		for range d.count {
@@ -70,10 +78,7 @@ func decodeRaw(raw []byte) (*Batch, error) {
 	if d.err == nil && d.pos != len(d.s) {
 		d.fail("end of the batch")
 	}
-	if d.err != nil {
-		return nil, d.err
-	}
-	return b, nil
+	return d.err
 }
 
 // decoder reads Avro from s. After the first error it reads zeros.

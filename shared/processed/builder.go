@@ -17,6 +17,23 @@ type paramColumn struct {
 // Len is the number of rows added.
 func (b *Builder) Len() int { return b.f.Len }
 
+// Size bounds what was added, in bytes: of the builder's memory and, but for
+// some headers, of the document that Encode will make.
+func (b *Builder) Size() int {
+	const numbers = 77 // of a row: all columns that are no text
+	size := b.f.Len*numbers + b.f.Items.Len*20
+	for c := range b.text {
+		size += b.text[c].bytes + 4*len(b.f.Text[c].Code)
+	}
+	for c := range b.items {
+		size += b.items[c].bytes + 4*len(b.f.Items.Text[c].Code)
+	}
+	for key, p := range b.params {
+		size += len(key) + p.dict.bytes + 4*b.f.Len
+	}
+	return size
+}
+
 // Add appends a row.
 func (b *Builder) Add(r Row) { b.Append(&r) }
 
@@ -154,9 +171,13 @@ func pad(s *Strings, n int) {
 // quicker than hashing them and allocates nothing; many go into a map.
 type dictionary struct {
 	codes map[string]uint32
+	bytes int // of all texts, with what they cost
 }
 
-const scanned = 8
+const (
+	scanned  = 8
+	textCost = 16 // of a text beside its letters
+)
 
 func (d *dictionary) code(s *Strings, text string) uint32 {
 	if text == "" {
@@ -176,6 +197,7 @@ func (d *dictionary) code(s *Strings, text string) uint32 {
 	}
 	code := uint32(len(s.Dict))
 	s.Dict = append(s.Dict, text)
+	d.bytes += len(text) + textCost
 	if d.codes != nil {
 		d.codes[text] = code
 	} else if len(s.Dict) > scanned {
@@ -204,5 +226,5 @@ func (d *dictionary) codeOf(s *Strings, text []byte) uint32 {
 func (d *dictionary) reset(s *Strings) {
 	clear(s.Dict)
 	s.Dict, s.Code = s.Dict[:0], s.Code[:0]
-	d.codes = nil
+	d.codes, d.bytes = nil, 0
 }

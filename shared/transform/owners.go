@@ -54,9 +54,9 @@ func newOwners(registry store.Registry, limit int, refresh time.Duration, clock 
 	}
 }
 
-// of finds the owners of all streams that a batch names. Streams of nobody are
+// of finds the owners of all streams that batches name. Streams of nobody are
 // not in the answer; where the registry cannot say, the answer is its error.
-func (o *owners) of(ctx context.Context, b *event.Batch) (map[string]enrich.Owner, error) {
+func (o *owners) of(ctx context.Context, batches []*event.Batch) (map[string]enrich.Owner, error) {
 	found := map[string]enrich.Owner{}
 	var ask []string
 	seen := map[string]bool{}
@@ -74,14 +74,16 @@ func (o *owners) of(ctx context.Context, b *event.Batch) (map[string]enrich.Owne
 		}
 	}
 	last := ""
-	for i := range b.Events {
-		if stream := b.Events[i].Stream; stream != last {
-			look(stream)
-			last = stream
+	for _, b := range batches {
+		for i := range b.Events {
+			if stream := b.Events[i].Stream; stream != last {
+				look(stream)
+				last = stream
+			}
 		}
-	}
-	for i := range b.Refused {
-		look(b.Refused[i].Stream)
+		for i := range b.Refused {
+			look(b.Refused[i].Stream)
+		}
 	}
 	if len(ask) == 0 {
 		return found, nil

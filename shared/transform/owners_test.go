@@ -68,7 +68,7 @@ func (f *fixture) of(streams ...string) map[string]enrich.Owner {
 	for _, s := range streams {
 		b.Events = append(b.Events, event.Event{Stream: s})
 	}
-	found, err := f.owners.of(f.t.Context(), b)
+	found, err := f.owners.of(f.t.Context(), []*event.Batch{b})
 	if err != nil {
 		f.t.Fatal(err)
 	}

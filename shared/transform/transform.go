@@ -89,7 +89,7 @@ func (t *Transform) Batch(ctx context.Context, b *event.Batch) (store.Put, error
 		return store.Put{}, err
 	}
 	r := t.enricher.Batch(read, owner)
-	put := store.Put{Batch: b.ID, Rejects: rejectsOf(b, r.Rejects)}
+	put := store.Put{Batch: b.ID, Rejects: rejectsOf(r.Rejects)}
 	for _, d := range r.Docs {
 		put.Docs = append(put.Docs, store.Doc{
 			Key:    store.DocKey{Merchant: d.Merchant, Hour: d.Hour, Revision: store.LiveRevision, Batch: b.ID},
@@ -99,21 +99,24 @@ func (t *Transform) Batch(ctx context.Context, b *event.Batch) (store.Put, error
 	return put, nil
 }
 
-// Rows is Batch for who packs rows of many batches into one document: rows go
-// to the builder that at returns for a merchant and an hour, in the order of
-// the batch, and keep parts of the batch's memory alive. A nil builder leaves
-// them out.
-func (t *Transform) Rows(ctx context.Context, b *event.Batch, at func(merchant string, hour event.Hour) *processed.Builder) ([]store.Reject, error) {
-	read := reading(b)
-	owner, err := t.ownersOf(ctx, read)
+// Rows is Batch for who packs rows of several batches, each another, into one
+// document: at is asked for a builder for each batch's rows of a merchant and
+// an hour, in order of merchant, hour and batch. What it builds keeps parts of
+// the batches' memory alive. A nil builder leaves rows out.
+func (t *Transform) Rows(ctx context.Context, batches []*event.Batch, at func(string, event.Hour, event.BatchID) *processed.Builder) ([]store.Reject, error) {
+	read := make([]*event.Batch, len(batches))
+	for i, b := range batches {
+		read[i] = reading(b)
+	}
+	owner, err := t.ownersOf(ctx, read...)
 	if err != nil {
 		return nil, err
 	}
-	return rejectsOf(b, t.enricher.Rows(read, owner, at)), nil
+	return rejectsOf(t.enricher.Rows(read, owner, at)), nil
 }
 
-func (t *Transform) ownersOf(ctx context.Context, b *event.Batch) (func(stream string) (enrich.Owner, bool), error) {
-	known, err := t.owners.of(ctx, b)
+func (t *Transform) ownersOf(ctx context.Context, batches ...*event.Batch) (func(stream string) (enrich.Owner, bool), error) {
+	known, err := t.owners.of(ctx, batches)
 	if err != nil {
 		return nil, err
 	}
@@ -123,15 +126,15 @@ func (t *Transform) ownersOf(ctx context.Context, b *event.Batch) (func(stream s
 	}, nil
 }
 
-func rejectsOf(b *event.Batch, rejects []enrich.Reject) []store.Reject {
+func rejectsOf(rejects []enrich.Reject) []store.Reject {
 	if len(rejects) == 0 {
 		return nil
 	}
 	list := make([]store.Reject, 0, len(rejects))
 	for _, x := range rejects {
 		list = append(list, store.Reject{
-			Merchant: x.Merchant, Stream: x.Stream, Batch: b.ID, Index: x.Index, EventID: x.EventID, Hour: x.Hour,
-			ReceivedAt: b.ReceivedAt, Refused: x.Refused, Events: x.Events, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
+			Merchant: x.Merchant, Stream: x.Stream, Batch: x.Batch, Index: x.Index, EventID: x.EventID, Hour: x.Hour,
+			ReceivedAt: x.ReceivedAt, Refused: x.Refused, Events: x.Events, Reason: x.Reason, Field: x.Field, Detail: x.Detail, Data: x.Data,
 		})
 	}
 	return list

@@ -56,12 +56,12 @@ func TestRowsAreTheBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	builders := map[store.DocKey]*processed.Builder{}
-	rejects, err := made.Rows(t.Context(), mixed(), func(merchant string, hour event.Hour) *processed.Builder {
+	rejects, err := made.Rows(t.Context(), []*event.Batch{mixed()}, func(merchant string, hour event.Hour, batch event.BatchID) *processed.Builder {
 		if merchant == "b" {
 			return nil
 		}
 		b := new(processed.Builder)
-		builders[store.DocKey{Merchant: merchant, Hour: hour, Revision: store.LiveRevision, Batch: event.BatchID{1}}] = b
+		builders[store.DocKey{Merchant: merchant, Hour: hour, Revision: store.LiveRevision, Batch: batch}] = b
 		return b
 	})
 	if err != nil {
