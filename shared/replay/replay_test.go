@@ -185,7 +185,7 @@ func (k *kept) rows(t *testing.T) map[merchantHour]string {
 		if unions[at] == nil {
 			unions[at] = processed.NewUnion(processed.Everything())
 		}
-		if err := unions[at].Add(k.docs[key].Data); err != nil {
+		if err := unions[at].Add(k.docs[key].Data, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
