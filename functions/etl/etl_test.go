@@ -142,7 +142,7 @@ func TestBatch(t *testing.T) {
 		t.Errorf("m2 has events %v", got)
 	}
 	hour := event.HourOf(noon)
-	rejects, _, err := s.Processed.Rejects(t.Context(), "", hour, hour+1, "", 10)
+	rejects, _, err := s.Processed.Rejects(t.Context(), "", nil, hour, hour+1, "", 10)
 	if err != nil || len(rejects) != 1 || rejects[0].Reason != "unknown_stream" || rejects[0].Index != 2 || rejects[0].Stream != "G-404" {
 		t.Errorf("rejects: %+v, %v", rejects, err)
 	}
@@ -220,7 +220,7 @@ func TestRegistryAway(t *testing.T) {
 	if err := handle(t.Context(), e); !fault.Is(err, fault.Transient) {
 		t.Fatalf("got %v, want Transient", err)
 	}
-	if n, err := s.Processed.RejectCounts(t.Context(), "", 0, event.HourOf(noon)+1); len(n) != 0 || err != nil {
+	if n, err := s.Processed.RejectCounts(t.Context(), "", nil, 0, event.HourOf(noon)+1); len(n) != 0 || err != nil {
 		t.Fatalf("events were rejected: %v, %v", n, err)
 	}
 	registry.set(false)
@@ -342,8 +342,8 @@ func TestABatchIsJudgedOnce(t *testing.T) {
 		t.Helper()
 		n := len(counted(t, s, "m"))
 		h := event.HourOf(noon)
-		mine, err := s.Processed.RejectCounts(t.Context(), "m", h, h+1)
-		nobodys, err2 := s.Processed.RejectCounts(t.Context(), "", h, h+1)
+		mine, err := s.Processed.RejectCounts(t.Context(), "m", nil, h, h+1)
+		nobodys, err2 := s.Processed.RejectCounts(t.Context(), "", nil, h, h+1)
 		if err != nil || err2 != nil || n != 1 || len(mine) != 0 || len(nobodys) != 1 || nobodys[0].Events != 1 {
 			t.Fatalf("%s: %d events counted, rejected %v, of nobody %v (%v, %v)", when, n, mine, nobodys, err, err2)
 		}

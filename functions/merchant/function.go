@@ -21,8 +21,8 @@ type Config struct {
 // Recounts is what the function needs of processed data: a change of settings
 // that alters numbers marks all of a merchant's hours. store.Processed is one.
 type Recounts interface {
-	Extent(ctx context.Context, merchant string, rev store.Revision) (first, last event.Hour, ok bool, err error)
-	MarkDirty(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) error
+	Extent(ctx context.Context, merchant string, revs ...store.Revision) (first, last event.Hour, ok bool, err error)
+	MarkDirty(ctx context.Context, merchant string, queue store.Queue, revs []store.Revision, from, to event.Hour) error
 }
 
 // Limits of a request.
@@ -140,5 +140,5 @@ func (s *Service) recount(ctx context.Context, merchant string) error {
 	if err != nil || !ok {
 		return err
 	}
-	return s.recounts.MarkDirty(ctx, merchant, store.LiveRevision, first, last+1)
+	return s.recounts.MarkDirty(ctx, merchant, store.LiveQueue, []store.Revision{store.LiveRevision}, first, last+1)
 }

@@ -49,15 +49,15 @@ func (s *stores) UpdateMerchant(ctx context.Context, m access.Merchant) error {
 	return s.Registry.UpdateMerchant(ctx, m)
 }
 
-func (s *stores) Extent(ctx context.Context, merchant string, rev store.Revision) (first, last event.Hour, ok bool, err error) {
-	return s.processed.Extent(ctx, merchant, rev)
+func (s *stores) Extent(ctx context.Context, merchant string, revs ...store.Revision) (first, last event.Hour, ok bool, err error) {
+	return s.processed.Extent(ctx, merchant, revs...)
 }
 
-func (s *stores) MarkDirty(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) error {
+func (s *stores) MarkDirty(ctx context.Context, merchant string, queue store.Queue, revs []store.Revision, from, to event.Hour) error {
 	if s.away != nil {
 		return s.away
 	}
-	return s.processed.MarkDirty(ctx, merchant, rev, from, to)
+	return s.processed.MarkDirty(ctx, merchant, queue, revs, from, to)
 }
 
 // hold gives a merchant a document in each hour, which a summary holds.
@@ -79,7 +79,7 @@ func (s *stores) hold(t *testing.T, merchant string, hours ...event.Hour) {
 // dirty lists the merchant's dirty hours.
 func (s *stores) dirty(t *testing.T, merchant string) []event.Hour {
 	t.Helper()
-	hours, err := s.processed.DirtyOf(t.Context(), merchant, store.LiveRevision, 0, 1<<20)
+	hours, err := s.processed.DirtyOf(t.Context(), merchant, []store.Queue{store.LiveQueue}, 0, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (s *stores) dirty(t *testing.T, merchant string) []event.Hour {
 func (s *stores) clean(t *testing.T, merchant string) {
 	t.Helper()
 	for _, h := range s.dirty(t, merchant) {
-		marks, err := s.processed.Marks(t.Context(), merchant, store.LiveRevision, h)
+		marks, err := s.processed.Marks(t.Context(), merchant, []store.Queue{store.LiveQueue}, h, h+1)
 		if err == nil {
 			err = s.processed.Clean(t.Context(), marks)
 		}

@@ -110,7 +110,7 @@ func (w *world) summariseDays() {
 		w.record('d', day, summary.NewRecord(facts, 0))
 	}
 	for h := first; h <= last; h++ {
-		marks, err := w.stores.Processed.Marks(ctx, w.merchant.ID, 1, h)
+		marks, err := w.stores.Processed.Marks(ctx, w.merchant.ID, []store.Queue{store.LiveQueue}, h, h+1)
 		w.must(err)
 		w.must(w.stores.Processed.Clean(ctx, marks))
 	}

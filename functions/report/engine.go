@@ -176,7 +176,7 @@ func (r *reading) open(ctx context.Context, windows []summary.Window, first even
 	if r.plan.FirstSeen {
 		since = min(since, first) // a user seen in any earlier hour is not new
 	}
-	dirty, err := r.s.ports.Processed.DirtyOf(ctx, r.merchant.ID, r.rev, since, to+summary.Reach)
+	dirty, err := r.s.ports.Processed.DirtyOf(ctx, r.merchant.ID, []store.Queue{store.LiveQueue}, since, to+summary.Reach)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the dirty hours of merchant %q: %w", r.merchant.ID, err)
 	}

@@ -276,7 +276,7 @@ func (r *reading) wanted(record *summary.Record) *summary.Record {
 }
 
 func (r *reading) key(grain store.Grain, w summary.Window) store.SummaryKey {
-	return store.SummaryKey{Merchant: r.merchant.ID, Generation: r.merchant.Generation, Revision: r.rev, Grain: grain, Start: w.From / 1000}
+	return store.SummaryKey{Merchant: r.merchant.ID, Generation: r.merchant.Generation, Grain: grain, Start: w.From / 1000}
 }
 
 // pending counts the accepted events of the asked days that were not processed

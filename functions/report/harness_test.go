@@ -150,7 +150,7 @@ func (w *world) summarise() {
 	cal, err := summary.NewCalendar(m.Settings.TimeZone)
 	w.must(err)
 	loader := history.New(w.stores.Processed, w.stores.Visitors, history.Options{})
-	dirty, err := w.stores.Processed.DirtyOf(ctx, m.ID, store.LiveRevision, first, last+1)
+	dirty, err := w.stores.Processed.DirtyOf(ctx, m.ID, []store.Queue{store.LiveQueue}, first, last+1)
 	w.must(err)
 	facts, err := loader.Facts(ctx, m, store.LiveRevision, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
 	w.must(err)
@@ -171,7 +171,7 @@ func (w *world) summarise() {
 		w.record(store.GrainDay, day, summary.MergeRecords(records...))
 	}
 	for _, h := range dirty {
-		marks, err := w.stores.Processed.Marks(ctx, m.ID, store.LiveRevision, h)
+		marks, err := w.stores.Processed.Marks(ctx, m.ID, []store.Queue{store.LiveQueue}, h, h+1)
 		w.must(err)
 		w.must(w.stores.Processed.Clean(ctx, marks))
 	}
@@ -180,7 +180,7 @@ func (w *world) summarise() {
 func (w *world) record(grain store.Grain, window summary.Window, r *summary.Record) {
 	w.t.Helper()
 	w.must(w.stores.Summaries.Put(context.Background(), []store.SummaryEntry{{Data: r.Encode(), Key: store.SummaryKey{
-		Merchant: w.merchant.ID, Generation: w.merchant.Generation, Revision: store.LiveRevision, Grain: grain, Start: window.From / 1000}}}))
+		Merchant: w.merchant.ID, Generation: w.merchant.Generation, Grain: grain, Start: window.From / 1000}}}))
 }
 
 // row is a plain page view of a client.

@@ -167,7 +167,7 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 			return nil, fault.Field("from", fmt.Sprintf("a range of at most %d events; ask for fewer days", s.config.MaxEvents))
 		}
 	}
-	rejects, err := s.ports.Processed.RejectCounts(ctx, m.ID, from, to)
+	rejects, err := s.ports.Processed.RejectCounts(ctx, m.ID, nil, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("cannot count the rejected events of merchant %q: %w", m.ID, err)
 	}

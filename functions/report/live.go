@@ -182,7 +182,7 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 	a := l.of(m.ID)
 	var least uint64 // the number from which on pictures were begun after we came
 	for round := 0; ; round++ {
-		version, err := l.processed.Version(ctx, m.ID, rev)
+		version, err := l.processed.Version(ctx, m.ID)
 		if err != nil {
 			return nil, marks{}, fmt.Errorf("cannot tell whether the data of merchant %q changed: %w", m.ID, err)
 		}
@@ -200,7 +200,7 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 			if err != nil {
 				return nil, marks{}, err
 			}
-			if again, err := l.processed.Version(ctx, m.ID, rev); err == nil && again == version {
+			if again, err := l.processed.Version(ctx, m.ID); err == nil && again == version {
 				return p, now, nil
 			}
 			return p, p.marks, nil // it was current when we came

@@ -74,7 +74,7 @@ func (s *Service) getRejected(ctx context.Context, w http.ResponseWriter, r *htt
 		}
 	}
 	cursor := v.Get("cursor")
-	rejects, next, err := s.ports.Processed.Rejects(ctx, id, from, to, cursor, limit)
+	rejects, next, err := s.ports.Processed.Rejects(ctx, id, nil, from, to, cursor, limit)
 	if err != nil {
 		if fault.Is(err, fault.Invalid) {
 			return fault.Field("cursor", "the next of an earlier answer")

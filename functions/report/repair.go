@@ -105,5 +105,5 @@ func (s *repairs) run(ctx context.Context) error {
 func (s *repairs) mark(ctx context.Context, r repair) error {
 	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
-	return s.processed.MarkDirty(ctx, r.merchant, store.LiveRevision, r.from, r.to)
+	return s.processed.MarkDirty(ctx, r.merchant, store.LiveQueue, []store.Revision{store.LiveRevision}, r.from, r.to)
 }

@@ -13,7 +13,7 @@ import (
 // dirty are the hours that wait to be closed.
 func (w *world) dirty() []event.Hour {
 	w.t.Helper()
-	hours, err := w.stores.Processed.DirtyOf(context.Background(), w.merchant.ID, store.LiveRevision, -1<<30, 1<<30)
+	hours, err := w.stores.Processed.DirtyOf(context.Background(), w.merchant.ID, []store.Queue{store.LiveQueue}, -1<<30, 1<<30)
 	w.must(err)
 	return hours
 }
@@ -32,7 +32,7 @@ func TestLostRecordsAreAskedFor(t *testing.T) {
 	if len(w.service.repairs.asked) != 0 {
 		t.Fatal("something is asked for although nothing is lost")
 	}
-	w.must(w.stores.Summaries.DropBefore(context.Background(), w.merchant.ID, 99))
+	w.must(w.stores.Summaries.Drop(context.Background(), w.merchant.ID, w.merchant.Generation))
 	// Other questions, for the answer to the same one is kept.
 	for _, more := range []string{"&limit=50", "&limit=51", "&limit=52"} {
 		if after := w.report(question+more).lines("date", "views"); after != before {

@@ -145,18 +145,20 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	return c.mergeDocuments(ctx, dirty)
 }
 
-func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.DocKey, error) {
+// marks lists what is new in ascending hours.
+func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	var marks []store.DocKey
-	for _, h := range hours {
-		of, err := c.Processed.Marks(ctx, c.m.ID, c.rev, h)
-		if err != nil {
-			return nil, fmt.Errorf("cannot list what is new in hour %s: %w", h, err)
-		}
-		marks = append(marks, of...)
+	first, last := hours[0], hours[len(hours)-1]
+	marks, err := c.Processed.Marks(ctx, c.m.ID, []store.Queue{store.LiveQueue}, first, last+1)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list what is new in hours %s to %s: %w", first, last, err)
 	}
-	return marks, nil
+	// Hours between them may have become dirty since.
+	return slices.DeleteFunc(marks, func(m store.Mark) bool {
+		_, asked := slices.BinarySearch(hours, m.Hour)
+		return !asked
+	}), nil
 }
 
 // plan is which windows are counted and what else their days are made of.
@@ -313,7 +315,7 @@ func (c *closing) occupied(p *plan, frame *processed.Frame) map[summary.Window]b
 }
 
 func (c *closing) key(grain store.Grain, w summary.Window) store.SummaryKey {
-	return store.SummaryKey{Merchant: c.m.ID, Generation: c.m.Generation, Revision: c.rev, Grain: grain, Start: w.From / 1000}
+	return store.SummaryKey{Merchant: c.m.ID, Generation: c.m.Generation, Grain: grain, Start: w.From / 1000}
 }
 
 // records counts the plan's windows and makes their days.
@@ -378,7 +380,7 @@ func (c *closing) putSome(ctx context.Context, entries []store.SummaryEntry) err
 // hours at the same time: then all marks were still there after our records
 // were written, and our records are still there after the marks are gone. Of
 // two who overlap, the one who writes last finds out by the one or the other.
-func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.DocKey, entries []store.SummaryEntry) (alone bool, err error) {
+func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.Mark, entries []store.SummaryEntry) (alone bool, err error) {
 	if there, err := c.marked(ctx, dirty, marks); err != nil || !there {
 		return false, err
 	}
@@ -414,7 +416,7 @@ func (c *closing) sameGeneration(ctx context.Context) (bool, error) {
 }
 
 // marked reports whether all the given marks are still there.
-func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.DocKey) (bool, error) {
+func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.Mark) (bool, error) {
 	now, err := c.marks(ctx, dirty)
 	if err != nil {
 		return false, err
@@ -429,7 +431,7 @@ func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.
 	if k == len(marks) {
 		return true, nil
 	}
-	left := make(map[store.DocKey]bool, len(now))
+	left := make(map[store.Mark]bool, len(now))
 	for _, k := range now {
 		left[k] = true
 	}
@@ -445,7 +447,7 @@ func (c *closing) markDirty(ctx context.Context, hours []event.Hour) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	for _, h := range hours {
-		if err := c.Processed.MarkDirty(ctx, c.m.ID, c.rev, h, h+1); err != nil {
+		if err := c.Processed.MarkDirty(ctx, c.m.ID, store.LiveQueue, []store.Revision{c.rev}, h, h+1); err != nil {
 			return fmt.Errorf("cannot mark hour %s dirty: %w", h, err)
 		}
 	}

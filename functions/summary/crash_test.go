@@ -50,7 +50,7 @@ type faultyProcessed struct {
 	f *faulty
 }
 
-func (p faultyProcessed) Clean(ctx context.Context, marks []store.DocKey) error {
+func (p faultyProcessed) Clean(ctx context.Context, marks []store.Mark) error {
 	return p.f.around(func() error { return p.Processed.Clean(ctx, marks) })
 }
 
@@ -149,7 +149,6 @@ func TestTwoAtOnce(t *testing.T) {
 // hooked calls a function once, before or after a call of the given name.
 type hooked struct {
 	store.Processed
-	store.Visitors
 	at string
 	do func()
 }
@@ -168,17 +167,22 @@ func (h *hooked) Scan(ctx context.Context, m string, rev store.Revision, from, t
 	return err
 }
 
-func (h *hooked) Clean(ctx context.Context, marks []store.DocKey) error {
+func (h *hooked) Clean(ctx context.Context, marks []store.Mark) error {
 	h.here("before clean")
 	err := h.Processed.Clean(ctx, marks)
 	h.here("after clean")
 	return err
 }
 
-func (h *hooked) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) ([]int64, error) {
-	h.here("before see")
-	was, err := h.Visitors.See(ctx, m, g, users, millis)
-	h.here("after see")
+type hookedVisitors struct {
+	store.Visitors
+	h *hooked
+}
+
+func (v hookedVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) ([]int64, error) {
+	v.h.here("before see")
+	was, err := v.Visitors.See(ctx, m, g, users, millis)
+	v.h.here("after see")
 	return was, err
 }
 
@@ -209,7 +213,7 @@ func TestOvertaken(t *testing.T) {
 						b.put(in.next(b.now.UnixMilli()))
 					}
 					b.now = b.now.Add(80 * time.Minute)
-					h := &hooked{Processed: b.stores.Processed, Visitors: b.stores.Visitors, at: at}
+					h := &hooked{Processed: b.stores.Processed, at: at}
 					h.do = func() {
 						b.put(in.next(b.now.UnixMilli() - 2*hourMs))
 						if err := b.tick(quick); err != nil {
@@ -217,7 +221,7 @@ func TestOvertaken(t *testing.T) {
 						}
 					}
 					ports := b.ports()
-					ports.Processed, ports.Visitors, ports.Summaries = h, h, hookedSummaries{ports.Summaries, h}
+					ports.Processed, ports.Visitors, ports.Summaries = h, hookedVisitors{ports.Visitors, h}, hookedSummaries{ports.Summaries, h}
 					slow := b.service(nil, ports)
 					if err := slow.Tick(context.Background(), ping()); err != nil {
 						t.Fatal(err)
@@ -249,14 +253,14 @@ func TestSettingsChangeMeanwhile(t *testing.T) {
 		b.now = b.now.Add(2 * time.Hour)
 	}
 	ctx := context.Background()
-	h := &hooked{Processed: b.stores.Processed, Visitors: b.stores.Visitors, at: "before clean"}
+	h := &hooked{Processed: b.stores.Processed, at: "before clean"}
 	h.do = func() {
 		b.m.Settings.TimeZone = "Asia/Kolkata"
 		b.m.Generation++
 		if err := b.stores.Registry.UpdateMerchant(ctx, b.m); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveRevision, -1<<30, 1<<30); err != nil {
+		if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveQueue, []store.Revision{store.LiveRevision}, -1<<30, 1<<30); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -220,7 +220,7 @@ func (s *Service) watermark(ctx context.Context) (time.Time, error) {
 func (s *Service) dirty(ctx context.Context, shard store.Shard, watermark time.Time, after store.DirtyHour, limit int) ([]store.DirtyHour, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	hours, err := s.Processed.Dirty(ctx, store.LiveRevision, shard, watermark, after, limit)
+	hours, err := s.Processed.Dirty(ctx, false, shard, watermark, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the dirty hours of shard %d of %d: %w", shard.Index, shard.Count, err)
 	}

@@ -233,7 +233,7 @@ func (s *Service) tenancy(ctx context.Context, m *access.Merchant) (tenancy, err
 }
 
 func (t *tenancy) dayKey(day summary.Window) store.SummaryKey {
-	return store.SummaryKey{Merchant: t.m.ID, Generation: t.m.Generation, Revision: store.LiveRevision, Grain: store.GrainDay, Start: day.From / 1000}
+	return store.SummaryKey{Merchant: t.m.ID, Generation: t.m.Generation, Grain: store.GrainDay, Start: day.From / 1000}
 }
 
 // markDays marks the days without a record, newest first. Of a quiet day
@@ -271,7 +271,7 @@ func (s *Service) markDays(ctx context.Context, t *tenancy) (hours int64, err er
 func (s *Service) markHours(ctx context.Context, merchant string, from, to event.Hour) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	if err := s.Processed.MarkDirty(ctx, merchant, store.LiveRevision, from, to); err != nil {
+	if err := s.Processed.MarkDirty(ctx, merchant, store.LiveQueue, []store.Revision{store.LiveRevision}, from, to); err != nil {
 		return fmt.Errorf("cannot mark hours %s to %s of merchant %q dirty: %w", from, to, merchant, err)
 	}
 	return nil

@@ -115,7 +115,7 @@ func TestAnEmptiedStoreIsRebuilt(t *testing.T) {
 }
 
 func (b *bench) version() store.Version {
-	v, err := b.stores.Processed.Version(context.Background(), b.m.ID, store.LiveRevision)
+	v, err := b.stores.Processed.Version(context.Background(), b.m.ID)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func (b *bench) missing(merchants []access.Merchant) (list []string) {
 		if err != nil || !some {
 			b.t.Fatalf("extent: %v, %v", some, err)
 		}
-		dirty, err := b.stores.Processed.DirtyOf(ctx, m.ID, store.LiveRevision, first, last+1)
+		dirty, err := b.stores.Processed.DirtyOf(ctx, m.ID, liveQueue, first, last+1)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func (b *bench) missing(merchants []access.Merchant) (list []string) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{{Merchant: m.ID, Generation: m.Generation, Revision: store.LiveRevision,
+		data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{{Merchant: m.ID, Generation: m.Generation,
 			Grain: store.GrainDay, Start: cal.Day(first.Start().UnixMilli()).From / 1000}})
 		if err != nil {
 			b.t.Fatal(err)
@@ -233,15 +233,17 @@ func TestOnlyWhatIsLostIsRebuilt(t *testing.T) {
 	}
 	ctx := context.Background()
 	for _, lost := range []string{"!rebuild-7", merchants[3].ID, merchants[30].ID} {
-		if err := b.stores.Summaries.DropBefore(ctx, lost, 99); err != nil {
-			t.Fatal(err)
+		for generation := range uint32(2) {
+			if err := b.stores.Summaries.Drop(ctx, lost, generation); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if err := s.Tick(ctx, ping()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range merchants {
-		dirty, err := b.stores.Processed.DirtyOf(ctx, merchants[i].ID, store.LiveRevision, -1<<30, 1<<30)
+		dirty, err := b.stores.Processed.DirtyOf(ctx, merchants[i].ID, liveQueue, -1<<30, 1<<30)
 		if err != nil {
 			t.Fatal(err)
 		}

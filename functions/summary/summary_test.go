@@ -166,8 +166,10 @@ func (b *bench) tick(s *fn.Service) error {
 	return errors.Join(errs...)
 }
 
+var liveQueue = []store.Queue{store.LiveQueue}
+
 func (b *bench) dirty() []event.Hour {
-	hours, err := b.stores.Processed.DirtyOf(context.Background(), b.m.ID, store.LiveRevision, -1<<30, 1<<30)
+	hours, err := b.stores.Processed.DirtyOf(context.Background(), b.m.ID, liveQueue, -1<<30, 1<<30)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -234,7 +236,7 @@ func (b *bench) check() {
 
 func (b *bench) compare(ctx context.Context, loader *history.Loader, open *history.Open, grain store.Grain, w summary.Window, want *summary.Record, hour int) {
 	b.t.Helper()
-	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Revision: store.LiveRevision, Grain: grain, Start: w.From / 1000}
+	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Grain: grain, Start: w.From / 1000}
 	data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{key})
 	if err != nil {
 		b.t.Fatal(err)
@@ -379,16 +381,16 @@ func TestRecordsAreMadeAgain(t *testing.T) {
 	}
 	ctx := context.Background()
 	// Summaries were lost, as a cache may lose them: marking is enough.
-	if err := b.stores.Summaries.DropBefore(ctx, b.m.ID, 99); err != nil {
+	if err := b.stores.Summaries.Drop(ctx, b.m.ID, b.m.Generation); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveRevision, -1<<30, 1<<30); err != nil {
+	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveQueue, []store.Revision{store.LiveRevision}, -1<<30, 1<<30); err != nil {
 		t.Fatal(err)
 	}
 	b.settle(s)
 	b.check()
 	// Lost again, and one late event only: its day is whole again.
-	if err := b.stores.Summaries.DropBefore(ctx, b.m.ID, 99); err != nil {
+	if err := b.stores.Summaries.Drop(ctx, b.m.ID, b.m.Generation); err != nil {
 		t.Fatal(err)
 	}
 	late := in.next(b.now.UnixMilli() - 4*hourMs)[:1]
@@ -398,7 +400,7 @@ func TestRecordsAreMadeAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Revision: store.LiveRevision, Grain: store.GrainDay, Start: cal.Day(late[0].Millis).From / 1000}
+	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Grain: store.GrainDay, Start: cal.Day(late[0].Millis).From / 1000}
 	data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{key})
 	if err != nil {
 		t.Fatal(err)
@@ -432,7 +434,7 @@ func TestGenerations(t *testing.T) {
 	if err := b.stores.Registry.UpdateMerchant(ctx, b.m); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveRevision, -1<<30, 1<<30); err != nil {
+	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveQueue, []store.Revision{store.LiveRevision}, -1<<30, 1<<30); err != nil {
 		t.Fatal(err)
 	}
 	b.check()

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -33,6 +34,33 @@ func (l Layers) Owner(millis int64) Revision {
 		}
 	}
 	return LiveRevision
+}
+
+// Span is the instants [From, To), in ms since the Unix epoch.
+type Span struct{ From, To int64 }
+
+// Spans are the instants whose batches a revision owns: ascending, none
+// touching the next. The first may begin at math.MinInt64, the last may end at
+// math.MaxInt64: it has no end then.
+func (l Layers) Spans(rev Revision) []Span {
+	edges := []int64{math.MinInt64, math.MaxInt64}
+	for i := range l {
+		edges = append(edges, l[i].From, l[i].To)
+	}
+	slices.Sort(edges)
+	var spans []Span
+	for i, to := range edges[1:] {
+		from := edges[i]
+		if from == to || l.Owner(from) != rev {
+			continue
+		}
+		if n := len(spans); n > 0 && spans[n-1].To == from {
+			spans[n-1].To = to
+		} else {
+			spans = append(spans, Span{from, to})
+		}
+	}
+	return spans
 }
 
 // Revisions are all whose documents may count, LiveRevision first.

@@ -48,10 +48,8 @@ func NewBatchIDAt(t time.Time) (BatchID, error) {
 	if err != nil {
 		return id, err
 	}
-	ms := uint64(t.UnixMilli())
-	for i := range 6 {
-		id[i] = byte(ms >> (40 - 8*i))
-	}
+	first := FirstBatchID(t.UnixMilli())
+	copy(id[:6], first[:])
 	return id, nil
 }
 
@@ -63,6 +61,16 @@ func (id BatchID) Millis() int64 {
 		ms = ms<<8 | int64(b)
 	}
 	return ms
+}
+
+// FirstBatchID is before the ids of all batches that arrived at an instant (ms
+// since the Unix epoch) or later, and after those of all that came before.
+func FirstBatchID(millis int64) (id BatchID) {
+	ms := min(max(millis, 0), 1<<48-1)
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
 }
 
 // String is the id as 32 hex digits.

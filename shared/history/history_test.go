@@ -58,7 +58,7 @@ func put(t *testing.T, s *embedded.Stores, batch byte, h event.Hour, n int, user
 func clean(t *testing.T, s *embedded.Stores, hours ...event.Hour) {
 	t.Helper()
 	for _, h := range hours {
-		marks, err := s.Processed.Marks(context.Background(), merchant, store.LiveRevision, h)
+		marks, err := s.Processed.Marks(context.Background(), merchant, []store.Queue{store.LiveQueue}, h, h+1)
 		if err == nil {
 			err = s.Processed.Clean(context.Background(), marks)
 		}

@@ -51,7 +51,7 @@ func (l *Loader) Open(ctx context.Context, m *access.Merchant, rev store.Revisio
 	if newUsers {
 		first = firstHour
 	}
-	dirty, err := l.dirtyOf(ctx, m.ID, rev, first, to+summary.Reach)
+	dirty, err := l.dirtyOf(ctx, m.ID, first, to+summary.Reach)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +79,10 @@ func (l *Loader) Open(ctx context.Context, m *access.Merchant, rev store.Revisio
 	return o, nil
 }
 
-func (l *Loader) dirtyOf(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) ([]event.Hour, error) {
+func (l *Loader) dirtyOf(ctx context.Context, merchant string, from, to event.Hour) ([]event.Hour, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
-	hours, err := l.processed.DirtyOf(ctx, merchant, rev, from, to)
+	hours, err := l.processed.DirtyOf(ctx, merchant, []store.Queue{store.LiveQueue}, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list dirty hours of %q: %w", merchant, err)
 	}

@@ -48,7 +48,7 @@ func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.
 	s := &Snapshot{Hours: map[int64]*summary.Record{}}
 	var err error
 	if err := l.within(ctx, func(ctx context.Context) error {
-		if s.Version, err = l.processed.Version(ctx, m.ID, rev); err != nil {
+		if s.Version, err = l.processed.Version(ctx, m.ID); err != nil {
 			return err
 		}
 		s.First, s.Last, s.Some, err = l.processed.Extent(ctx, m.ID, rev)
@@ -60,7 +60,7 @@ func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.
 		s.Whole = true
 		return s, nil
 	}
-	dirty, err := l.dirtyOf(ctx, m.ID, rev, s.First, s.Last+1)
+	dirty, err := l.dirtyOf(ctx, m.ID, s.First, s.Last+1)
 	if err != nil {
 		return nil, err
 	}

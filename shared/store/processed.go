@@ -54,7 +54,8 @@ type Doc struct {
 
 // Reject is an event that was not counted, kept with its bytes.
 type Reject struct {
-	Merchant   string // empty where the stream belongs to none
+	Merchant   string   // empty where the stream belongs to none
+	Revision   Revision // that has found it; 0 is written as LiveRevision
 	Stream     string
 	Batch      event.BatchID
 	Index      int // place in the batch's Events; refused ones follow after them
@@ -76,9 +77,27 @@ type Put struct {
 	Rejects []Reject
 }
 
-// DirtyHour is a merchant's UTC hour with documents that no summary holds yet.
+// Queue names a list of hours that are still to be counted, of each merchant:
+// LiveQueue, to which Put adds, and one for each other view, named by its
+// generation. Queues know nothing of one another.
+type Queue uint32
+
+// LiveQueue is what all batches are marked in when they are put.
+const LiveQueue Queue = 0
+
+// Mark says that an hour has something of a batch, or of a merged document,
+// that a queue's summaries do not hold yet. It needs no document.
+type Mark struct {
+	Merchant string
+	Queue    Queue
+	Hour     event.Hour
+	Batch    event.BatchID
+}
+
+// DirtyHour is a merchant's UTC hour with marks in a queue.
 type DirtyHour struct {
 	Merchant string
+	Queue    Queue
 	Hour     event.Hour
 }
 
@@ -87,55 +106,85 @@ type Shard struct {
 	Index, Count int
 }
 
-// Version names a state of a merchant's documents and marks. Versions are
-// compared for being equal; the zero Version is none.
+// Version names a state of a merchant's documents, marks and rejects. Versions
+// are compared for being equal; the zero Version is none.
 type Version struct {
 	N  uint64 // differs after each change
 	At int64  // where in the store's own order of writes, for stores that need to know
 }
 
 // Processed holds the events after ETL. Order of scans: hour, then batch.
+// Revisions lie beside one another: whoever reads takes of each batch what its
+// layers say (access.Layers.Owner).
 type Processed interface {
-	// Put writes a batch's documents and rejects in one step, and marks each
-	// document dirty in the same step. Written again it changes nothing but
-	// may mark dirty again.
+	// Put writes a batch's documents and rejects of LiveRevision in one step,
+	// and marks each document in LiveQueue in the same step. Written again it
+	// changes nothing but may mark again.
 	Put(ctx context.Context, p Put) error
+	// PutRevision writes documents and rejects of a revision above
+	// LiveRevision, of any batches. They are not marked. Written again it
+	// changes nothing.
+	PutRevision(ctx context.Context, rev Revision, docs []Doc, rejects []Reject) error
+	// Resolve writes what rejects became when they were tried again: put, whose
+	// batch is one of its own, is written and marked as Put does it, and the
+	// rejects given are removed, in one step where the store can, else after
+	// put is written. Done again it changes nothing but may mark again; a
+	// reject that is not there is no error.
+	Resolve(ctx context.Context, put Put, rejects []Reject) error
 	// Scan calls fn with each document of a merchant's hours in [from, to).
 	Scan(ctx context.Context, merchant string, rev Revision, from, to event.Hour, fn func(Doc) error) error
+
 	// Dirty lists dirty hours of a shard whose end is not after the given
-	// time, at most limit, after the given one (zero = from the start): a
-	// merchant's hours together and in order, merchants in an order of the
-	// store's own.
-	Dirty(ctx context.Context, rev Revision, shard Shard, endBy time.Time, after DirtyHour, limit int) ([]DirtyHour, error)
-	// DirtyOf lists a merchant's dirty hours in [from, to), in order.
-	DirtyOf(ctx context.Context, merchant string, rev Revision, from, to event.Hour) ([]event.Hour, error)
-	// Marks lists the documents of an hour that are marked dirty.
-	Marks(ctx context.Context, merchant string, rev Revision, hour event.Hour) ([]DocKey, error)
-	// Clean takes the dirty marks off documents that a summary now holds. A
-	// crash may bring marks back: the summary is worked out again.
-	Clean(ctx context.Context, marks []DocKey) error
-	// MarkDirty marks every document of a merchant's hours in [from, to).
-	MarkDirty(ctx context.Context, merchant string, rev Revision, from, to event.Hour) error
-	// Extent is the first and last hour that hold documents of a merchant;
-	// ok is false where there are none.
-	Extent(ctx context.Context, merchant string, rev Revision) (first, last event.Hour, ok bool, err error)
-	// Version is the state of a merchant's documents and marks. It is a new one
-	// when Put, Clean, MarkDirty or Replace that touched them has returned, at
-	// the latest; where it is the same as before, reads between the two saw
-	// the same. It may be a new one although nothing changed. It is cheap: one
-	// look-up, whatever the merchant's size.
-	Version(ctx context.Context, merchant string, rev Revision) (Version, error)
+	// time, at most limit, after the given one (zero = from the start): the
+	// hours of a merchant's queue together and in order, a merchant's queues
+	// together, merchants in an order of the store's own. They are those of
+	// LiveQueue, or those of all others; with the others a store may list hours
+	// of LiveQueue that were not marked by Put.
+	Dirty(ctx context.Context, others bool, shard Shard, endBy time.Time, after DirtyHour, limit int) ([]DirtyHour, error)
+	// DirtyOf lists a merchant's hours in [from, to) that are dirty in any of
+	// the queues, in order, each once.
+	DirtyOf(ctx context.Context, merchant string, queues []Queue, from, to event.Hour) ([]event.Hour, error)
+	// Marks lists the marks in queues of a merchant's hours in [from, to), by
+	// hour, queue and batch.
+	Marks(ctx context.Context, merchant string, queues []Queue, from, to event.Hour) ([]Mark, error)
+	// Mark adds marks.
+	Mark(ctx context.Context, marks []Mark) error
+	// MarkDirty marks in a queue every document of some revisions of a
+	// merchant's hours in [from, to).
+	MarkDirty(ctx context.Context, merchant string, queue Queue, revs []Revision, from, to event.Hour) error
+	// Clean takes marks off that a summary now holds. A crash may bring marks
+	// back: the summary is worked out again.
+	Clean(ctx context.Context, marks []Mark) error
+	// DropQueue takes all marks off a merchant's queue, which is not LiveQueue.
+	DropQueue(ctx context.Context, merchant string, queue Queue) error
+
+	// Extent is the first and last hour that hold documents of a merchant in
+	// any of the revisions; ok is false where there are none.
+	Extent(ctx context.Context, merchant string, revs ...Revision) (first, last event.Hour, ok bool, err error)
+	// Version is the state of a merchant's documents, marks and rejects, of all
+	// revisions and queues. It is a new one when any change of them has
+	// returned, at the latest; where it is the same as before, reads between
+	// the two saw the same. It may be a new one although nothing changed. It is
+	// cheap: one look-up, whatever the merchant's size.
+	Version(ctx context.Context, merchant string) (Version, error)
 	// Replace puts one merged document (by MergedBatchID) in place of old
-	// ones of the same hour. Readers meanwhile may meet both, never neither.
-	// The merged document is dirty where one of the old ones is.
+	// ones of the same hour and revision. Readers meanwhile may meet both,
+	// never neither. An old one's mark in LiveQueue may become the merged one's;
+	// marks in other queues stay as they are.
 	Replace(ctx context.Context, old []DocKey, merged Doc) error
+	// Drop removes a revision's documents and rejects of a merchant's hours in
+	// [from, to). Marks stay.
+	Drop(ctx context.Context, merchant string, rev Revision, from, to event.Hour) error
+
 	// Rejects lists a merchant's rejects (merchant "" = of no merchant) with
 	// hours in [from, to), ordered by hour, batch, index, after a cursor
-	// ("" = start); next is "" at the end.
-	Rejects(ctx context.Context, merchant string, from, to event.Hour, cursor string, limit int) (rejects []Reject, next string, err error)
+	// ("" = start); next is "" at the end. Of each batch they are those of the
+	// revision that owns it.
+	Rejects(ctx context.Context, merchant string, layers access.Layers, from, to event.Hour, cursor string, limit int) (rejects []Reject, next string, err error)
 	// RejectCounts counts accepted events that were rejected, by hour and
-	// reason, and apart those refused at the door.
-	RejectCounts(ctx context.Context, merchant string, from, to event.Hour) ([]RejectCount, error)
+	// reason, and apart those refused at the door; of each batch as the
+	// revision says that owns it.
+	RejectCounts(ctx context.Context, merchant string, layers access.Layers, from, to event.Hour) ([]RejectCount, error)
 }
 
 // RejectCount counts rejects of one hour and reason.
@@ -157,4 +206,6 @@ type Visitors interface {
 	// See lowers first-seen instants to the given ones where these are
 	// earlier, and returns what stood there before, as FirstSeen does.
 	See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error)
+	// Drop forgets all users of a merchant's generation.
+	Drop(ctx context.Context, merchant string, generation uint32) error
 }

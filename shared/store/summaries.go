@@ -12,12 +12,11 @@ const (
 	GrainNote  Grain = 'n' // the summary function's own notes, of no merchant
 )
 
-// SummaryKey names a summary. A change of settings starts a new generation, a
-// published reprocess a new revision; what stood under the old is not read.
+// SummaryKey names a summary. Each way to count a merchant's history (an
+// access.View) has a generation of its own.
 type SummaryKey struct {
 	Merchant   string
 	Generation uint32
-	Revision   Revision
 	Grain      Grain
 	Start      int64 // first instant of the window, seconds since the Unix epoch; of GrainQuery: a hash of the question
 }
@@ -41,7 +40,6 @@ type Summaries interface {
 	Put(ctx context.Context, entries []SummaryEntry) error
 	// Delete removes records; a missing one is no error.
 	Delete(ctx context.Context, keys []SummaryKey) error
-	// DropBefore removes all of a merchant's records of generations before
-	// the given one, and of no other merchant.
-	DropBefore(ctx context.Context, merchant string, generation uint32) error
+	// Drop removes all records of a merchant's generation, and no others.
+	Drop(ctx context.Context, merchant string, generation uint32) error
 }

@@ -204,6 +204,8 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
+var liveQueue = []store.Queue{store.LiveQueue}
+
 // BenchmarkDirtyOf asks for a merchant's dirty hours after an hour of 5,000
 // batches was cleaned and another is being filled.
 func BenchmarkDirtyOf(b *testing.B) {
@@ -224,7 +226,7 @@ func BenchmarkDirtyOf(b *testing.B) {
 			}
 		}
 		if !dirty {
-			marks, err := s.Processed.Marks(ctx, "merchant000000", store.LiveRevision, h)
+			marks, err := s.Processed.Marks(ctx, "merchant000000", liveQueue, h, h+1)
 			if err == nil {
 				err = s.Processed.Clean(ctx, marks)
 			}
@@ -235,7 +237,7 @@ func BenchmarkDirtyOf(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		hours, err := s.Processed.DirtyOf(ctx, "merchant000000", store.LiveRevision, h-28*24, h+2)
+		hours, err := s.Processed.DirtyOf(ctx, "merchant000000", liveQueue, h-28*24, h+2)
 		if err != nil || len(hours) == 0 {
 			b.Fatal(hours, err)
 		}
@@ -246,7 +248,7 @@ func BenchmarkDirtyOf(b *testing.B) {
 func BenchmarkSummariesGet(b *testing.B) {
 	s, ctx := openBench(b), context.Background()
 	key := func(m, day int) store.SummaryKey {
-		return store.SummaryKey{Merchant: fmt.Sprintf("merchant%06d", m), Generation: 1, Revision: 1, Grain: store.GrainDay, Start: int64(day) * 86400}
+		return store.SummaryKey{Merchant: fmt.Sprintf("merchant%06d", m), Generation: 1, Grain: store.GrainDay, Start: int64(day) * 86400}
 	}
 	data := noise(400)
 	for m := range 10_000 {

@@ -180,11 +180,11 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing("processed", have)
-	marks, err := s.Processed.Marks(ctx, "m", 1, crashHour)
+	marks, err := s.Processed.Marks(ctx, "m", liveQueue, crashHour, crashHour+1)
 	if err != nil || int64(len(marks)) != docs {
 		t.Errorf("%d marks for %d documents: %v", len(marks), docs, err)
 	}
-	rejects, err := s.Processed.RejectCounts(ctx, "m", crashHour, crashHour+1)
+	rejects, err := s.Processed.RejectCounts(ctx, "m", nil, crashHour, crashHour+1)
 	if err != nil || len(rejects) != 1 || rejects[0].Events != docs {
 		t.Errorf("rejects are %+v, expected %d: %v", rejects, docs, err)
 	}

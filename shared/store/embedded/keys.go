@@ -17,12 +17,12 @@ const (
 	tableStage     byte = 'i' // missing stage, received, batch → nothing
 	tableSums      byte = 'a' // stream, hour → accepted, pending
 	tableDoc       byte = 'd' // merchant, revision, hour, batch → document
-	tableMark      byte = 'm' // merchant, revision, hour, batch → nothing
-	tableDirty     byte = 'h' // revision, hash, merchant, hour → nothing
-	tableReject    byte = 'r' // merchant, hour, batch, index → reject
-	tableRejectSum byte = 'R' // merchant, hour, refused, reason → events
+	tableMark      byte = 'm' // merchant, queue, hour, batch → nothing
+	tableDirty     byte = 'h' // live or not, hash, merchant, queue, hour → nothing
+	tableReject    byte = 'r' // merchant, revision, hour, batch, index → reject
+	tableRejectSum byte = 'R' // merchant, revision, hour, refused, reason → events
 	tableVisitor   byte = 'v' // merchant, generation, user → first seen
-	tableSummary   byte = 's' // merchant, generation, revision, grain, start → record
+	tableSummary   byte = 's' // merchant, generation, grain, start → record
 	tableMerchant  byte = 'M' // merchant → change sequence, merchant
 	tableChange    byte = 'C' // change sequence → merchant
 	tableStream    byte = 'S' // stream → merchant

@@ -19,7 +19,7 @@ import (
 
 // formatVersion is the version of keys and values in the database. It grows
 // with every change that an older program would misread.
-const formatVersion = 1
+const formatVersion = 2
 
 // Options of a data folder; the zero value is right for production.
 type Options struct {

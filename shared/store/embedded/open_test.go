@@ -64,7 +64,7 @@ func TestForeignDataIsRefused(t *testing.T) {
 		key, value []byte
 		want       string
 	}{
-		"a later version":    {[]byte{tableMeta, 'f'}, []byte{formatVersion + 1}, "expected data of format 1, found 2"},
+		"a later version":    {[]byte{tableMeta, 'f'}, []byte{formatVersion + 1}, "expected data of format 2, found 3"},
 		"no version":         {[]byte("x"), []byte("y"), "without its format version"},
 		"a broken version":   {[]byte{tableMeta, 'f'}, []byte{}, "cut short"},
 		"nothing is foreign": {[]byte{tableMeta, 'f'}, []byte{formatVersion}, ""},
@@ -151,13 +151,13 @@ func TestMarksGoLast(t *testing.T) {
 		_, seeErr := s.Visitors.See(ctx, "m", 1, []uint64{uint64(i)}, []int64{1})
 		err := errors.Join(s.Processed.Put(ctx, put), seeErr,
 			s.Summaries.Put(ctx, []store.SummaryEntry{{Key: k, Data: []byte("x")}}),
-			s.Processed.Clean(ctx, []store.DocKey{put.Docs[0].Key}))
+			s.Processed.Clean(ctx, []store.Mark{liveMark(put.Docs[0].Key)}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		left := mustOpen(t, fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng}))
 		for j := range i + 1 {
-			dirty, err := left.Processed.DirtyOf(ctx, "m", 1, event.Hour(j), event.Hour(j+1))
+			dirty, err := left.Processed.DirtyOf(ctx, "m", liveQueue, event.Hour(j), event.Hour(j+1))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,8 +15,7 @@ type summaries struct{ e *engine }
 
 func appendSummaryKey(b []byte, k store.SummaryKey) []byte {
 	b = appendUint32(appendName(append(b, tableSummary), k.Merchant), k.Generation)
-	b = append(appendUint32(b, uint32(k.Revision)), byte(k.Grain))
-	return appendInt64(b, k.Start)
+	return appendInt64(append(b, byte(k.Grain)), k.Start)
 }
 
 // Get implements store.Summaries.
@@ -111,13 +110,12 @@ func (s *summaries) Delete(ctx context.Context, keys []store.SummaryKey) error {
 	})
 }
 
-// DropBefore implements store.Summaries.
-func (s *summaries) DropBefore(ctx context.Context, merchant string, generation uint32) error {
-	return s.e.write(ctx, "drop old summaries", func() error {
-		lower := appendName([]byte{tableSummary}, merchant)
-		upper := appendUint32(append([]byte(nil), lower...), generation)
+// Drop implements store.Summaries.
+func (s *summaries) Drop(ctx context.Context, merchant string, generation uint32) error {
+	return s.e.write(ctx, "drop a merchant's summaries", func() error {
+		prefix := appendUint32(appendName([]byte{tableSummary}, merchant), generation)
 		b := s.e.db.NewBatch()
-		if err := b.DeleteRange(lower, upper, nil); err != nil {
+		if err := b.DeleteRange(prefix, successor(prefix), nil); err != nil {
 			return errors.Join(err, b.Close())
 		}
 		return s.e.commit(b, func() {})

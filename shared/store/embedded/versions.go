@@ -25,14 +25,10 @@ type versions struct {
 // maxVersions bounds the merchants of one part: 65,536 in all, some 3 MB.
 const maxVersions = 1024
 
-func versionKey(merchant string, rev store.Revision) xxh3.Uint128 {
-	return xxh3.HashString128Seed(merchant, uint64(rev))
-}
-
 // changed is called when the change is visible to readers, and before the call
 // that made it returns.
-func (v *versions) changed(merchant string, rev store.Revision) {
-	key := versionKey(merchant, rev)
+func (v *versions) changed(merchant string) {
+	key := xxh3.HashString128(merchant)
 	p := &v.parts[key.Lo%uint64(len(v.parts))]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,9 +41,9 @@ func (v *versions) changed(merchant string, rev store.Revision) {
 }
 
 // Version implements store.Processed.
-func (p *processed) Version(ctx context.Context, merchant string, rev store.Revision) (v store.Version, err error) {
+func (p *processed) Version(ctx context.Context, merchant string) (v store.Version, err error) {
 	err = p.e.read(ctx, "read the version of a merchant's data", func() error {
-		key := versionKey(merchant, rev)
+		key := xxh3.HashString128(merchant)
 		part := &p.versions.parts[key.Lo%uint64(len(p.versions.parts))]
 		part.mu.Lock()
 		defer part.mu.Unlock()

@@ -152,6 +152,22 @@ func (v *visitors) see(ctx context.Context, merchant string, generation uint32, 
 	return before, v.e.commitLater(b, unlock)
 }
 
+// Drop implements store.Visitors.
+func (v *visitors) Drop(ctx context.Context, merchant string, generation uint32) error {
+	return v.e.write(ctx, "forget visitors", func() error {
+		var set stripeSet
+		set.addName(merchant)
+		unlock := v.merchants.lock(set)
+		prefix := visitorPrefix(merchant, generation)
+		b := v.e.db.NewBatch()
+		if err := b.DeleteRange(prefix, successor(prefix), nil); err != nil {
+			unlock()
+			return errors.Join(err, b.Close())
+		}
+		return v.e.commit(b, unlock)
+	})
+}
+
 // setEarlier writes the earlier instants. A user that occurs twice in one
 // call ends with the earlier of both, and before tells what the call found.
 func setEarlier(b *pebble.Batch, prefix []byte, users []uint64, millis, before []int64) error {

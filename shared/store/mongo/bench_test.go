@@ -146,7 +146,7 @@ func BenchmarkProcessed(b *testing.B) {
 	})
 	b.Run("version", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := s.Processed.Version(ctx, "scan", store.LiveRevision); err != nil {
+			if _, err := s.Processed.Version(ctx, "scan"); err != nil {
 				b.Fatal(err)
 			}
 		}

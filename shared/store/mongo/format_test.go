@@ -22,7 +22,7 @@ import (
 func dump(t *testing.T, s *Stores) string {
 	t.Helper()
 	var b strings.Builder
-	for _, name := range []string{batchesName, payloadsName, countsName, documentsName, versionsName, visitorsName} {
+	for _, name := range []string{batchesName, payloadsName, countsName, documentsName, marksName, versionsName, visitorsName} {
 		cursor, err := s.db.Collection(name).Find(context.Background(), bson.D{})
 		must(t, each(context.Background(), cursor, err, func(d *bson.D) error {
 			if _, made := (*d)[0].Value.(bson.ObjectID); made {
@@ -54,6 +54,7 @@ func TestFormat(t *testing.T) {
 	must(t, s.Processed.Put(ctx, store.Put{Batch: batch, Docs: []store.Doc{{
 		Key: store.DocKey{Merchant: "m1", Hour: 1, Revision: store.LiveRevision, Batch: batch}, Events: 2, Data: []byte{0xdd},
 	}}}))
+	must(t, s.Processed.Mark(ctx, []store.Mark{{Merchant: "m1", Queue: 3, Hour: 1, Batch: batch}}))
 	_, err = s.Visitors.See(ctx, "m1", 1, []uint64{5}, []int64{-1})
 	must(t, err)
 	before := dump(t, s)

@@ -23,7 +23,7 @@ import (
 // shardKeys are the first fields of the collections' shard keys, as
 // mongodb.md names them.
 var shardKeys = map[string]string{
-	batchesName: "_id", payloadsName: "_id", countsName: "s", foldsName: "_id", documentsName: "k", rejectsName: "k",
+	batchesName: "_id", payloadsName: "_id", countsName: "s", foldsName: "_id", documentsName: "k", rejectsName: "k", marksName: "k",
 	versionsName: "_id", visitorsName: "_id", merchantsName: "_id", streamsName: "_id", secretsName: "_id", countersName: "_id",
 	jobsName: "_id", jobShardsName: "r", jobPartsName: "r",
 }
@@ -186,26 +186,26 @@ func work(t *testing.T, s *Stores) {
 		must(t, s.Processed.Put(ctx, put))
 	}
 	all := scanned(t, s, "m")
-	must(t, s.Processed.Clean(ctx, all[:4]))
-	must(t, s.Processed.MarkDirty(ctx, "m", store.LiveRevision, 0, 1))
+	must(t, s.Processed.Clean(ctx, liveMarks(all[:4])))
+	must(t, s.Processed.MarkDirty(ctx, "m", store.LiveQueue, []store.Revision{store.LiveRevision}, 0, 1))
 	must(t, s.Processed.Replace(ctx, all[:5], document("m", 0, store.MergedBatchID(1))))
 	marks(t, s, "m")
 	for _, f := range []func() error{
 		func() error {
-			_, err := s.Processed.Dirty(ctx, store.LiveRevision, store.Shard{Count: 1}, noon, store.DirtyHour{}, 10)
+			_, err := s.Processed.Dirty(ctx, false, store.Shard{Count: 1}, noon, store.DirtyHour{}, 10)
 			return err
 		},
 		func() error {
-			_, err := s.Processed.Dirty(ctx, store.LiveRevision, store.Shard{Count: 1}, noon, store.DirtyHour{Merchant: "m", Hour: 1}, 10)
+			_, err := s.Processed.Dirty(ctx, false, store.Shard{Count: 1}, noon, store.DirtyHour{Merchant: "m", Hour: 1}, 10)
 			return err
 		},
 		func() error { _, _, _, err := s.Processed.Extent(ctx, "m", store.LiveRevision); return err },
-		func() error { _, err := s.Processed.Version(ctx, "m", store.LiveRevision); return err },
-		func() error { _, err := s.Processed.RejectCounts(ctx, "m", 0, 9); return err },
+		func() error { _, err := s.Processed.Version(ctx, "m"); return err },
+		func() error { _, err := s.Processed.RejectCounts(ctx, "m", nil, 0, 9); return err },
 		func() error {
-			_, next, err := s.Processed.Rejects(ctx, "m", 0, 9, "", 2)
+			_, next, err := s.Processed.Rejects(ctx, "m", nil, 0, 9, "", 2)
 			must(t, err)
-			_, _, err = s.Processed.Rejects(ctx, "m", 0, 9, next, 2)
+			_, _, err = s.Processed.Rejects(ctx, "m", nil, 0, 9, next, 2)
 			return err
 		},
 		func() error { _, err := s.Visitors.See(ctx, "m", 1, []uint64{1, 2}, []int64{5, 5}); return err },

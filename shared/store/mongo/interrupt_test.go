@@ -345,18 +345,29 @@ func scanned(t testing.TB, s *Stores, m string) (keys []store.DocKey) {
 	return keys
 }
 
+// liveMarks are what Put marks documents with.
+func liveMarks(keys []store.DocKey) (marks []store.Mark) {
+	for _, k := range keys {
+		marks = append(marks, store.Mark{Merchant: k.Merchant, Queue: store.LiveQueue, Hour: k.Hour, Batch: k.Batch})
+	}
+	return marks
+}
+
 func marks(t testing.TB, s *Stores, m string) (keys []store.DocKey) {
 	t.Helper()
 	ctx := context.Background()
-	hours, err := s.Processed.DirtyOf(ctx, m, store.LiveRevision, 0, 100)
+	queues := []store.Queue{store.LiveQueue}
+	hours, err := s.Processed.DirtyOf(ctx, m, queues, 0, 100)
 	must(t, err)
 	for _, h := range hours {
-		of, err := s.Processed.Marks(ctx, m, store.LiveRevision, h)
+		of, err := s.Processed.Marks(ctx, m, queues, h, h+1)
 		must(t, err)
 		if len(of) == 0 {
 			t.Errorf("hour %d is dirty and has no marks", h)
 		}
-		keys = append(keys, of...)
+		for _, k := range of {
+			keys = append(keys, store.DocKey{Merchant: m, Hour: h, Revision: store.LiveRevision, Batch: k.Batch})
+		}
 	}
 	return keys
 }
@@ -373,7 +384,7 @@ func TestInterruptedPut(t *testing.T) {
 	call := func(ctx context.Context, s *Stores) error { return s.Processed.Put(ctx, put) }
 	interrupted(t, server(t), func(t *testing.T, s *Stores) {
 		var err error
-		before, err = s.Processed.Version(ctx, "m", store.LiveRevision)
+		before, err = s.Processed.Version(ctx, "m")
 		must(t, err)
 	}, call, func(t *testing.T, s *Stores) {
 		for _, m := range []string{"m", "n"} {
@@ -387,15 +398,15 @@ func TestInterruptedPut(t *testing.T) {
 	}, call, func(t *testing.T, s *Stores) {
 		same(t, "documents", len(scanned(t, s, "m")), 3)
 		same(t, "marks", marks(t, s, "m"), scanned(t, s, "m"))
-		now, err := s.Processed.Version(ctx, "m", store.LiveRevision)
+		now, err := s.Processed.Version(ctx, "m")
 		must(t, err)
 		if now == before {
 			t.Error("the version is that of before")
 		}
-		got, err := s.Processed.RejectCounts(ctx, "m", 0, 9)
+		got, err := s.Processed.RejectCounts(ctx, "m", nil, 0, 9)
 		must(t, err)
 		same(t, "rejects", got, []store.RejectCount{{Hour: 1, Reason: "invalid", Events: 1}})
-		list, _, err := s.Processed.Rejects(ctx, "m", 0, 9, "", 9)
+		list, _, err := s.Processed.Rejects(ctx, "m", nil, 0, 9, "", 9)
 		must(t, err)
 		same(t, "stream of a reject", list[0].Stream, "G-\xff%")
 	})
@@ -415,7 +426,7 @@ func TestInterruptedReplace(t *testing.T) {
 				for n := byte(1); n <= 3; n++ {
 					must(t, s.Processed.Put(ctx, store.Put{Batch: id(n), Docs: []store.Doc{document("m", 1, id(n))}}))
 					if !slices.Contains(dirty, n) {
-						must(t, s.Processed.Clean(ctx, old[n-1:n]))
+						must(t, s.Processed.Clean(ctx, liveMarks(old[n-1:n])))
 					}
 				}
 			}, call, func(t *testing.T, s *Stores) {

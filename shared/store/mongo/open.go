@@ -65,7 +65,8 @@ const (
 	payloadsName  = "payloads"  // the batches' containers
 	countsName    = "counts"    // sums of what folded rows hold, by stream and hour
 	foldsName     = "folds"     // rows that are being folded into sums
-	documentsName = "documents" // processed documents, with their marks
+	documentsName = "documents" // processed documents, with the marks that Put gives them
+	marksName     = "marks"     // all other marks
 	rejectsName   = "rejects"
 	versionsName  = "versions"
 	visitorsName  = "visitors"
@@ -107,9 +108,11 @@ var indexes = []index{
 	// Put, Scan, Replace, MarkDirty, Extent.
 	{collection: documentsName, name: "document", keys: ascending("k", "m", "r", "h", "b"), unique: true},
 	// Dirty, DirtyOf, Marks.
-	{collection: documentsName, name: markIndex, keys: ascending("dirty", "r", "k", "m", "h", "b"), partial: bson.D{{Key: "dirty", Value: true}}},
-	{collection: rejectsName, name: "reject", keys: ascending("k", "m", "h", "b", "i"), unique: true},
-	{collection: rejectsName, name: "counts", keys: ascending("k", "m", "h", "refused", "reason", "events")},
+	{collection: documentsName, name: markIndex, keys: ascending("dirty", "k", "m", "h", "b"), partial: bson.D{{Key: "dirty", Value: true}}},
+	{collection: marksName, name: "mark", keys: ascending("k", "m", "q", "h", "b"), unique: true},
+	{collection: rejectsName, name: "reject", keys: ascending("k", "m", "r", "h", "b", "i"), unique: true},
+	// The batch tells whose the reject is.
+	{collection: rejectsName, name: "counts", keys: ascending("k", "m", "r", "h", "refused", "reason", "events", "b")},
 	{collection: merchantsName, name: "changes", keys: ascending("seq")},
 	{collection: jobsName, name: "request", keys: ascending("request"), unique: true, partial: bson.D{{Key: "request", Value: bson.D{{Key: "$gt", Value: ""}}}}},
 	// CreateJob: the jobs that may be in the way of another.

@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -19,10 +18,11 @@ import (
 	"github.com/footfall/footfall/shared/store"
 )
 
-// processed keeps a document per merchant, hour, revision and batch. Its dirty
-// mark is a field of it, and dirty hours are what the index of marked documents
-// holds: a document is never without its mark, and no list of hours can
-// disagree with the marks.
+// processed keeps a document per merchant, hour, revision and batch. Its mark in
+// LiveQueue is a field of it, and dirty hours are what the index of marked
+// documents holds: a document is never without its mark, and no list of hours
+// can disagree with the marks. All other marks, those of other queues and those
+// that Put has not made, stand in a collection of their own (see marks.go).
 //
 // A Put writes rejects and documents side by side, each in one unordered write,
 // and the versions of the merchants after them. Interrupted anywhere it was not
@@ -42,12 +42,16 @@ import (
 type processed struct {
 	*conn
 	docs     *driver.Collection
+	marks    *driver.Collection
 	rejects  *driver.Collection
 	versions *driver.Collection
 }
 
 func newProcessed(c *conn) *processed {
-	return &processed{conn: c, docs: c.db.Collection(documentsName), rejects: c.db.Collection(rejectsName), versions: c.db.Collection(versionsName)}
+	return &processed{
+		conn: c, docs: c.db.Collection(documentsName), marks: c.db.Collection(marksName),
+		rejects: c.db.Collection(rejectsName), versions: c.db.Collection(versionsName),
+	}
 }
 
 type docDoc struct {
@@ -72,7 +76,7 @@ const inChunk = 500
 func docOf(d *store.Doc) docDoc {
 	return docDoc{
 		Hash: hashOf(d.Key.Merchant), Merchant: text(d.Key.Merchant), Revision: int64(d.Key.Revision), Hour: int32(d.Key.Hour),
-		Batch: idOf(d.Key.Batch), Dirty: true, Events: d.Events, Data: d.Data,
+		Batch: idOf(d.Key.Batch), Dirty: d.Key.Revision == store.LiveRevision, Events: d.Events, Data: d.Data,
 	}
 }
 
@@ -89,6 +93,11 @@ func ofDoc(k store.DocKey) bson.D {
 	return append(ofMerchant(k.Merchant, k.Revision), bson.E{Key: "h", Value: int32(k.Hour)}, bson.E{Key: "b", Value: idOf(k.Batch)})
 }
 
+// ofBatches finds documents of an hour.
+func ofBatches(hour store.DocKey, ids []event.BatchID) bson.D {
+	return append(ofMerchant(hour.Merchant, hour.Revision), bson.E{Key: "h", Value: int32(hour.Hour)}, bson.E{Key: "b", Value: in(idsOf(ids))})
+}
+
 var markDirty = set(bson.D{{Key: "dirty", Value: true}})
 
 // tooLarge refuses a document that MongoDB would refuse, too.
@@ -99,40 +108,112 @@ func tooLarge(d *store.Doc) error {
 	return nil
 }
 
-// Put implements store.Processed. Nearly always all is new and inserted; what
-// is there already is written over.
-func (p *processed) Put(ctx context.Context, put store.Put) error {
-	docs := make([]docDoc, len(put.Docs))
-	touched := make([]string, len(put.Docs))
-	for i := range put.Docs {
-		d := &put.Docs[i]
-		if d.Key.Batch != put.Batch {
-			return fault.Field("docs.key.batch", "the batch of the put, "+put.Batch.String())
+// writing is what one write does to documents and rejects.
+type writing struct {
+	docs    []docDoc
+	rejects []rejectDoc
+	gone    []rejectDoc // to be removed when all else is written
+	touched []string    // merchants
+}
+
+// writingOf checks and translates what is to be written of a revision; batch is
+// that of all documents and rejects, nil for any.
+func writingOf(rev store.Revision, batch *event.BatchID, docs []store.Doc, rejects []store.Reject) (*writing, error) {
+	w := &writing{docs: make([]docDoc, len(docs)), rejects: make([]rejectDoc, len(rejects)), touched: make([]string, len(docs))}
+	for i := range docs {
+		d := &docs[i]
+		if batch != nil && d.Key.Batch != *batch {
+			return nil, fault.Field("docs.key.batch", "the batch of the put, "+batch.String())
+		}
+		if d.Key.Revision != rev {
+			return nil, fault.Field("docs.key.revision", fmt.Sprintf("the revision that is written, %d", rev))
 		}
 		if err := tooLarge(d); err != nil {
-			return err
+			return nil, err
 		}
-		docs[i] = docOf(d)
-		touched[i] = versionKey(d.Key.Merchant, d.Key.Revision)
+		w.docs[i], w.touched[i] = docOf(d), d.Key.Merchant
 	}
-	rejects := make([]rejectDoc, len(put.Rejects))
-	for i := range put.Rejects {
-		if put.Rejects[i].Batch != put.Batch {
-			return fault.Field("rejects.batch", "the batch of the put, "+put.Batch.String())
+	for i := range rejects {
+		r := &rejects[i]
+		if batch != nil && r.Batch != *batch {
+			return nil, fault.Field("rejects.batch", "the batch of the put, "+batch.String())
 		}
-		rejects[i] = rejectDocOf(&put.Rejects[i])
+		if r.Revision != rev && r.Revision != 0 {
+			return nil, fault.Field("rejects.revision", fmt.Sprintf("the revision that is written, %d", rev))
+		}
+		w.rejects[i] = rejectDocOf(r, rev)
 	}
-	if len(docs) == 0 && len(rejects) == 0 {
+	w.touch(rejects)
+	return w, nil
+}
+
+// touch adds the merchants of rejects. Those of no merchant have no version:
+// all instances would write the same one.
+func (w *writing) touch(rejects []store.Reject) {
+	for i := range rejects {
+		if rejects[i].Merchant != "" {
+			w.touched = append(w.touched, rejects[i].Merchant)
+		}
+	}
+}
+
+// write does it. Nearly always all is new and inserted; what is there already
+// is written over.
+func (p *processed) write(ctx context.Context, what string, w *writing) error {
+	if len(w.docs) == 0 && len(w.rejects) == 0 && len(w.gone) == 0 {
 		return nil
 	}
-	return p.call(ctx, "put the processed data of batch "+put.Batch.String(), func(ctx context.Context) error {
+	return p.call(ctx, what, func(ctx context.Context) error {
 		both, bctx := errgroup.WithContext(ctx)
-		both.Go(func() error { return insertOrReplace(bctx, p.docs, docs, (*docDoc).key) })
-		if len(rejects) > 0 {
-			both.Go(func() error { return insertOrReplace(bctx, p.rejects, rejects, (*rejectDoc).key) })
+		both.Go(func() error { return insertOrReplace(bctx, p.docs, w.docs, (*docDoc).key) })
+		if len(w.rejects) > 0 {
+			both.Go(func() error { return insertOrReplace(bctx, p.rejects, w.rejects, (*rejectDoc).key) })
 		}
-		return errorOr(both.Wait(), func() error { return p.changed(ctx, touched) })
+		if err := both.Wait(); err != nil {
+			return err
+		}
+		if err := p.removeRejects(ctx, w.gone); err != nil {
+			return err
+		}
+		return p.changed(ctx, w.touched)
 	})
+}
+
+// Put implements store.Processed.
+func (p *processed) Put(ctx context.Context, put store.Put) error {
+	w, err := writingOf(store.LiveRevision, &put.Batch, put.Docs, put.Rejects)
+	if err != nil {
+		return err
+	}
+	return p.write(ctx, "put the processed data of batch "+put.Batch.String(), w)
+}
+
+// PutRevision implements store.Processed.
+func (p *processed) PutRevision(ctx context.Context, rev store.Revision, docs []store.Doc, rejects []store.Reject) error {
+	if rev <= store.LiveRevision {
+		return fault.Field("revision", "one above that of the ETL")
+	}
+	w, err := writingOf(rev, nil, docs, rejects)
+	if err != nil {
+		return err
+	}
+	return p.write(ctx, fmt.Sprintf("put processed data of revision %d", rev), w)
+}
+
+// Resolve implements store.Processed: the rejects go when all else is written.
+// Interrupted between the two, their events are counted and listed as rejected
+// until it is done again.
+func (p *processed) Resolve(ctx context.Context, put store.Put, rejects []store.Reject) error {
+	w, err := writingOf(store.LiveRevision, &put.Batch, put.Docs, put.Rejects)
+	if err != nil {
+		return err
+	}
+	w.gone = make([]rejectDoc, len(rejects))
+	for i := range rejects {
+		w.gone[i] = rejectDocOf(&rejects[i], max(rejects[i].Revision, store.LiveRevision))
+	}
+	w.touch(rejects)
+	return p.write(ctx, "put what rejects became as batch "+put.Batch.String(), w)
 }
 
 func (d *docDoc) key() bson.D {
@@ -161,23 +242,20 @@ func errorOr(err error, next func() error) error {
 }
 
 type versionDoc struct {
-	ID      string `bson:"_id"`
+	ID      string `bson:"_id"` // merchant
 	Version int64  `bson:"v"`
 }
 
-// versionKey names a merchant's revision.
-func versionKey(merchant string, rev store.Revision) string {
-	return text(merchant) + "/" + strconv.FormatUint(uint64(rev), 10)
-}
-
-// changed gives versions a number that nobody has met: a random one, so that
+// changed gives the versions of merchants a number that nobody has met: a random one, so that
 // none comes again when the collection is dropped and begins anew. One update
 // takes all versions that are there, which are nearly always all.
-func (p *processed) changed(ctx context.Context, keys []string) error {
-	if len(keys) == 0 {
+func (p *processed) changed(ctx context.Context, merchants []string) error {
+	if len(merchants) == 0 {
 		return nil
 	}
-	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	keys := texts(merchants)
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
 	v := int64(rand.Uint64())
 	res, err := p.versions.UpdateMany(ctx, bson.D{{Key: "_id", Value: in(keys)}}, set(bson.D{{Key: "v", Value: v}}))
 	if err != nil || res.MatchedCount == int64(len(keys)) {
@@ -197,10 +275,10 @@ func (p *processed) changed(ctx context.Context, keys []string) error {
 }
 
 // Version implements store.Processed.
-func (p *processed) Version(ctx context.Context, merchant string, rev store.Revision) (v store.Version, err error) {
+func (p *processed) Version(ctx context.Context, merchant string) (v store.Version, err error) {
 	err = p.call(ctx, "read the version of a merchant's data", func(ctx context.Context) error {
 		var d versionDoc
-		err := p.versions.FindOne(ctx, bson.D{{Key: "_id", Value: versionKey(merchant, rev)}}).Decode(&d)
+		err := p.versions.FindOne(ctx, bson.D{{Key: "_id", Value: text(merchant)}}).Decode(&d)
 		if errors.Is(err, driver.ErrNoDocuments) {
 			d, err = versionDoc{}, nil
 		}
@@ -241,194 +319,40 @@ func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revisio
 	})
 }
 
-// marked finds marked documents in the order of the index of marks.
-func (p *processed) marked(ctx context.Context, filter bson.D, limit int64, fields ...string) (found []docDoc, err error) {
-	filter = append(bson.D{{Key: "dirty", Value: true}}, filter...)
-	o := options.Find().SetSort(ascending("k", "m", "h", "b")).SetProjection(only(fields...))
-	if limit > 0 {
-		o.SetLimit(limit).SetBatchSize(int32(limit) + 1) // all in one answer: no cursor is left
-	}
-	cursor, err := p.docs.Find(ctx, filter, o)
-	return found, each(ctx, cursor, err, func(d *docDoc) error {
-		found = append(found, *d)
-		return nil
-	})
-}
-
-// marksPage is how many marks are read at once to see of which hours they are.
-// A page that ends within a busy hour is followed by one that begins after it.
-const marksPage = 1000
-
-// Dirty implements store.Processed. Cost: a page of the index of marks for each
-// 1,000 dirty hours or each hour with many marks, and one step of it for each
-// merchant of which no dirty hour is due.
-func (p *processed) Dirty(ctx context.Context, rev store.Revision, shard store.Shard, endBy time.Time, after store.DirtyHour, limit int) (hours []store.DirtyHour, err error) {
-	if shard.Count < 1 || shard.Index < 0 || shard.Index >= shard.Count {
-		return nil, fault.Field("shard", "an index from 0 to below count")
-	}
-	if limit <= 0 {
-		return nil, nil
-	}
-	due := event.HourOf(endBy) // its end is after endBy, that of the one before is not
-	low, high := int32(shard.Index*hashes/shard.Count), int32((shard.Index+1)*hashes/shard.Count)
-	err = p.call(ctx, "list dirty hours", func(ctx context.Context) error {
-		hours = nil
-		at, begun := after, after.Merchant != ""
-		for {
-			var ranges []bson.D
-			if !begun {
-				ranges = []bson.D{{{Key: "k", Value: within(low, high)}, {Key: "h", Value: bson.D{{Key: "$lt", Value: int32(due)}}}}}
-			} else {
-				ranges = afterHour(at, max(low, hashOf(at.Merchant)), high, due)
-			}
-			more := false
-			for _, r := range ranges {
-				r = append(bson.D{{Key: "r", Value: int64(rev)}}, r...)
-				page := min(marksPage, int64(limit-len(hours))*4)
-				found, err := p.marked(ctx, r, page, "k", "m", "h")
-				if err != nil {
-					return err
-				}
-				for _, d := range found {
-					h := store.DirtyHour{Merchant: untext(d.Merchant), Hour: event.Hour(d.Hour)}
-					if begun && h == at {
-						continue
-					}
-					at, begun = h, true
-					if hours = append(hours, h); len(hours) == limit {
-						return nil
-					}
-				}
-				if more = int64(len(found)) == page; more {
-					break
-				}
-			}
-			if !more {
-				return nil
-			}
-		}
-	})
-	return hours, err
-}
-
-// afterHour are the three ranges of the index that follow a dirty hour: the
-// merchant's later hours, the later merchants of its hash, the later hashes.
-func afterHour(at store.DirtyHour, low, high int32, due event.Hour) []bson.D {
-	until := bson.E{Key: "h", Value: bson.D{{Key: "$lt", Value: int32(due)}}}
-	k, m := hashOf(at.Merchant), text(at.Merchant)
-	ranges := []bson.D{}
-	if k == low { // else the shard begins after the merchant
-		ranges = append(ranges,
-			bson.D{{Key: "k", Value: k}, {Key: "m", Value: m}, {Key: "h", Value: bson.D{{Key: "$gt", Value: int32(at.Hour)}, {Key: "$lt", Value: int32(due)}}}},
-			bson.D{{Key: "k", Value: k}, {Key: "m", Value: bson.D{{Key: "$gt", Value: m}}}, until})
-		low++
-	}
-	return append(ranges, bson.D{{Key: "k", Value: within(low, high)}, until})
-}
-
-// DirtyOf implements store.Processed.
-func (p *processed) DirtyOf(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) (hours []event.Hour, err error) {
-	err = p.call(ctx, "list a merchant's dirty hours", func(ctx context.Context) error {
-		hours = nil
-		for next := from; next < to; {
-			found, err := p.marked(ctx, ofHours(merchant, rev, next, to), marksPage, "h")
-			if err != nil {
-				return err
-			}
-			for _, d := range found {
-				if h := event.Hour(d.Hour); len(hours) == 0 || hours[len(hours)-1] != h {
-					hours = append(hours, h)
-				}
-			}
-			if len(found) < marksPage {
-				return nil
-			}
-			next = hours[len(hours)-1] + 1
-		}
-		return nil
-	})
-	return hours, err
-}
-
-// Marks implements store.Processed.
-func (p *processed) Marks(ctx context.Context, merchant string, rev store.Revision, hour event.Hour) (marks []store.DocKey, err error) {
-	err = p.call(ctx, "list the dirty documents of an hour", func(ctx context.Context) error {
-		found, err := p.marked(ctx, append(ofMerchant(merchant, rev), bson.E{Key: "h", Value: int32(hour)}), 0, "b")
-		marks = make([]store.DocKey, len(found))
-		for i, d := range found {
-			marks[i] = store.DocKey{Merchant: merchant, Revision: rev, Hour: hour, Batch: batchOf(d.Batch)}
-		}
-		return err
-	})
-	return marks, err
-}
-
-// byHour groups documents; the batch of a group's key is zero.
-func byHour(keys []store.DocKey) map[store.DocKey][]event.BatchID {
-	groups := map[store.DocKey][]event.BatchID{}
-	for _, k := range keys {
-		id := k.Batch
-		k.Batch = event.BatchID{}
-		groups[k] = append(groups[k], id)
-	}
-	return groups
-}
-
-// ofBatches finds documents of an hour.
-func ofBatches(hour store.DocKey, ids []event.BatchID) bson.D {
-	return append(ofMerchant(hour.Merchant, hour.Revision), bson.E{Key: "h", Value: int32(hour.Hour)}, bson.E{Key: "b", Value: in(idsOf(ids))})
-}
-
-// Clean implements store.Processed. All hours take one write, or few.
-func (p *processed) Clean(ctx context.Context, marks []store.DocKey) error {
-	if len(marks) == 0 {
-		return nil
-	}
-	unmark := bson.D{{Key: "$unset", Value: bson.D{{Key: "dirty", Value: ""}}}}
-	var models []driver.WriteModel
-	var touched []string
-	for hour, ids := range byHour(marks) {
-		touched = append(touched, versionKey(hour.Merchant, hour.Revision))
-		for part := range slices.Chunk(ids, inChunk) {
-			models = append(models, driver.NewUpdateManyModel().SetFilter(ofBatches(hour, part)).SetUpdate(unmark))
-		}
-	}
-	return p.call(ctx, "take dirty marks off", func(ctx context.Context) error {
-		_, err := bulk(ctx, p.docs, models)
-		return errorOr(err, func() error { return p.changed(ctx, touched) })
-	})
-}
-
-// MarkDirty implements store.Processed.
-func (p *processed) MarkDirty(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) error {
-	if from >= to {
-		return nil
-	}
-	return p.call(ctx, "mark a merchant's hours dirty", func(ctx context.Context) error {
-		_, err := p.docs.UpdateMany(ctx, ofHours(merchant, rev, from, to), markDirty)
-		return errorOr(err, func() error { return p.changed(ctx, []string{versionKey(merchant, rev)}) })
-	})
-}
-
-// Extent implements store.Processed.
-func (p *processed) Extent(ctx context.Context, merchant string, rev store.Revision) (first, last event.Hour, ok bool, err error) {
+// Extent implements store.Processed. Cost: two look-ups for each revision, side
+// by side.
+func (p *processed) Extent(ctx context.Context, merchant string, revs ...store.Revision) (first, last event.Hour, ok bool, err error) {
 	err = p.call(ctx, "find the extent of a merchant's data", func(ctx context.Context) error {
-		var ends [2]docDoc
+		ends := make([]docDoc, 2*len(revs))
+		none := make([]bool, len(ends))
 		group, ctx := errgroup.WithContext(ctx)
-		for i, order := range []int{1, -1} {
+		for i := range ends {
+			order := 1 - 2*(i%2)
 			group.Go(func() error {
 				// The whole order of the index, so that either end is one step of it.
 				sort := bson.D{{Key: "k", Value: order}, {Key: "m", Value: order}, {Key: "r", Value: order}, {Key: "h", Value: order}}
-				return p.docs.FindOne(ctx, ofMerchant(merchant, rev), options.FindOne().SetSort(sort).SetProjection(only("h"))).Decode(&ends[i])
+				err := p.docs.FindOne(ctx, ofMerchant(merchant, revs[i/2]), options.FindOne().SetSort(sort).SetProjection(only("h"))).Decode(&ends[i])
+				if none[i] = errors.Is(err, driver.ErrNoDocuments); none[i] {
+					return nil
+				}
+				return err
 			})
 		}
-		err := group.Wait()
-		if errors.Is(err, driver.ErrNoDocuments) {
-			ok = false
-			return nil
+		if err := group.Wait(); err != nil {
+			return err
 		}
-		first, last, ok = event.Hour(ends[0].Hour), event.Hour(ends[1].Hour), err == nil
-		return err
+		first, last, ok = 0, 0, false
+		for i := 0; i < len(ends); i += 2 {
+			if none[i] || none[i+1] {
+				continue
+			}
+			from, to := event.Hour(ends[i].Hour), event.Hour(ends[i+1].Hour)
+			if !ok {
+				first, last, ok = from, to, true
+			}
+			first, last = min(first, from), max(last, to)
+		}
+		return nil
 	})
 	return first, last, ok && err == nil, err
 }
@@ -466,7 +390,7 @@ func (p *processed) Replace(ctx context.Context, old []store.DocKey, merged stor
 				return err
 			}
 		}
-		return p.changed(ctx, []string{versionKey(hour.Merchant, hour.Revision)})
+		return p.changed(ctx, []string{hour.Merchant})
 	})
 }
 
@@ -476,7 +400,7 @@ func (p *processed) removeReplaced(ctx context.Context, hour store.DocKey, ids [
 	if err != nil || res.DeletedCount == int64(len(ids)) {
 		return err
 	}
-	left, err := p.marked(ctx, ofBatches(hour, ids), 0, "b")
+	left, err := p.marked(ctx, inDocs, ofBatches(hour, ids), 0, "b")
 	if err != nil || len(left) == 0 {
 		return err
 	}
@@ -489,4 +413,67 @@ func (p *processed) removeReplaced(ctx context.Context, hour store.DocKey, ids [
 	}
 	_, err = p.docs.DeleteMany(ctx, ofBatches(hour, rest))
 	return err
+}
+
+// dropPage is about how many documents one delete takes away.
+const dropPage = 5000
+
+// Drop implements store.Processed. Marks that are fields of documents become
+// documents of their own first.
+func (p *processed) Drop(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour) error {
+	if from >= to {
+		return nil
+	}
+	const what = "drop processed data of a revision"
+	if rev == store.LiveRevision {
+		err := p.call(ctx, what, func(ctx context.Context) error {
+			marks, err := p.marked(ctx, inDocs, ofRange(merchant, from, to), 0, "k", "m", "h", "b")
+			if err == nil {
+				_, err = insertNew(ctx, p.marks, marks)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range []*driver.Collection{p.docs, p.rejects} {
+		if err := p.dropHours(ctx, what, c, ofMerchant(merchant, rev), from, to); err != nil {
+			return err
+		}
+	}
+	return p.call(ctx, what, func(ctx context.Context) error { return p.changed(ctx, []string{merchant}) })
+}
+
+// dropHours deletes what an index has under the fields of a filter and then the
+// hours [from, to), in portions that take no deadline's length.
+func (p *processed) dropHours(ctx context.Context, what string, c *driver.Collection, of bson.D, from, to event.Hour) error {
+	var order []string
+	for _, e := range of {
+		order = append(order, e.Key)
+	}
+	one := options.FindOne().SetSort(ascending(append(order, "h")...)).SetSkip(dropPage).SetProjection(only("h"))
+	for from < to {
+		err := p.call(ctx, what, func(ctx context.Context) error {
+			upper := to
+			var next struct {
+				Hour int32 `bson:"h"`
+			}
+			switch err := c.FindOne(ctx, append(slices.Clip(of), bson.E{Key: "h", Value: within(int32(from), int32(to))}), one).Decode(&next); {
+			case err == nil:
+				upper = max(event.Hour(next.Hour), from+1)
+			case !errors.Is(err, driver.ErrNoDocuments):
+				return err
+			}
+			_, err := c.DeleteMany(ctx, append(slices.Clip(of), bson.E{Key: "h", Value: within(int32(from), int32(upper))}))
+			if err == nil {
+				from = upper
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

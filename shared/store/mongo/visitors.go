@@ -3,11 +3,13 @@ package mongo
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/footfall/footfall/shared/fault"
@@ -239,5 +241,38 @@ func (s *seeing) lower(ctx context.Context, users []uint64, known firstSeen) err
 			s.before[u] = known[u]
 		}
 	} // else the next round tells whose write was ours
+	return nil
+}
+
+// dropUsers is how many users one delete forgets.
+const dropUsers = 10_000
+
+// Drop implements store.Visitors: in portions, none of which takes a deadline's
+// length.
+func (v *visitors) Drop(ctx context.Context, merchant string, generation uint32) error {
+	of := visitorsOf(merchant, generation)
+	one := options.FindOne().SetSort(ascending("_id")).SetSkip(dropUsers)
+	for from, more := uint64(0), true; more; {
+		err := v.call(ctx, "forget visitors", func(ctx context.Context) error {
+			ids := bson.D{{Key: "$gte", Value: of.key(from)}, {Key: "$lte", Value: of.key(math.MaxUint64)}}
+			var next visitorDoc
+			err := v.c.FindOne(ctx, bson.D{{Key: "_id", Value: ids}}, one).Decode(&next)
+			if err == nil {
+				ids[1] = bson.E{Key: "$lt", Value: next.ID}
+			} else if !errors.Is(err, driver.ErrNoDocuments) {
+				return err
+			}
+			if _, err := v.c.DeleteMany(ctx, bson.D{{Key: "_id", Value: ids}}); err != nil {
+				return err
+			}
+			if more = err == nil; more {
+				from = userOf(next.ID)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }

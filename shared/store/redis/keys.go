@@ -32,14 +32,13 @@ const (
 type bucket struct {
 	merchant   string
 	generation uint32
-	revision   store.Revision
 	kind       byte
 	number     int64 // of hourSeconds or daySeconds since the Unix epoch; else 0
 }
 
 // placeOf tells in which hash a record stands, and where in it.
 func placeOf(k store.SummaryKey) (bucket, string) {
-	b := bucket{merchant: k.Merchant, generation: k.Generation, revision: k.Revision}
+	b := bucket{merchant: k.Merchant, generation: k.Generation}
 	var length int64
 	switch k.Grain {
 	case store.GrainHour:
@@ -67,8 +66,7 @@ func placeOf(k store.SummaryKey) (bucket, string) {
 // suffix is what tells a merchant's hashes apart, and how the index names them.
 func (b *bucket) suffix() string {
 	s := make([]byte, 0, 24)
-	s = append(strconv.AppendUint(s, uint64(b.generation), 36), '.')
-	s = append(strconv.AppendUint(s, uint64(b.revision), 36), '.', b.kind)
+	s = append(strconv.AppendUint(s, uint64(b.generation), 36), '.', b.kind)
 	if b.number == 0 && b.kind != kindHours && b.kind != kindDays {
 		return string(s)
 	}

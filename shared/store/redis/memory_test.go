@@ -59,7 +59,7 @@ func month(t testing.TB, s *Stores, rng *rand.Rand, merchant string, events func
 			r := summary.NewRecord(visits(rng, from+int64(h)*3600_000, n), h)
 			records = append(records, r)
 			entries = append(entries, store.SummaryEntry{Data: r.Encode(), Key: store.SummaryKey{
-				Merchant: merchant, Generation: 1, Revision: 1, Grain: store.GrainHour, Start: from/1000 + int64(h)*3600}})
+				Merchant: merchant, Generation: 1, Grain: store.GrainHour, Start: from/1000 + int64(h)*3600}})
 			bytes += len(entries[len(entries)-1].Data)
 		}
 		if len(records) == 0 {
@@ -67,7 +67,7 @@ func month(t testing.TB, s *Stores, rng *rand.Rand, merchant string, events func
 		}
 		hours += len(records)
 		entries = append(entries, store.SummaryEntry{Data: summary.MergeRecords(records...).Encode(), Key: store.SummaryKey{
-			Merchant: merchant, Generation: 1, Revision: 1, Grain: store.GrainDay, Start: from / 1000}})
+			Merchant: merchant, Generation: 1, Grain: store.GrainDay, Start: from / 1000}})
 		bytes += len(entries[len(entries)-1].Data)
 		if err := s.Summaries.Put(context.Background(), entries); err != nil {
 			t.Fatal(err)

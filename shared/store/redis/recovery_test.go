@@ -14,7 +14,7 @@ import (
 )
 
 func entry(merchant string, start int64, data string) store.SummaryEntry {
-	return store.SummaryEntry{Key: store.SummaryKey{Merchant: merchant, Generation: 1, Revision: 1, Grain: store.GrainHour, Start: start}, Data: []byte(data)}
+	return store.SummaryEntry{Key: store.SummaryKey{Merchant: merchant, Generation: 1, Grain: store.GrainHour, Start: start}, Data: []byte(data)}
 }
 
 func within(t testing.TB, d time.Duration) context.Context {

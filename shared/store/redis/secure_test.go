@@ -73,7 +73,7 @@ func use(t testing.TB, s *Stores) error {
 	if err := s.Summaries.Delete(ctx, []store.SummaryKey{one.Key}); err != nil {
 		return err
 	}
-	if err := s.Summaries.DropBefore(ctx, "m", 9); err != nil {
+	if err := s.Summaries.Drop(ctx, "m", 9); err != nil {
 		return err
 	}
 	_, err = s.Quotas.Add(ctx, []store.Usage{{Tenant: "m", Events: 1}}, time.Minute)

@@ -39,7 +39,7 @@ func (s *summaries) Get(ctx context.Context, keys []store.SummaryKey) ([][]byte,
 	var refs []ref
 	err := s.read(ctx, &asked, func(b bucket, at int, value string) {
 		if hour, sum, ok := reference(value); ok {
-			b, place := placeOf(store.SummaryKey{Merchant: b.merchant, Generation: b.generation, Revision: b.revision, Grain: store.GrainHour, Start: hour})
+			b, place := placeOf(store.SummaryKey{Merchant: b.merchant, Generation: b.generation, Grain: store.GrainHour, Start: hour})
 			referred.add(b, place, len(refs))
 			refs = append(refs, ref{at, sum})
 			return
@@ -126,7 +126,7 @@ func (s *summaries) put(ctx context.Context, entries []store.SummaryEntry) error
 			}
 			suffix := one.bucket.suffix()
 			pipe.HSet(ctx, s.summaryKey(one.bucket.merchant, suffix), values...)
-			// The index comes after what it names: DropBefore removes both in
+			// The index comes after what it names: Drop removes both in
 			// one step, and what is written around it is either gone or named.
 			pipe.ZAddNX(ctx, s.indexKey(one.bucket.merchant), redis.Z{Score: float64(one.bucket.generation), Member: suffix})
 		}
@@ -154,15 +154,13 @@ func (s *summaries) Delete(ctx context.Context, keys []store.SummaryKey) error {
 	})
 }
 
-// DropBefore implements store.Summaries.
-func (s *summaries) DropBefore(ctx context.Context, merchant string, generation uint32) error {
-	index := s.indexKey(merchant)
+// Drop implements store.Summaries.
+func (s *summaries) Drop(ctx context.Context, merchant string, generation uint32) error {
+	index, score := s.indexKey(merchant), strconv.FormatUint(uint64(generation), 10)
 	for {
 		more := false
-		err := s.within(ctx, fmt.Sprintf("drop old summaries of merchant %q", merchant), func(ctx context.Context) error {
-			old, err := s.ZRangeByScore(ctx, index, &redis.ZRangeBy{
-				Min: "-inf", Max: "(" + strconv.FormatUint(uint64(generation), 10), Count: maxDrop,
-			}).Result()
+		err := s.within(ctx, fmt.Sprintf("drop summaries of merchant %q", merchant), func(ctx context.Context) error {
+			old, err := s.ZRangeByScore(ctx, index, &redis.ZRangeBy{Min: score, Max: score, Count: maxDrop}).Result()
 			if err != nil || len(old) == 0 {
 				return err
 			}

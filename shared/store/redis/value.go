@@ -72,7 +72,7 @@ func sameHour(entries []store.SummaryEntry, day int) (hour int64, found bool) {
 	}
 	for n := day - 1; n >= max(0, day-mostHours); n-- {
 		h := entries[n].Key
-		if h.Grain != store.GrainHour || h.Merchant != d.Key.Merchant || h.Generation != d.Key.Generation || h.Revision != d.Key.Revision {
+		if h.Grain != store.GrainHour || h.Merchant != d.Key.Merchant || h.Generation != d.Key.Generation {
 			return 0, false
 		}
 		if bytes.Equal(entries[n].Data, d.Data) {

@@ -40,7 +40,16 @@ func put(t TB, p store.Processed, id int, rev store.Revision, merchants []string
 			in.Docs = append(in.Docs, doc(m, h, rev, in.Batch))
 		}
 	}
-	ok(t, p.Put(deadline(t), in))
+	if rev == live {
+		ok(t, p.Put(deadline(t), in))
+		return
+	}
+	ok(t, p.PutRevision(deadline(t), rev, in.Docs, nil))
+}
+
+// mark is what Put marks a document with.
+func mark(m string, h event.Hour, id event.BatchID) store.Mark {
+	return store.Mark{Merchant: m, Queue: store.LiveQueue, Hour: h, Batch: id}
 }
 
 func scan(t TB, p store.Processed, m string, rev store.Revision, from, to event.Hour) (docs []store.Doc) {
@@ -53,16 +62,26 @@ func scan(t TB, p store.Processed, m string, rev store.Revision, from, to event.
 	return docs
 }
 
-func dirtyOf(t TB, p store.Processed, m string, rev store.Revision) []event.Hour {
+var liveQueue = []store.Queue{store.LiveQueue}
+
+// dirtyOf lists dirty hours of LiveQueue, or of the queues given.
+func dirtyOf(t TB, p store.Processed, m string, queues ...store.Queue) []event.Hour {
 	t.Helper()
-	hours, err := p.DirtyOf(deadline(t), m, rev, math.MinInt32, math.MaxInt32)
+	if queues == nil {
+		queues = liveQueue
+	}
+	hours, err := p.DirtyOf(deadline(t), m, queues, math.MinInt32, math.MaxInt32)
 	ok(t, err)
 	return hours
 }
 
-func marksOf(t TB, p store.Processed, m string, rev store.Revision, h event.Hour) []store.DocKey {
+// marksOf lists an hour's marks in LiveQueue, or in the queues given.
+func marksOf(t TB, p store.Processed, m string, h event.Hour, queues ...store.Queue) []store.Mark {
 	t.Helper()
-	marks, err := p.Marks(deadline(t), m, rev, h)
+	if queues == nil {
+		queues = liveQueue
+	}
+	marks, err := p.Marks(deadline(t), m, queues, h, h+1)
 	ok(t, err)
 	return marks
 }
@@ -92,11 +111,11 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		met := map[store.Version]string{{}: "none"}
 		is := func(what string, changed bool) {
 			t.Helper()
-			v, err := p.Version(deadline(t), "m", live)
+			v, err := p.Version(deadline(t), "m")
 			ok(t, err)
 			same(t, "the version was met before, after "+what, met[v] != "", !changed)
 			met[v] = what
-			again, err := p.Version(deadline(t), "m", live)
+			again, err := p.Version(deadline(t), "m")
 			ok(t, err)
 			same(t, "a version is the same until something changes", again, v)
 		}
@@ -105,9 +124,9 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		is("put", true)
 		put(t, p, 2, live, []string{"m", "other"}, 5, 6)
 		is("put of two merchants", true)
-		ok(t, p.Clean(deadline(t), marksOf(t, p, "m", live, 5)))
+		ok(t, p.Clean(deadline(t), marksOf(t, p, "m", 5)))
 		is("clean", true)
-		ok(t, p.MarkDirty(deadline(t), "m", live, 5, 6))
+		ok(t, p.MarkDirty(deadline(t), "m", store.LiveQueue, []store.Revision{live}, 5, 6))
 		is("mark dirty", true)
 		ok(t, p.Replace(deadline(t), []store.DocKey{doc("m", 5, live, batchID(1)).Key}, doc("m", 5, live, store.MergedBatchID(1))))
 		is("replace", true)
@@ -129,7 +148,7 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 				first, last, some, err := p.Extent(deadline(t), m, rev)
 				ok(t, err)
 				same(t, "extent", []any{first, last, some}, []any{hours[0], hours[len(hours)-1], true})
-				same(t, "dirty hours", dirtyOf(t, p, m, rev), hours)
+				same(t, "dirty hours", dirtyOf(t, p, m), hours)
 			}
 		}
 		_, _, some, err := p.Extent(deadline(t), "none", live)
@@ -170,7 +189,7 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 				n := len(got)
 				var after store.DirtyHour
 				for {
-					page, err := p.Dirty(deadline(t), live, store.Shard{Index: i, Count: count}, event.Hour(2).End(), after, 3)
+					page, err := p.Dirty(deadline(t), false, store.Shard{Index: i, Count: count}, event.Hour(2).End(), after, 3)
 					ok(t, err)
 					for _, d := range page {
 						if d.Merchant == after.Merchant && d.Hour <= after.Hour {
@@ -193,7 +212,7 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 			}
 		}
 		for _, s := range []store.Shard{{}, {Index: -1, Count: 2}, {Index: 2, Count: 2}} {
-			wantKind(t, second(p.Dirty(deadline(t), live, s, noon, store.DirtyHour{}, 1)), fault.Invalid)
+			wantKind(t, second(p.Dirty(deadline(t), false, s, noon, store.DirtyHour{}, 1)), fault.Invalid)
 		}
 	})
 	sub(t, open, "only hours that have ended are due", func(t *testing.T, p P, _ func() P) {
@@ -207,7 +226,7 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 			{event.Hour(1).Start(), []event.Hour{-2, 0}},
 			{event.Hour(1).End(), []event.Hour{-2, 0, 1}},
 		} {
-			got, err := p.Dirty(deadline(t), live, everything, c.endBy, store.DirtyHour{}, 10)
+			got, err := p.Dirty(deadline(t), false, everything, c.endBy, store.DirtyHour{}, 10)
 			ok(t, err)
 			var hours []event.Hour
 			for _, d := range got {
@@ -215,7 +234,7 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 			}
 			same(t, "due by "+c.endBy.String(), hours, c.want)
 		}
-		none, err := p.Dirty(deadline(t), live, everything, noon, store.DirtyHour{}, 0)
+		none, err := p.Dirty(deadline(t), false, everything, noon, store.DirtyHour{}, 0)
 		ok(t, err)
 		same(t, "at most none", none, []store.DirtyHour{})
 	})
@@ -224,21 +243,19 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		for id := range 3 {
 			put(t, p, id, live, []string{"m", "m2"}, 1, 2)
 		}
-		marks := marksOf(t, p, "m", live, 1)
-		same(t, "marks", marks, []store.DocKey{
-			doc("m", 1, live, batchID(0)).Key, doc("m", 1, live, batchID(1)).Key, doc("m", 1, live, batchID(2)).Key,
-		})
+		marks := marksOf(t, p, "m", 1)
+		same(t, "marks", marks, []store.Mark{mark("m", 1, batchID(0)), mark("m", 1, batchID(1)), mark("m", 1, batchID(2))})
 		put(t, p, 7, live, []string{"m"}, 1) // between marks and clean
 		ok(t, p.Clean(ctx, marks))
-		same(t, "marks that stay", marksOf(t, p, "m", live, 1), []store.DocKey{doc("m", 1, live, batchID(7)).Key})
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1, 2})
-		ok(t, p.Clean(ctx, marksOf(t, p, "m", live, 1)))
+		same(t, "marks that stay", marksOf(t, p, "m", 1), []store.Mark{mark("m", 1, batchID(7))})
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1, 2})
+		ok(t, p.Clean(ctx, marksOf(t, p, "m", 1)))
 		ok(t, p.Clean(ctx, marks)) // again
 		ok(t, p.Clean(ctx, nil))
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{2})
-		same(t, "dirty hours of another", dirtyOf(t, p, "m2", live), []event.Hour{1, 2})
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{2})
+		same(t, "dirty hours of another", dirtyOf(t, p, "m2"), []event.Hour{1, 2})
 		same(t, "documents", len(scan(t, p, "m", live, 0, 9)), 7)
-		got, err := p.Dirty(ctx, live, everything, noon, store.DirtyHour{}, 10)
+		got, err := p.Dirty(ctx, false, everything, noon, store.DirtyHour{}, 10)
 		ok(t, err)
 		same(t, "number of dirty hours", len(got), 3)
 	})
@@ -247,43 +264,45 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		for id := range 300 {
 			put(t, p, id, live, []string{"m"}, 1)
 		}
-		ok(t, p.Clean(ctx, marksOf(t, p, "m", live, 1)))
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{})
+		ok(t, p.Clean(ctx, marksOf(t, p, "m", 1)))
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{})
 		put(t, p, 5, live, []string{"m"}, 1)
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
-		same(t, "marks", marksOf(t, p, "m", live, 1), []store.DocKey{doc("m", 1, live, batchID(5)).Key})
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1})
+		same(t, "marks", marksOf(t, p, "m", 1), []store.Mark{mark("m", 1, batchID(5))})
 	})
 	sub(t, open, "mark history dirty", func(t *testing.T, p P, _ func() P) {
 		ctx := deadline(t)
 		put(t, p, 1, live, []string{"m", "ma"}, hours...)
 		for _, m := range []string{"m", "ma"} {
 			for _, h := range hours {
-				ok(t, p.Clean(ctx, marksOf(t, p, m, live, h)))
+				ok(t, p.Clean(ctx, marksOf(t, p, m, h)))
 			}
 		}
-		ok(t, p.MarkDirty(ctx, "m", live, -25, 1))
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{-25, -1, 0})
-		same(t, "dirty hours of another", dirtyOf(t, p, "ma", live), []event.Hour{})
-		same(t, "marks", marksOf(t, p, "m", live, 0), []store.DocKey{doc("m", 0, live, batchID(1)).Key})
-		ok(t, p.MarkDirty(ctx, "none", live, -25, 1))
+		ok(t, p.MarkDirty(ctx, "m", store.LiveQueue, []store.Revision{live}, -25, 1))
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{-25, -1, 0})
+		same(t, "dirty hours of another", dirtyOf(t, p, "ma"), []event.Hour{})
+		same(t, "marks", marksOf(t, p, "m", 0), []store.Mark{mark("m", 0, batchID(1))})
+		ok(t, p.MarkDirty(ctx, "none", store.LiveQueue, []store.Revision{live}, -25, 1))
 	})
 	sub(t, open, "replace", func(t *testing.T, p P, _ func() P) {
 		ctx := deadline(t)
+		var keys []store.DocKey
 		for id := range 4 {
 			put(t, p, id, live, []string{"m"}, 1)
+			keys = append(keys, doc("m", 1, live, batchID(id)).Key)
 		}
-		marks := marksOf(t, p, "m", live, 1)
+		marks := marksOf(t, p, "m", 1)
 		ok(t, p.Clean(ctx, marks[:2]))
 		m1, m2 := doc("m", 1, live, store.MergedBatchID(1)), doc("m", 1, live, store.MergedBatchID(2))
-		ok(t, p.Replace(ctx, marks[:2], m1))
-		same(t, "marks", marksOf(t, p, "m", live, 1), marks[2:])
+		ok(t, p.Replace(ctx, keys[:2], m1))
+		same(t, "marks", marksOf(t, p, "m", 1), marks[2:])
 		same(t, "documents", scan(t, p, "m", live, 1, 2), []store.Doc{doc("m", 1, live, batchID(2)), doc("m", 1, live, batchID(3)), m1})
-		ok(t, p.Replace(ctx, append(marks[2:], m1.Key), m2))
-		same(t, "marks", marksOf(t, p, "m", live, 1), []store.DocKey{m2.Key})
+		ok(t, p.Replace(ctx, append(keys[2:], m1.Key), m2))
+		same(t, "marks", marksOf(t, p, "m", 1), []store.Mark{mark("m", 1, m2.Key.Batch)})
 		same(t, "documents", scan(t, p, "m", live, 1, 2), []store.Doc{m2})
-		ok(t, p.Replace(ctx, append(marks[2:], m1.Key), m2)) // again
+		ok(t, p.Replace(ctx, append(keys[2:], m1.Key), m2)) // again
 		same(t, "documents", scan(t, p, "m", live, 1, 2), []store.Doc{m2})
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1})
 		other := m1
 		other.Key.Hour = 2
 		wantKind(t, p.Replace(ctx, []store.DocKey{m2.Key}, other), fault.Invalid)
@@ -333,7 +352,7 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 			}
 			return nil
 		})
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1})
 	})
 	sub(t, open, "no mark is lost between writers and cleaners", func(t *testing.T, p P, _ func() P) { processedConcurrent(t, p) })
 	sub(t, open, "survives a crash", func(t *testing.T, p P, reopen func() P) {
@@ -341,17 +360,17 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		in := store.Put{Batch: batchID(1), Docs: []store.Doc{doc("m", 1, live, batchID(1)), doc("m", 2, live, batchID(1))}}
 		in.Rejects = []store.Reject{reject("m", 1, batchID(1), 0, "invalid")}
 		ok(t, p.Put(ctx, in))
-		ok(t, p.Clean(ctx, marksOf(t, p, "m", live, 2)))
+		ok(t, p.Clean(ctx, marksOf(t, p, "m", 2)))
 		merged := doc("m", 1, live, store.MergedBatchID(1))
 		ok(t, p.Replace(ctx, []store.DocKey{in.Docs[0].Key}, merged))
 		put(t, p, 2, live, []string{"n"}, 1)
-		ok(t, p.Clean(ctx, marksOf(t, p, "n", live, 1)))
-		ok(t, p.MarkDirty(ctx, "n", live, 0, 9))
+		ok(t, p.Clean(ctx, marksOf(t, p, "n", 1)))
+		ok(t, p.MarkDirty(ctx, "n", store.LiveQueue, []store.Revision{live}, 0, 9))
 		p = mustReopen(t, reopen)
 		same(t, "documents", scan(t, p, "m", live, 0, 9), []store.Doc{merged, in.Docs[1]})
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{1})
-		same(t, "dirty hours", dirtyOf(t, p, "n", live), []event.Hour{1})
-		counts, err := p.RejectCounts(ctx, "m", 0, 9)
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1})
+		same(t, "dirty hours", dirtyOf(t, p, "n"), []event.Hour{1})
+		counts, err := p.RejectCounts(ctx, "m", nil, 0, 9)
 		ok(t, err)
 		same(t, "rejects", counts, []store.RejectCount{{Hour: 1, Reason: "invalid", Events: 1}})
 	})
@@ -366,9 +385,9 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 func processedConcurrent(t *testing.T, p store.Processed) {
 	const writers, each = 6, 25
 	ctx := deadline(t)
-	cleaned := make([]map[store.DocKey]bool, writers+2)
+	cleaned := make([]map[store.Mark]bool, writers+2)
 	parallel(t, writers+2, func(w int) error {
-		cleaned[w] = map[store.DocKey]bool{}
+		cleaned[w] = map[store.Mark]bool{}
 		for i := range each {
 			if w < writers {
 				in := store.Put{Batch: batchID(w*each + i)}
@@ -381,7 +400,7 @@ func processedConcurrent(t *testing.T, p store.Processed) {
 				continue
 			}
 			h := event.Hour(i % 2)
-			marks, err := p.Marks(ctx, "m", live, h)
+			marks, err := p.Marks(ctx, "m", liveQueue, h, h+1)
 			if err != nil {
 				return err
 			}
@@ -394,13 +413,13 @@ func processedConcurrent(t *testing.T, p store.Processed) {
 		}
 		return nil
 	})
-	known := map[store.DocKey]bool{}
+	known := map[store.Mark]bool{}
 	for _, c := range cleaned {
 		maps.Copy(known, c)
 	}
-	dirty := dirtyOf(t, p, "m", live)
+	dirty := dirtyOf(t, p, "m")
 	for h := range event.Hour(2) {
-		marks := marksOf(t, p, "m", live, h)
+		marks := marksOf(t, p, "m", h)
 		same(t, "an hour is dirty if it has marks", slices.Contains(dirty, h), len(marks) > 0)
 		for _, k := range marks {
 			known[k] = true
@@ -409,92 +428,186 @@ func processedConcurrent(t *testing.T, p store.Processed) {
 	same(t, "documents cleaned or marked", len(known), 2*writers*each)
 }
 
-// processedModel runs random operations on a store and on maps.
+// processedModel compares a store with two sets: its documents and its marks.
 func processedModel(t *rapid.T, open Opener[store.Processed]) {
 	p, _ := open(t)
 	ctx := deadline(t)
-	merchants, merged := []string{"a", "ab"}, uint64(0)
-	docs, marks := map[store.DocKey]bool{}, map[store.DocKey]bool{}
-	compare := func(a, b store.DocKey) int {
-		return cmp.Or(cmp.Compare(a.Hour, b.Hour), bytes.Compare(a.Batch[:], b.Batch[:]))
-	}
-	of := func(set map[store.DocKey]bool, m string, from, to event.Hour) (keys []store.DocKey) {
-		for k := range set {
-			if k.Merchant == m && k.Hour >= from && k.Hour < to {
+	merchants, revs, queues := []string{"a", "ab"}, []store.Revision{live, 2}, []store.Queue{store.LiveQueue, 1, 7}
+	merged := uint64(0)
+	docs, marks := map[store.DocKey]bool{}, map[store.Mark]bool{}
+	docsOf := func(m string, rev store.Revision, from, to event.Hour) (keys []store.DocKey) {
+		for k := range docs {
+			if k.Merchant == m && k.Revision == rev && k.Hour >= from && k.Hour < to {
 				keys = append(keys, k)
 			}
 		}
-		slices.SortFunc(keys, compare)
+		slices.SortFunc(keys, func(a, b store.DocKey) int {
+			return cmp.Or(cmp.Compare(a.Hour, b.Hour), bytes.Compare(a.Batch[:], b.Batch[:]))
+		})
 		return keys
+	}
+	marked := func(m string, queues []store.Queue, from, to event.Hour) (some []store.Mark) {
+		for k := range marks {
+			if k.Merchant == m && slices.Contains(queues, k.Queue) && k.Hour >= from && k.Hour < to {
+				some = append(some, k)
+			}
+		}
+		slices.SortFunc(some, func(a, b store.Mark) int {
+			return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.Queue, b.Queue), bytes.Compare(a.Batch[:], b.Batch[:]))
+		})
+		return some
+	}
+	hoursOf := func(some []store.Mark) (hours []event.Hour) {
+		for _, k := range some {
+			hours = append(hours, k.Hour)
+		}
+		return slices.Compact(hours)
 	}
 	drawMerchant := func(t *rapid.T) string { return rapid.SampledFrom(merchants).Draw(t, "merchant") }
 	drawHour := func(t *rapid.T) event.Hour { return event.Hour(rapid.IntRange(-2, 2).Draw(t, "hour")) }
+	drawRevision := func(t *rapid.T) store.Revision { return rapid.SampledFrom(revs).Draw(t, "revision") }
+	drawQueue := func(t *rapid.T) store.Queue { return rapid.SampledFrom(queues).Draw(t, "queue") }
+	drawBatch := func(t *rapid.T) event.BatchID { return batchID(rapid.IntRange(0, 5).Draw(t, "batch")) }
 	t.Repeat(map[string]func(*rapid.T){
 		"put": func(t *rapid.T) {
-			in := store.Put{Batch: batchID(rapid.IntRange(0, 5).Draw(t, "batch"))}
+			in := store.Put{Batch: drawBatch(t)}
 			for range rapid.IntRange(1, 3).Draw(t, "documents") {
 				d := doc(drawMerchant(t), drawHour(t), live, in.Batch)
 				in.Docs = append(in.Docs, d)
-				docs[d.Key], marks[d.Key] = true, true
+				docs[d.Key], marks[mark(d.Key.Merchant, d.Key.Hour, in.Batch)] = true, true
 			}
 			ok(t, p.Put(ctx, in))
 		},
+		"put revision": func(t *rapid.T) {
+			var in []store.Doc
+			for range rapid.IntRange(1, 3).Draw(t, "documents") {
+				d := doc(drawMerchant(t), drawHour(t), 2, drawBatch(t))
+				in, docs[d.Key] = append(in, d), true
+			}
+			ok(t, p.PutRevision(ctx, 2, in, nil))
+		},
+		"mark": func(t *rapid.T) {
+			var some []store.Mark
+			for range rapid.IntRange(0, 3).Draw(t, "marks") {
+				k := store.Mark{Merchant: drawMerchant(t), Queue: drawQueue(t), Hour: drawHour(t), Batch: drawBatch(t)}
+				some, marks[k] = append(some, k), true
+			}
+			ok(t, p.Mark(ctx, some))
+		},
+		"mark dirty": func(t *rapid.T) {
+			m, q, from, to := drawMerchant(t), drawQueue(t), drawHour(t), drawHour(t)
+			of := revs[:rapid.IntRange(0, len(revs)).Draw(t, "revisions")]
+			ok(t, p.MarkDirty(ctx, m, q, of, from, to))
+			for _, rev := range of {
+				for _, k := range docsOf(m, rev, from, to) {
+					marks[store.Mark{Merchant: m, Queue: q, Hour: k.Hour, Batch: k.Batch}] = true
+				}
+			}
+		},
 		"clean": func(t *rapid.T) {
-			m, h := drawMerchant(t), drawHour(t)
-			some := of(marks, m, h, h+1)
+			some := marked(drawMerchant(t), queues, drawHour(t), drawHour(t))
 			some = some[:rapid.IntRange(0, len(some)).Draw(t, "marks")]
 			ok(t, p.Clean(ctx, some))
 			for _, k := range some {
 				delete(marks, k)
 			}
 		},
-		"mark dirty": func(t *rapid.T) {
-			m, from, to := drawMerchant(t), drawHour(t), drawHour(t)
-			ok(t, p.MarkDirty(ctx, m, live, from, to))
-			for _, k := range of(docs, m, from, to) {
-				marks[k] = true
-			}
-		},
 		"replace": func(t *rapid.T) {
-			m, h := drawMerchant(t), drawHour(t)
-			old := of(docs, m, h, h+1)
+			m, rev, h := drawMerchant(t), drawRevision(t), drawHour(t)
+			old := docsOf(m, rev, h, h+1)
 			old = old[:rapid.IntRange(0, len(old)).Draw(t, "documents")]
 			merged++
-			d := doc(m, h, live, store.MergedBatchID(merged))
+			d := doc(m, h, rev, store.MergedBatchID(merged))
+			before := marked(m, liveQueue, h, h+1)
 			ok(t, p.Replace(ctx, old, d))
 			for _, k := range old {
-				if marks[k] {
-					marks[d.Key] = true
-				}
-				delete(marks, k)
 				delete(docs, k)
 			}
 			docs[d.Key] = true
-		},
-		"": func(t *rapid.T) {
-			for _, m := range merchants {
-				var got []store.DocKey
-				for _, d := range scan(t, p, m, live, -5, 5) {
-					got = append(got, d.Key)
+			// Marks of what was replaced may have become the merged one's.
+			after := marksOf(t, p, m, h)
+			over := mark(m, h, d.Key.Batch)
+			for _, k := range before {
+				if slices.Contains(after, k) {
+					continue
 				}
-				want := of(docs, m, -5, 5)
-				same(t, "documents", got, want)
-				first, last, some, err := p.Extent(ctx, m, live)
-				ok(t, err)
-				same(t, "there are documents", some, len(want) > 0)
-				if some {
-					same(t, "extent", []event.Hour{first, last}, []event.Hour{want[0].Hour, want[len(want)-1].Hour})
+				replaced := slices.ContainsFunc(old, func(o store.DocKey) bool { return o.Batch == k.Batch })
+				if !replaced || !slices.Contains(after, over) {
+					t.Fatalf("mark %+v is lost", k)
 				}
-				var dirty []event.Hour
-				for _, k := range of(marks, m, -5, 5) {
-					dirty = append(dirty, k.Hour)
-				}
-				dirty = slices.Compact(dirty)
-				same(t, "dirty hours", dirtyOf(t, p, m, live), dirty)
-				for _, h := range dirty {
-					same(t, "marks", marksOf(t, p, m, live, h), of(marks, m, h, h+1))
-				}
+				delete(marks, k)
+				marks[over] = true
 			}
 		},
+		"drop": func(t *rapid.T) {
+			m, rev, from, to := drawMerchant(t), drawRevision(t), drawHour(t), drawHour(t)
+			ok(t, p.Drop(ctx, m, rev, from, to))
+			for _, k := range docsOf(m, rev, from, to) {
+				delete(docs, k)
+			}
+		},
+		"drop queue": func(t *rapid.T) {
+			m, q := drawMerchant(t), rapid.SampledFrom(queues[1:]).Draw(t, "queue")
+			ok(t, p.DropQueue(ctx, m, q))
+			for _, k := range marked(m, []store.Queue{q}, -5, 5) {
+				delete(marks, k)
+			}
+		},
+		"": func(t *rapid.T) {
+			var due []store.DirtyHour
+			for _, m := range merchants {
+				var all []event.Hour
+				for _, rev := range revs {
+					var got []store.DocKey
+					for _, d := range scan(t, p, m, rev, -5, 5) {
+						got = append(got, d.Key)
+						all = append(all, d.Key.Hour)
+					}
+					same(t, "documents", got, docsOf(m, rev, -5, 5))
+				}
+				first, last, some, err := p.Extent(ctx, m, revs...)
+				ok(t, err)
+				same(t, "there are documents", some, len(all) > 0)
+				if some {
+					same(t, "extent", []event.Hour{first, last}, []event.Hour{slices.Min(all), slices.Max(all)})
+				}
+				for _, of := range [][]store.Queue{queues[:1], queues[1:2], {7, store.LiveQueue}, queues} {
+					want := marked(m, of, -5, 5)
+					same(t, "dirty hours", dirtyOf(t, p, m, of...), hoursOf(want))
+					got, err := p.Marks(ctx, m, of, -5, 5)
+					ok(t, err)
+					same(t, "marks", got, want)
+				}
+				for _, q := range queues {
+					for _, h := range hoursOf(marked(m, []store.Queue{q}, -5, 5)) {
+						due = append(due, store.DirtyHour{Merchant: m, Queue: q, Hour: h})
+					}
+				}
+			}
+			sameDirty(t, p, due)
+		},
 	})
+}
+
+// sameDirty compares what Dirty lists with all dirty hours. Each is listed once,
+// but for those of LiveQueue, which may be listed with the others, too.
+func sameDirty(t TB, p store.Processed, want []store.DirtyHour) {
+	t.Helper()
+	got := map[store.DirtyHour]bool{}
+	for _, others := range []bool{false, true} {
+		list, err := p.Dirty(deadline(t), others, everything, event.Hour(1<<20).End(), store.DirtyHour{}, 1000)
+		ok(t, err)
+		here := map[store.DirtyHour]bool{}
+		for _, d := range list {
+			if here[d] || !others && d.Queue != store.LiveQueue {
+				t.Fatalf("%+v is listed again, or where it does not belong", d)
+			}
+			here[d], got[d] = true, true
+		}
+	}
+	all := map[store.DirtyHour]bool{}
+	for _, d := range want {
+		all[d] = true
+	}
+	same(t, "dirty hours of all queues", got, all)
 }

@@ -11,7 +11,7 @@ import (
 
 func reject(m string, h event.Hour, id event.BatchID, index int, reason string) store.Reject {
 	return store.Reject{
-		Merchant: m, Stream: "G-A", Batch: id, Index: index, EventID: fmt.Sprint("e", index), Hour: h, ReceivedAt: at(index),
+		Merchant: m, Revision: live, Stream: "G-A", Batch: id, Index: index, EventID: fmt.Sprint("e", index), Hour: h, ReceivedAt: at(index),
 		Reason: reason, Field: "name", Detail: "a name", Data: []byte{0, 1, byte(index)},
 	}
 }
@@ -23,7 +23,7 @@ func rejects(t *testing.T, open Opener[store.Processed]) {
 		t.Helper()
 		cursor := ""
 		for {
-			some, next, err := p.Rejects(deadline(t), m, from, to, cursor, page)
+			some, next, err := p.Rejects(deadline(t), m, nil, from, to, cursor, page)
 			ok(t, err)
 			if len(some) > page {
 				t.Fatalf("a page has %d rejects, expected at most %d", len(some), page)
@@ -64,7 +64,7 @@ func rejects(t *testing.T, open Opener[store.Processed]) {
 			for _, page := range []int{1, 5, 12, 100} {
 				same(t, fmt.Sprintf("rejects of %q by %d", m, page), list(t, p, m, -1, 3, page), want[m])
 			}
-			counts, err := p.RejectCounts(ctx, m, -1, 1)
+			counts, err := p.RejectCounts(ctx, m, nil, -1, 1)
 			ok(t, err)
 			same(t, "counts", counts, []store.RejectCount{
 				{Hour: -1, Reason: "invalid", Events: 4}, {Hour: -1, Reason: "invalid", Refused: true, Events: 2},
@@ -73,7 +73,7 @@ func rejects(t *testing.T, open Opener[store.Processed]) {
 		}
 		same(t, "rejects of no hour", list(t, p, "a", 3, 3, 5), []store.Reject{})
 		for _, cursor := range []string{"x", "00"} {
-			_, _, err := p.Rejects(ctx, "a", 0, 9, cursor, 5)
+			_, _, err := p.Rejects(ctx, "a", nil, 0, 9, cursor, 5)
 			wantKind(t, err, fault.Invalid)
 		}
 	})
@@ -85,11 +85,11 @@ func rejects(t *testing.T, open Opener[store.Processed]) {
 		parallel(t, 8, func(int) error { return p.Put(ctx, in) })
 		in.Rejects[1].Reason = "unknown_stream" // seen otherwise when delivered again
 		ok(t, p.Put(ctx, in))
-		counts, err := p.RejectCounts(ctx, "m", 0, 9)
+		counts, err := p.RejectCounts(ctx, "m", nil, 0, 9)
 		ok(t, err)
 		same(t, "counts", counts, []store.RejectCount{{Hour: 1, Reason: "invalid", Events: 1}, {Hour: 1, Reason: "unknown_stream", Events: 2}})
 		same(t, "rejects", list(t, p, "m", 0, 9, 10), in.Rejects)
-		same(t, "dirty hours", dirtyOf(t, p, "m", live), []event.Hour{})
+		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{})
 	})
 	sub(t, open, "a reject that stands for many", func(t *testing.T, p P, _ func() P) {
 		ctx := deadline(t)
@@ -102,7 +102,7 @@ func rejects(t *testing.T, open Opener[store.Processed]) {
 			got := list(t, p, "m", 0, 9, 10)
 			same(t, "the last reject", got[len(got)-1], r)
 		}
-		counts, err := p.RejectCounts(ctx, "m", 0, 9)
+		counts, err := p.RejectCounts(ctx, "m", nil, 0, 9)
 		ok(t, err)
 		same(t, "counts", counts, []store.RejectCount{{Hour: 1, Reason: "quota_exceeded", Refused: true, Events: 5 + 1 + 1<<40}})
 	})
