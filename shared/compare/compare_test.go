@@ -79,8 +79,8 @@ func drawEncoded(t *rapid.T) []byte {
 }
 
 type place struct {
-	hour, dimension, value string
-	metric                 compare.Metric
+	dimension, value string
+	metric           compare.Metric
 }
 
 // flatten is a record as a list of numbers, worked out without the comparison.
