@@ -77,12 +77,7 @@ func CheckPart(name string, data []byte) error {
 }
 
 // Progress of a phase.
-type Progress struct {
-	Shards, Done int
-	Bytes        int64 // of all shards
-	DoneBytes    int64
-	Counts       revision.Counts
-}
+type Progress = revision.Progress
 
 // Part is bytes of a job under a name.
 type Part struct {
