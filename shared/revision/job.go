@@ -108,6 +108,7 @@ func (r *Request) Validate(now time.Time) error {
 //	planned → replaying → building → comparing → compared → published ⇄ rolled_back
 //	                                                 └────→ discarded
 //	any of the first four → discarded, or failed
+//	a wish that cannot become a job: refused, for the history only
 type State string
 
 const (
@@ -120,13 +121,14 @@ const (
 	RolledBack State = "rolled_back" // reports do not show it any more; it may be published again
 	Discarded  State = "discarded"   // its data are dropped
 	Failed     State = "failed"      // it cannot go on; it may be discarded
+	Refused    State = "refused"     // it never began: its problems say why
 )
 
 // Open reports whether a job in this state keeps others from its merchants: it
 // has, or will have, views that are not published, or may be published again.
 func (s State) Open() bool {
 	switch s {
-	case Published, Discarded:
+	case Published, Discarded, Refused:
 		return false
 	}
 	return true
@@ -146,8 +148,10 @@ type Job struct {
 	Phases   []Phase   `json:"phases,omitempty"`
 	Problems []Problem `json:"problems,omitempty"` // the first of them
 	// Problem counts are whole, unlike the list.
-	ProblemCount int64  `json:"problem_count"`
-	Flips        []Flip `json:"flips,omitempty"`
+	ProblemCount int64 `json:"problem_count"`
+	// Held says why a job of ModePublish was not published by itself.
+	Held  []string `json:"held,omitempty"`
+	Flips []Flip   `json:"flips,omitempty"`
 	// Swept is when what it took the place of was removed: from then on it
 	// cannot be rolled back, and no report shows what was before.
 	Swept time.Time `json:"swept,omitzero"`
@@ -187,6 +191,10 @@ type Phase struct {
 	Begun   time.Time `json:"begun"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Planned bool      `json:"planned"` // no more shards are to come
+	// Next is the first shard that was not told to the workers yet, Told when
+	// some were last.
+	Next int       `json:"next"`
+	Told time.Time `json:"told,omitzero"`
 }
 
 // Problem is something that did not stop the job and that whoever publishes it
@@ -214,8 +222,10 @@ type Shard struct {
 	// Files are the archive's paths to replay; of Replaying.
 	Files []string `json:"files,omitempty"`
 	Bytes int64    `json:"bytes,omitempty"`
-	// Merchants are to be built or compared; of Building and Comparing.
+	// Merchants are to be built or compared; of Building and Comparing. Cursor
+	// is where the next shard's begin.
 	Merchants []string `json:"merchants,omitempty"`
+	Cursor    string   `json:"cursor,omitempty"`
 	// Done is when it was finished, zero before.
 	Done     time.Time `json:"done,omitzero"`
 	Attempts int       `json:"attempts,omitempty"`

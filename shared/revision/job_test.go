@@ -102,8 +102,8 @@ func TestOverlaps(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	for _, s := range []State{Planned, Replaying, Building, Comparing, Compared, Published, RolledBack, Discarded, Failed} {
-		if want := s != Published && s != Discarded; s.Open() != want {
+	for _, s := range []State{Planned, Replaying, Building, Comparing, Compared, Published, RolledBack, Discarded, Failed, Refused} {
+		if want := s != Published && s != Discarded && s != Refused; s.Open() != want {
 			t.Errorf("%s: expected open %t", s, want)
 		}
 	}

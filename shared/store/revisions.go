@@ -13,7 +13,7 @@ type Revisions interface {
 	// CreateJob records a new job under the next revision number, above
 	// LiveRevision and never given twice, with Version 1. A job of the same
 	// non-empty RequestID is returned instead of a second one. Conflict, naming
-	// the other, where an open job overlaps it.
+	// the other, where it is open and an open job overlaps it.
 	CreateJob(ctx context.Context, j revision.Job) (revision.Job, error)
 	// Job returns one. NotFound.
 	Job(ctx context.Context, rev Revision) (revision.Job, error)

@@ -88,7 +88,7 @@ func (r *revisions) CreateJob(ctx context.Context, j revision.Job) (revision.Job
 		last := store.LiveRevision
 		err := r.jobs(ctx, 0, func(o *revision.Job) (more bool, err error) {
 			last = max(last, o.Revision)
-			if o.State.Open() && o.Overlaps(&j) {
+			if j.State.Open() && o.State.Open() && o.Overlaps(&j) {
 				return false, o.InTheWay()
 			}
 			return true, nil

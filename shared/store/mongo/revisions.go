@@ -100,7 +100,7 @@ func (r *revisions) CreateJob(ctx context.Context, j revision.Job) (created revi
 				return err
 			case tried && slices.Equal(d.Call.Data, call.Data):
 				created, there = o, true
-			case o.Overlaps(&j):
+			case j.State.Open() && o.Overlaps(&j):
 				return o.InTheWay()
 			}
 			return nil

@@ -93,6 +93,10 @@ func Revisions(t *testing.T, open Opener[store.Revisions]) {
 				t.Fatalf("error %q does not name job %d", err, first.Revision)
 			}
 		}
+		refused := job("wish/no", "b")
+		refused.State = revision.Refused
+		_, err = r.CreateJob(ctx, refused) // it is over nobody's data
+		ok(t, err)
 		closing, err := r.CreateJob(ctx, job("", "c"))
 		ok(t, err)
 		for _, state := range []revision.State{revision.Compared, revision.Failed, revision.RolledBack, revision.Discarded, revision.Published} {
