@@ -66,11 +66,16 @@ func newWorldIn(tb testing.TB, merchants int, dir string, o embedded.Options) *w
 			tb.Fatal(err)
 		}
 	}
-	t, err := transform.New(transform.Config{Refresh: time.Second, Streams: 200_000, Agents: 16_384}, s.Registry, time.Now, slog.New(slog.DiscardHandler))
+	return &world{tb: tb, stores: s, transform: newTransform(tb, s.Registry), rnd: rand.New(rand.NewPCG(1, 2)), merchants: merchants}
+}
+
+func newTransform(tb testing.TB, registry store.Registry) *transform.Transform {
+	tb.Helper()
+	t, err := transform.New(transform.Config{Refresh: time.Second, Streams: 200_000, Agents: 16_384}, registry, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &world{tb: tb, stores: s, transform: t, rnd: rand.New(rand.NewPCG(1, 2)), merchants: merchants}
+	return t
 }
 
 // batch makes a batch of events that arrived at an instant, a few of them late
