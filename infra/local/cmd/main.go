@@ -25,6 +25,7 @@ const usage = `Footfall: analytics for a million merchants, here in one process.
   footfall demo [flags]             send a shop's traffic, or a log, and print reports
   footfall archive ls [FROM [TO]]   list the archive's files by hour of arrival
   footfall archive cat PATH…        print archived batches as JSON lines ("-" reads stdin)
+  footfall reprocess COMMAND        compute history anew, compare, publish, roll back
   footfall topics ensure|check      make and check the topics on a Kafka of your own
 
 Each command explains its flags with -h. The environment configures the rest:
@@ -60,6 +61,8 @@ func run(ctx context.Context, args []string) error {
 		return demo.Run(ctx, rest, local.DataDir(os.Environ()), os.Stdin, os.Stdout, os.Stderr)
 	case "archive":
 		return archive(ctx, rest, os.Environ(), os.Stdin, os.Stdout)
+	case "reprocess":
+		return reprocess(ctx, rest, os.Environ(), os.Stdout, os.Stderr)
 	case "topics":
 		return topics.Run(ctx, rest, os.Environ(), os.Stdout, os.Stderr)
 	case "help", "-h", "-help", "--help":
