@@ -66,6 +66,7 @@ func (a *Archive) completeAll(ctx context.Context, now time.Time, policy store.C
 	r := &recovery{Archive: a, client: client}
 	defer r.end()
 	errs := a.closeDue(ctx, now, policy)
+	a.resign()
 	errs = errors.Join(errs, r.completeLeft(ctx))
 
 	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })

@@ -233,13 +233,19 @@ func TestAppendWaitsForDataNodes(t *testing.T) {
 	h := ownHDFS(t)
 	removed := faultConfig(t, h.Addr())
 	a := mustOpen(t, removed)
-	first, err := newBlock(noon, 1000)
-	if err != nil {
-		t.Fatal(err)
+	taken := func() (b store.Block) {
+		eventually(t, 30*time.Second, "it takes nothing", func() bool {
+			var err error
+			if b, err = newBlock(noon, 1000); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), appendDeadline)
+			defer cancel()
+			return a.Append(ctx, []store.Block{b}) == nil
+		})
+		return b
 	}
-	if err := a.Append(t.Context(), []store.Block{first}); err != nil {
-		t.Fatal(err)
-	}
+	first := taken()
 	if err := h.DataNode.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -262,16 +268,27 @@ func TestAppendWaitsForDataNodes(t *testing.T) {
 	if err := h.DataNode.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	var third store.Block
-	eventually(t, 30*time.Second, "it takes nothing again", func() bool {
-		if third, err = newBlock(noon, 1000); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), appendDeadline)
-		defer cancel()
-		return a.Append(ctx, []store.Block{third}) == nil
-	})
+	third := taken()
 	completeAll(t, map[event.BatchID]bool{first.Batch: true, third.Batch: true}, map[event.BatchID]bool{}, a)
+}
+
+// An instance did not reach HDFS for longer than its lock lasts, and nothing is
+// written afterwards: what it has acknowledged is completed all the same.
+func TestLostLockOfAnIdleInstance(t *testing.T) {
+	t.Parallel() // it waits for a lease to end
+	a := mustOpen(t, testConfig(t))
+	b, err := newBlock(noon, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Append(t.Context(), []store.Block{b}); err != nil {
+		t.Fatal(err)
+	}
+	pulse := &a.me.session.pulse
+	pulse.mu.Lock()
+	pulse.lost = true
+	pulse.mu.Unlock()
+	completeAll(t, map[event.BatchID]bool{b.Batch: true}, map[event.BatchID]bool{}, a)
 }
 
 // Nodes of HDFS die under load and come back; nothing that was acknowledged is

@@ -83,6 +83,20 @@ func (a *Archive) enter() (*instance, error) {
 	return me, nil
 }
 
+// resign stops being an instance that has lost its lock. The next file does
+// it as well, but where none is written what it left would never be recovered,
+// for its session goes on renewing its leases.
+func (a *Archive) resign() {
+	a.entry.Lock()
+	defer a.entry.Unlock()
+	a.mu.Lock()
+	me := a.me
+	a.mu.Unlock()
+	if me != nil && !me.held() {
+		a.lose(me)
+	}
+}
+
 // lose stops being an instance whose lock another one may have taken. What it
 // has open is closed and left to whoever recovers its folder.
 func (a *Archive) lose(me *instance) {
