@@ -112,7 +112,7 @@ cluster: ## run Footfall as a cluster does: real servers, each function as two p
 	@$(GO) build -o $(BIN)/cluster ./infra/cluster/cmd && exec $(BIN)/cluster
 
 test-cluster: ## stories and outages against such a cluster, some ten minutes (OUTAGE=3m takes parts away for longer)
-	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -v -timeout 60m -args $(if $(OUTAGE),-outage $(OUTAGE))
+	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -v -timeout $(if $(OUTAGE),4h,60m) -args $(if $(OUTAGE),-outage $(OUTAGE))
 
 bench-cluster: ## the budget table's rows against such a cluster; the MongoDB stand-in bounds it
 	$(GO) run ./infra/loadtest/bench -cluster

@@ -107,7 +107,11 @@ func withCluster(m *testing.M) (code int, err error) {
 // which are for quiet nights, let hours pass. What is promised stays the same.
 func quick(name string) []string {
 	settings := map[string][]string{
-		"ingest":  {"JOURNAL_REPUBLISH_AFTER=3s", "JOURNAL_STALE_AFTER=40s", "JOURNAL_UNARCHIVED_AFTER=90s"},
+		// Catching up takes about as long as an outage did.
+		"ingest": {
+			"JOURNAL_REPUBLISH_AFTER=3s", fmt.Sprint("JOURNAL_STALE_AFTER=", max(40*time.Second, 2**outageTime)),
+			fmt.Sprint("JOURNAL_UNARCHIVED_AFTER=", max(90*time.Second, 2**outageTime)),
+		},
 		"archive": {"ARCHIVE_FILE_AGE=8s", "ARCHIVE_FILE_IDLE=2s"},
 	}[name]
 	env := make([]string, len(settings))

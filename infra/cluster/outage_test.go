@@ -30,11 +30,14 @@ const (
 	acceptedBetween = 15 // requests, before an outage and after it
 	loadMerchants   = 3
 	loadVisitors    = 500
-	loadSpan        = 2 * time.Hour // of the events' times
-	tickEvery       = 3 * time.Second
+	loadSpan        = 2 * time.Hour   // of the events' times
+	tickEvery       = 3 * time.Second // or a tenth of an outage
 	watchEvery      = time.Second
-	catchUpWithin   = 3 * time.Minute
 )
+
+// catchUpWithin is how long everything may take to be counted, and again to be
+// summarised, after an outage: three times as long as it was.
+func catchUpWithin() time.Duration { return max(3*time.Minute, 3**outageTime) }
 
 // outage is something that is done to the cluster under load.
 type outage struct {
@@ -227,12 +230,14 @@ type outages struct {
 
 // tick fires the ticks as the PingSources do, only more often, until told to
 // stop. While the dispatcher or Kafka is away, ticks are lost, as they are then.
+// What a longer outage leaves is caught up over many ticks, each of which closes
+// the hours anew: at three seconds' pace that alone would fill MongoDB's stand-in.
 func (o *outages) tick(t *testing.T) func() {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		beat := time.NewTicker(tickEvery)
+		beat := time.NewTicker(max(tickEvery, *outageTime/10))
 		defer beat.Stop()
 		for {
 			select {
@@ -247,7 +252,7 @@ func (o *outages) tick(t *testing.T) func() {
 }
 
 func (o *outages) run(t *testing.T, what outage) {
-	ctx, cancel := context.WithTimeout(t.Context(), *outageTime+3*catchUpWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), *outageTime+3*catchUpWithin())
 	defer cancel()
 	merchants, streams := o.merchants(t, ctx)
 	calm, calmTruth := o.calm(t, ctx)
@@ -341,7 +346,7 @@ func (o *outages) accepts(t *testing.T, ctx context.Context, load *loadtest.Load
 // many events are missing or too many in the end.
 func (o *outages) settle(t *testing.T, merchants []loadtest.Merchant, truth []loadtest.Truth) (lost, doubled int64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin())
 	defer cancel()
 	err := o.WaitCounted(ctx, merchants, truth, day, day.AddDate(0, 0, 1))
 	for i, m := range merchants {
@@ -367,7 +372,7 @@ func (o *outages) settle(t *testing.T, merchants []loadtest.Merchant, truth []lo
 // closed checks the reports as they are, and when summaries hold everything.
 func (o *outages) closed(t *testing.T, ctx context.Context, merchants []loadtest.Merchant, truth []loadtest.Truth) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	ctx, cancel := context.WithTimeout(ctx, catchUpWithin())
 	defer cancel()
 	if err := o.CheckReports(ctx, merchants, truth, day, day); err != nil {
 		t.Error(err)
@@ -400,7 +405,7 @@ func (o *outages) archive(t *testing.T, began time.Time) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin())
 	defer cancel()
 	read := map[string]bool{}
 	waiting := time.Now()
