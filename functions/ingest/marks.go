@@ -13,6 +13,9 @@ import (
 const (
 	markEvery = 500 * time.Millisecond
 	maxMarks  = 20_000 // waiting; a lost mark only means that a tick publishes again
+	// marksTogether are written at once: few enough that a journal which is slow,
+	// as after an outage, when many come, takes some within the deadline.
+	marksTogether = 100
 )
 
 // marks tells the journal which batches are published: some time after, many
@@ -70,9 +73,13 @@ func (m *marks) write(ctx context.Context) {
 	if len(rows) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.timeout)
-	defer cancel()
-	err := m.journal.Mark(ctx, store.StagePublished, rows)
+	var err error
+	for len(rows) > 0 && err == nil {
+		part := rows[:min(marksTogether, len(rows))]
+		if err = m.part(ctx, part); err == nil {
+			rows = rows[len(part):]
+		}
+	}
 	if failing := err != nil; failing != m.failing {
 		m.failing = failing
 		if failing {
@@ -82,6 +89,12 @@ func (m *marks) write(ctx context.Context) {
 	if err != nil {
 		m.wait(rows)
 	}
+}
+
+func (m *marks) part(ctx context.Context, rows []store.JournalRow) error {
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	defer cancel()
+	return m.journal.Mark(ctx, store.StagePublished, rows)
 }
 
 // close writes what waits; what cannot be written is published again by

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -259,4 +260,49 @@ func (r *flakyRegistry) Secret(ctx context.Context, name string, make func() ([]
 		return nil, errAway
 	}
 	return r.Registry.Secret(ctx, name, make)
+}
+
+// A journal that is too slow for all marks at once takes them in parts, and
+// none twice.
+func TestMarksOfASlowJournal(t *testing.T) {
+	j := &slowJournal{rows: map[event.BatchID]int{}}
+	m := newMarks(Config{WriteTimeout: time.Second}, Ports{Journal: j, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+	rows := make([]store.JournalRow, 1000)
+	for i := range rows {
+		id, err := event.NewBatchID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows[i].Batch = id
+	}
+	m.add(rows)
+	for range 10 {
+		m.write(t.Context())
+	}
+	m.close(t.Context())
+	if len(j.rows) != len(rows) {
+		t.Errorf("%d of %d batches are marked", len(j.rows), len(rows))
+	}
+	for id, n := range j.rows {
+		if n != 1 {
+			t.Fatalf("batch %s was marked %d times", id, n)
+		}
+	}
+}
+
+// slowJournal marks as many rows as it has time for, and fails each third time.
+type slowJournal struct {
+	store.Journal
+	rows  map[event.BatchID]int
+	calls int
+}
+
+func (j *slowJournal) Mark(_ context.Context, _ store.Stage, rows []store.JournalRow) error {
+	if j.calls++; len(rows) > 200 || j.calls%3 == 0 {
+		return context.DeadlineExceeded
+	}
+	for _, r := range rows {
+		j.rows[r.Batch]++
+	}
+	return nil
 }
