@@ -126,8 +126,8 @@ type Processed interface {
 	// changes nothing.
 	PutRevision(ctx context.Context, rev Revision, docs []Doc, rejects []Reject) error
 	// Resolve writes what rejects became when they were tried again: put, whose
-	// batch is one of its own, is written and marked as Put does it, and the
-	// rejects given are removed, in one step where the store can, else after
+	// batch is another than theirs, is written and marked as Put does it, and
+	// the rejects given are removed, in one step where the store can, else after
 	// put is written. Done again it changes nothing but may mark again; a
 	// reject that is not there is no error.
 	Resolve(ctx context.Context, put Put, rejects []Reject) error

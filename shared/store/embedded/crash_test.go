@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/store"
 )
@@ -54,6 +55,24 @@ func workUntilKilled(dir string, out io.Writer) error {
 			return s.Archive.Append(ctx, []store.Block{b})
 		},
 		"processed": func(id event.BatchID) error { return s.Processed.Put(ctx, crashPut(id)) },
+		"revision": func(id event.BatchID) error {
+			put := crashPut(id)
+			put.Docs[0].Key.Revision = 2
+			return s.Processed.PutRevision(ctx, 2, put.Docs, put.Rejects)
+		},
+		"queue": func(id event.BatchID) error {
+			return s.Processed.Mark(ctx, []store.Mark{{Merchant: "m", Queue: 3, Hour: crashHour, Batch: id}})
+		},
+		"resolved": func(id event.BatchID) error {
+			put := crashPut(id)
+			put.Docs[0].Key.Merchant, put.Rejects[0].Merchant = "r", "r"
+			if err := s.Processed.Put(ctx, store.Put{Batch: id, Rejects: put.Rejects}); err != nil {
+				return err
+			}
+			again := resolved(id)
+			put.Docs[0].Key.Batch = again
+			return s.Processed.Resolve(ctx, store.Put{Batch: again, Docs: put.Docs}, put.Rejects)
+		},
 		"visitors": func(id event.BatchID) error {
 			// Durable with the next write that is.
 			if _, err := s.Visitors.See(ctx, "m", 1, []uint64{crashUser(id)}, []int64{1}); err != nil {
@@ -84,6 +103,12 @@ func workUntilKilled(dir string, out io.Writer) error {
 }
 
 const crashHour = event.Hour(100)
+
+// resolved is the batch that a batch's rejects become.
+func resolved(id event.BatchID) event.BatchID {
+	id[15] ^= 1
+	return id
+}
 
 func crashRow(id event.BatchID) store.JournalRow {
 	return store.JournalRow{
@@ -189,6 +214,19 @@ func TestKilled(t *testing.T) {
 		t.Errorf("rejects are %+v, expected %d: %v", rejects, docs, err)
 	}
 
+	checkRevision(t, s, missing)
+	checkResolved(t, s, missing)
+
+	have = map[event.BatchID]bool{}
+	queued, err := s.Processed.Marks(ctx, "m", []store.Queue{3}, crashHour, crashHour+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range queued {
+		have[m.Batch] = true
+	}
+	missing("queue", have)
+
 	have = map[event.BatchID]bool{}
 	for id := range acknowledged["visitors"] {
 		at, err := s.Visitors.FirstSeen(ctx, "m", 1, []uint64{crashUser(id)})
@@ -203,6 +241,52 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing("archive", archived(t, s))
+}
+
+// checkRevision looks for what PutRevision wrote, each document with its reject.
+func checkRevision(t *testing.T, s *Stores, missing func(string, map[event.BatchID]bool)) {
+	t.Helper()
+	ctx := context.Background()
+	have := map[event.BatchID]bool{}
+	if err := s.Processed.Scan(ctx, "m", 2, crashHour, crashHour+1, func(d store.Doc) error {
+		have[d.Key.Batch] = event.BatchID(d.Data) == d.Key.Batch
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	missing("revision", have)
+	layers := access.Layers{{Revision: 2, From: 0, To: 1 << 47}}
+	rejects, err := s.Processed.RejectCounts(ctx, "m", layers, crashHour, crashHour+1)
+	if err != nil || len(rejects) != 1 || rejects[0].Events != int64(len(have)) {
+		t.Errorf("rejects are %+v, expected %d: %v", rejects, len(have), err)
+	}
+}
+
+// checkResolved looks for what rejects became, which are listed no more.
+func checkResolved(t *testing.T, s *Stores, missing func(string, map[event.BatchID]bool)) {
+	t.Helper()
+	ctx := context.Background()
+	have := map[event.BatchID]bool{}
+	if err := s.Processed.Scan(ctx, "r", 1, crashHour, crashHour+1, func(d store.Doc) error {
+		have[resolved(d.Key.Batch)] = true
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	missing("resolved", have)
+	left, _, err := s.Processed.Rejects(ctx, "r", nil, crashHour, crashHour+1, "", 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range left {
+		if have[r.Batch] {
+			t.Errorf("batch %s is counted and listed as rejected", r.Batch)
+		}
+	}
+	counts, err := s.Processed.RejectCounts(ctx, "r", nil, crashHour, crashHour+1)
+	if err != nil || len(left) > 0 && (len(counts) != 1 || counts[0].Events != int64(len(left))) || len(left) == 0 && len(counts) > 0 {
+		t.Errorf("counts are %+v, expected %d: %v", counts, len(left), err)
+	}
 }
 
 // archived is every batch that stands in a file of the archive, all complete.

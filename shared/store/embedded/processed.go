@@ -155,6 +155,11 @@ func (w *writing) validate() error {
 			return fault.Field("rejects.revision", fmt.Sprintf("the revision that is written, %d", w.rev))
 		}
 	}
+	for i := range w.gone {
+		if w.gone[i].Batch == *w.batch {
+			return fault.Field("rejects.batch", "another than that of the put")
+		}
+	}
 	return nil
 }
 

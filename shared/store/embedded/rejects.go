@@ -128,6 +128,9 @@ func (p *processed) writeRejects(b *pebble.Batch, w *writing) error {
 		}
 	}
 	for i := range w.gone {
+		if _, again := seen[string(rejectKey(&w.gone[i]))]; again {
+			continue
+		}
 		key, there, err := place(&w.gone[i])
 		if err != nil {
 			return err

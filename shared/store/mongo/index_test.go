@@ -190,6 +190,40 @@ func work(t *testing.T, s *Stores) {
 	must(t, s.Processed.MarkDirty(ctx, "m", store.LiveQueue, []store.Revision{store.LiveRevision}, 0, 1))
 	must(t, s.Processed.Replace(ctx, all[:5], document("m", 0, store.MergedBatchID(1))))
 	marks(t, s, "m")
+	layers := access.Layers{{Revision: 2, From: 0, To: 1}, {Revision: 3, From: 5, To: 7}}
+	others := []store.Queue{store.LiveQueue, 3, 4}
+	must(t, s.Processed.PutRevision(ctx, 2, []store.Doc{revised(2, 1, id(1)), revised(2, 1, id(2))}, nil))
+	must(t, s.Processed.Mark(ctx, []store.Mark{{Merchant: "m", Queue: 3, Hour: 1, Batch: id(1)}, {Merchant: "m", Queue: 4, Hour: 1, Batch: id(1)}}))
+	for _, f := range []func() error{
+		func() error { return s.Processed.MarkDirty(ctx, "m", 3, []store.Revision{store.LiveRevision, 2}, 0, 9) },
+		func() error { _, err := s.Processed.DirtyOf(ctx, "m", others, 0, 9); return err },
+		func() error { _, err := s.Processed.DirtyOf(ctx, "m", others[1:2], 0, 9); return err },
+		func() error { _, err := s.Processed.Marks(ctx, "m", others, 0, 9); return err },
+		func() error {
+			_, err := s.Processed.Dirty(ctx, true, store.Shard{Count: 1}, noon, store.DirtyHour{}, 10)
+			return err
+		},
+		func() error {
+			_, err := s.Processed.Dirty(ctx, true, store.Shard{Count: 1}, noon, store.DirtyHour{Merchant: "m", Queue: 3, Hour: 1}, 10)
+			return err
+		},
+		func() error { _, err := s.Processed.RejectCounts(ctx, "m", layers, 0, 9); return err },
+		func() error {
+			_, next, err := s.Processed.Rejects(ctx, "m", layers, 0, 9, "", 2)
+			must(t, err)
+			_, _, err = s.Processed.Rejects(ctx, "m", layers, 0, 9, next, 2)
+			return err
+		},
+		func() error {
+			return s.Processed.Resolve(ctx, store.Put{Batch: id(9), Docs: []store.Doc{document("m", 1, id(9))}}, []store.Reject{{Merchant: "m", Batch: id(1), Hour: 1}})
+		},
+		func() error { return s.Processed.Drop(ctx, "m", 2, 0, 9) },
+		func() error { return s.Processed.Drop(ctx, "m", store.LiveRevision, 5, 9) },
+		func() error { return s.Processed.DropQueue(ctx, "m", 3) },
+		func() error { return s.Visitors.Drop(ctx, "m", 7) },
+	} {
+		must(t, f())
+	}
 	for _, f := range []func() error{
 		func() error {
 			_, err := s.Processed.Dirty(ctx, false, store.Shard{Count: 1}, noon, store.DirtyHour{}, 10)

@@ -210,6 +210,9 @@ func (p *processed) Resolve(ctx context.Context, put store.Put, rejects []store.
 	}
 	w.gone = make([]rejectDoc, len(rejects))
 	for i := range rejects {
+		if rejects[i].Batch == put.Batch {
+			return fault.Field("rejects.batch", "another than that of the put")
+		}
 		w.gone[i] = rejectDocOf(&rejects[i], max(rejects[i].Revision, store.LiveRevision))
 	}
 	w.touch(rejects)
@@ -416,7 +419,7 @@ func (p *processed) removeReplaced(ctx context.Context, hour store.DocKey, ids [
 }
 
 // dropPage is about how many documents one delete takes away.
-const dropPage = 5000
+const dropPage = 1000
 
 // Drop implements store.Processed. Marks that are fields of documents become
 // documents of their own first.

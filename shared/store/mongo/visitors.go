@@ -245,7 +245,7 @@ func (s *seeing) lower(ctx context.Context, users []uint64, known firstSeen) err
 }
 
 // dropUsers is how many users one delete forgets.
-const dropUsers = 10_000
+const dropUsers = 2000
 
 // Drop implements store.Visitors: in portions, none of which takes a deadline's
 // length.

@@ -130,6 +130,24 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		is("mark dirty", true)
 		ok(t, p.Replace(deadline(t), []store.DocKey{doc("m", 5, live, batchID(1)).Key}, doc("m", 5, live, store.MergedBatchID(1))))
 		is("replace", true)
+		ok(t, p.Mark(deadline(t), []store.Mark{{Merchant: "m", Queue: 3, Hour: 5}}))
+		is("mark in a queue", true)
+		ok(t, p.MarkDirty(deadline(t), "m", 3, []store.Revision{live}, 0, 9))
+		is("mark dirty in a queue", true)
+		ok(t, p.Clean(deadline(t), marksOf(t, p, "m", 5, 3)))
+		is("clean in a queue", true)
+		ok(t, p.DropQueue(deadline(t), "m", 3))
+		is("drop queue", true)
+		ok(t, p.PutRevision(deadline(t), 2, []store.Doc{doc("m", 5, 2, batchID(3))}, nil))
+		is("put revision", true)
+		ok(t, p.PutRevision(deadline(t), 2, nil, []store.Reject{rejectOf(2, "m", 1, batchID(3), 0, "invalid")}))
+		is("put rejects of a revision", true)
+		ok(t, p.Put(deadline(t), store.Put{Batch: batchID(4), Rejects: []store.Reject{reject("m", 1, batchID(4), 0, "invalid")}}))
+		is("put of a reject", true)
+		ok(t, p.Resolve(deadline(t), store.Put{Batch: batchID(5)}, []store.Reject{reject("m", 1, batchID(4), 0, "invalid")}))
+		is("resolve to nothing", true)
+		ok(t, p.Drop(deadline(t), "m", 2, 0, 9))
+		is("drop", true)
 		scan(t, p, "m", live, 0, 10)
 		is("reading", false)
 	})
@@ -355,6 +373,8 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1})
 	})
 	sub(t, open, "no mark is lost between writers and cleaners", func(t *testing.T, p P, _ func() P) { processedConcurrent(t, p) })
+	queues(t, open)
+	besides(t, open)
 	sub(t, open, "survives a crash", func(t *testing.T, p P, reopen func() P) {
 		ctx := deadline(t)
 		in := store.Put{Batch: batchID(1), Docs: []store.Doc{doc("m", 1, live, batchID(1)), doc("m", 2, live, batchID(1))}}
@@ -366,7 +386,12 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		put(t, p, 2, live, []string{"n"}, 1)
 		ok(t, p.Clean(ctx, marksOf(t, p, "n", 1)))
 		ok(t, p.MarkDirty(ctx, "n", store.LiveQueue, []store.Revision{live}, 0, 9))
+		ok(t, p.Mark(ctx, []store.Mark{{Merchant: "n", Queue: 3, Hour: 4}, {Merchant: "n", Queue: 4, Hour: 4}}))
+		ok(t, p.MarkDirty(ctx, "n", 3, []store.Revision{live}, 0, 9))
+		ok(t, p.DropQueue(ctx, "n", 4))
 		p = mustReopen(t, reopen)
+		same(t, "dirty hours of a queue", dirtyOf(t, p, "n", 3), []event.Hour{1, 4})
+		same(t, "dirty hours of a queue that was dropped", dirtyOf(t, p, "n", 4), []event.Hour{})
 		same(t, "documents", scan(t, p, "m", live, 0, 9), []store.Doc{merged, in.Docs[1]})
 		same(t, "dirty hours", dirtyOf(t, p, "m"), []event.Hour{1})
 		same(t, "dirty hours", dirtyOf(t, p, "n"), []event.Hour{1})
@@ -380,27 +405,31 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 	})
 }
 
-// processedConcurrent has writers put while cleaners clean what they see:
-// every document is in the end cleaned or marked, and hours follow marks.
+// processedConcurrent has writers put while cleaners clean what they see, in
+// LiveQueue and in another: every mark is in the end cleaned or there, and hours
+// follow marks.
 func processedConcurrent(t *testing.T, p store.Processed) {
 	const writers, each = 6, 25
 	ctx := deadline(t)
+	both := []store.Queue{store.LiveQueue, 3}
 	cleaned := make([]map[store.Mark]bool, writers+2)
 	parallel(t, writers+2, func(w int) error {
 		cleaned[w] = map[store.Mark]bool{}
 		for i := range each {
 			if w < writers {
 				in := store.Put{Batch: batchID(w*each + i)}
+				var marks []store.Mark
 				for h := range event.Hour(2) {
 					in.Docs = append(in.Docs, doc("m", h, live, in.Batch), doc(name(w), h, live, in.Batch))
+					marks = append(marks, store.Mark{Merchant: "m", Queue: 3, Hour: h, Batch: in.Batch})
 				}
-				if err := p.Put(ctx, in); err != nil {
+				if err := errors.Join(p.Put(ctx, in), p.Mark(ctx, marks)); err != nil {
 					return err
 				}
 				continue
 			}
 			h := event.Hour(i % 2)
-			marks, err := p.Marks(ctx, "m", liveQueue, h, h+1)
+			marks, err := p.Marks(ctx, "m", both, h, h+1)
 			if err != nil {
 				return err
 			}
@@ -417,15 +446,17 @@ func processedConcurrent(t *testing.T, p store.Processed) {
 	for _, c := range cleaned {
 		maps.Copy(known, c)
 	}
-	dirty := dirtyOf(t, p, "m")
-	for h := range event.Hour(2) {
-		marks := marksOf(t, p, "m", h)
-		same(t, "an hour is dirty if it has marks", slices.Contains(dirty, h), len(marks) > 0)
-		for _, k := range marks {
-			known[k] = true
+	for _, q := range both {
+		dirty := dirtyOf(t, p, "m", q)
+		for h := range event.Hour(2) {
+			marks := marksOf(t, p, "m", h, q)
+			same(t, "an hour is dirty if it has marks", slices.Contains(dirty, h), len(marks) > 0)
+			for _, k := range marks {
+				known[k] = true
+			}
 		}
 	}
-	same(t, "documents cleaned or marked", len(known), 2*writers*each)
+	same(t, "marks cleaned or there", len(known), 2*2*writers*each)
 }
 
 // processedModel compares a store with two sets: its documents and its marks.
@@ -524,19 +555,19 @@ func processedModel(t *rapid.T, open Opener[store.Processed]) {
 				delete(docs, k)
 			}
 			docs[d.Key] = true
-			// Marks of what was replaced may have become the merged one's.
-			after := marksOf(t, p, m, h)
-			over := mark(m, h, d.Key.Batch)
+			// A mark of what was replaced may be the merged one's now, instead or
+			// besides.
+			after, over := marksOf(t, p, m, h), mark(m, h, d.Key.Batch)
 			for _, k := range before {
-				if slices.Contains(after, k) {
+				if !slices.ContainsFunc(old, func(o store.DocKey) bool { return o.Batch == k.Batch }) {
 					continue
 				}
-				replaced := slices.ContainsFunc(old, func(o store.DocKey) bool { return o.Batch == k.Batch })
-				if !replaced || !slices.Contains(after, over) {
-					t.Fatalf("mark %+v is lost", k)
+				if slices.Contains(after, over) {
+					marks[over] = true
+					if !slices.Contains(after, k) {
+						delete(marks, k)
+					}
 				}
-				delete(marks, k)
-				marks[over] = true
 			}
 		},
 		"drop": func(t *rapid.T) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 	"testing"
@@ -15,8 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
 )
 
 // TB is what an opener may use: *testing.T, *testing.B and *rapid.T have it.
@@ -68,6 +71,14 @@ func ended() context.Context {
 func batchID(n int) (id event.BatchID) {
 	binary.BigEndian.PutUint64(id[8:], uint64(n))
 	return id
+}
+
+// layerOf is a layer over all of time.
+func layerOf(rev store.Revision) access.Layers {
+	if rev == store.LiveRevision {
+		return nil
+	}
+	return access.Layers{{Revision: rev, From: math.MinInt64, To: math.MaxInt64}}
 }
 
 // noon is a time with the precision that every store keeps.

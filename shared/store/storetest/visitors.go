@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
@@ -55,6 +56,41 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 				ok(t, err)
 				same(t, fmt.Sprintf("first seen of merchant %q generation %d", m, g), got, []int64{int64(10*i) + int64(g), never})
 			}
+		}
+	})
+	sub(t, open, "a generation that is dropped", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		users := []uint64{0, math.MaxUint64}
+		for i := range uint64(4500) {
+			users = append(users, (i+1)*0x9E3779B97F4A7C15)
+		}
+		for _, m := range neighbours {
+			for g := range uint32(3) {
+				some := users[:2]
+				if m == "a" && g == 1 {
+					some = users
+				}
+				_, err := v.See(ctx, m, g, some, make([]int64, len(some)))
+				ok(t, err)
+			}
+		}
+		ok(t, v.Drop(ctx, "a", 1))
+		ok(t, v.Drop(ctx, "a", 9)) // which has none
+		for _, m := range neighbours {
+			for g := range uint32(3) {
+				got, err := v.FirstSeen(ctx, m, g, users[:2])
+				ok(t, err)
+				want := []int64{0, 0}
+				if m == "a" && g == 1 {
+					want = []int64{never, never}
+				}
+				same(t, fmt.Sprintf("first seen of merchant %q generation %d", m, g), got, want)
+			}
+		}
+		got, err := v.FirstSeen(ctx, "a", 1, users)
+		ok(t, err)
+		if i := slices.IndexFunc(got, func(at int64) bool { return at != never }); i >= 0 {
+			t.Fatalf("user %d was seen at %d", i, got[i])
 		}
 	})
 	sub(t, open, "nothing, and too little", func(t *testing.T, v V, _ func() V) {
