@@ -2,7 +2,9 @@ package merchant
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
@@ -10,6 +12,7 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/view"
 )
 
 // Config is the function's configuration from the environment.
@@ -18,11 +21,12 @@ type Config struct {
 	AdminToken function.Secret `env:"ADMIN_TOKEN"`
 }
 
-// Recounts is what the function needs of processed data: a change of settings
-// that alters numbers marks all of a merchant's hours. store.Processed is one.
-type Recounts interface {
+// Processed is what the function needs of processed data: whether there is any
+// of a merchant, and that a change of settings that alters numbers is counted.
+// store.Processed is one.
+type Processed interface {
 	Extent(ctx context.Context, merchant string, revs ...store.Revision) (first, last event.Hour, ok bool, err error)
-	MarkDirty(ctx context.Context, merchant string, queue store.Queue, revs []store.Revision, from, to event.Hour) error
+	Mark(ctx context.Context, marks []store.Mark) error
 }
 
 // Limits of a request.
@@ -37,14 +41,22 @@ const (
 // Service answers requests about merchants.
 type Service struct {
 	registry  store.Registry
-	recounts  Recounts
+	processed Processed
+	views     view.Keeper
+	published *view.Published
 	authorize *access.Authorizer
 	clock     function.Clock
 }
 
+// publishedAge is how old may be what is known to be published.
+const publishedAge = time.Second
+
 // New makes the service. The authorizer is the process's one.
-func New(registry store.Registry, recounts Recounts, authorize *access.Authorizer, clock function.Clock) *Service {
-	return &Service{registry: registry, recounts: recounts, authorize: authorize, clock: clock}
+func New(registry store.Registry, processed Processed, published view.Publications, authorize *access.Authorizer, clock function.Clock) *Service {
+	return &Service{
+		registry: registry, processed: processed, views: view.Keeper{Registry: registry, Marks: processed},
+		published: view.NewPublished(published, publishedAge, clock), authorize: authorize, clock: clock,
+	}
 }
 
 // Function is the service as its runner serves it.
@@ -117,11 +129,12 @@ func (s *Service) change(ctx context.Context, r *http.Request, f func(m *access.
 		if match != "" && match != "*" && match != etag(m.Version) {
 			return m, fault.New(fault.Conflict, "cannot change merchant %q: its version is %s now", id, etag(m.Version))
 		}
+		before := m
 		changed, err := f(&m)
 		if err != nil || !changed {
 			return m, err
 		}
-		err = s.registry.UpdateMerchant(ctx, m)
+		err = s.views.Update(ctx, &before, &m)
 		if err == nil {
 			m.Version++
 			return m, nil
@@ -132,13 +145,16 @@ func (s *Service) change(ctx context.Context, r *http.Request, f func(m *access.
 	}
 }
 
-// recount marks all hours of a merchant: their summaries are of an older
-// generation and are made anew from processed data. Until then reports compute
-// from processed data themselves.
-func (s *Service) recount(ctx context.Context, merchant string) error {
-	first, last, ok, err := s.recounts.Extent(ctx, merchant, store.LiveRevision)
-	if err != nil || !ok {
-		return err
+// hasEvents reports whether there is anything of a merchant to be counted.
+func (s *Service) hasEvents(ctx context.Context, m *access.Merchant) (bool, error) {
+	var revs []store.Revision
+	for _, v := range m.AllViews() {
+		revs = append(revs, v.Layers.Revisions()...)
 	}
-	return s.recounts.MarkDirty(ctx, merchant, store.LiveQueue, []store.Revision{store.LiveRevision}, first, last+1)
+	slices.Sort(revs)
+	_, _, some, err := s.processed.Extent(ctx, m.ID, slices.Compact(revs)...)
+	if err != nil {
+		return false, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
+	}
+	return some, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/revision"
 )
 
 func (s *Service) create(ctx context.Context, r *http.Request) (answer, error) {
@@ -22,7 +23,7 @@ func (s *Service) create(ctx context.Context, r *http.Request) (answer, error) {
 	if len(key) > 255 {
 		return answer{}, fault.Field("Idempotency-Key", "at most 255 bytes")
 	}
-	m := access.Merchant{CreatedAt: s.clock().UTC().Truncate(time.Millisecond), Version: 1, Generation: 1}
+	m := access.Merchant{CreatedAt: s.now(), Version: 1, Generation: 1}
 	if err := set(&m.Name, in.Name, "", "name", "a text"); err != nil {
 		return answer{}, err
 	}
@@ -62,13 +63,15 @@ func (s *Service) create(ctx context.Context, r *http.Request) (answer, error) {
 			return answer{}, err
 		}
 	}
-	v := viewOf(m)
+	v := viewOf(m, revision.Book{})
 	v.ReportToken = token
 	for i := range v.Streams {
 		v.Streams[i].APISecret = secrets[i]
 	}
 	return answer{status: http.StatusCreated, body: v, version: m.Version, location: location(m.ID)}, nil
 }
+
+func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Millisecond) }
 
 func location(id string) string { return "/v1/merchants/" + id }
 
@@ -77,7 +80,7 @@ func (s *Service) get(ctx context.Context, r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{status: http.StatusOK, body: viewOf(m), version: m.Version}, nil
+	return s.show(ctx, m)
 }
 
 func (s *Service) list(ctx context.Context, r *http.Request) (answer, error) {
@@ -93,9 +96,13 @@ func (s *Service) list(ctx context.Context, r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	book, err := s.published.Book(ctx)
+	if err != nil {
+		return answer{}, err
+	}
 	page := pageView{Merchants: make([]merchantView, len(ms))}
 	for i, m := range ms {
-		page.Merchants[i] = viewOf(m)
+		page.Merchants[i] = viewOf(m, book)
 	}
 	if len(ms) == limit {
 		page.Next = next
@@ -125,20 +132,29 @@ func (s *Service) patch(ctx context.Context, r *http.Request) (answer, error) {
 		}
 		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || !settings.SameQuota(&m.Settings) || settings.AltersNumbers(m.Settings)
 		m.Name = name
-		*m = m.WithSettings(settings)
-		return changed, nil
+		altered := settings.AltersNumbers(m.Settings)
+		if *m = m.WithSettings(settings, s.now()); !altered {
+			return changed, nil
+		}
+		some, err := s.hasEvents(ctx, m)
+		if err == nil && !some {
+			*m = m.AtOnce() // nobody waits for the new numbers of nothing
+		}
+		return changed, err
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	// Marked even where nothing changed now: an earlier try may have changed
-	// the settings and failed at the marks.
-	if in.numbersNamed() {
-		if err := s.recount(ctx, m.ID); err != nil {
-			return answer{}, fmt.Errorf("cannot mark the hours of merchant %q for counting anew: %w", m.ID, err)
-		}
+	return s.show(ctx, m)
+}
+
+// show answers with a merchant.
+func (s *Service) show(ctx context.Context, m access.Merchant) (answer, error) {
+	book, err := s.published.Book(ctx)
+	if err != nil {
+		return answer{}, err
 	}
-	return answer{status: http.StatusOK, body: viewOf(m), version: m.Version}, nil
+	return answer{status: http.StatusOK, body: viewOf(m, book), version: m.Version}, nil
 }
 
 func (s *Service) addStream(ctx context.Context, r *http.Request) (answer, error) {

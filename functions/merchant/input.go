@@ -54,11 +54,6 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 	return s.Normal(), s.Validate()
 }
 
-// numbersNamed reports whether the input names a setting that shapes numbers.
-func (in *input) numbersNamed() bool {
-	return in.TimeZone.given || in.Currency.given || in.BotFilter.given || in.KeyEvents.given
-}
-
 // newStreams makes the streams of a creation, one where none is asked for,
 // with their secrets in the same order.
 func (in *input) newStreams() (streams []access.Stream, secrets []string, err error) {

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
-	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/revision"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/view"
 )
 
 type server struct {
@@ -24,7 +26,7 @@ type server struct {
 func newServer(t *testing.T) *server {
 	t.Helper()
 	m := newStores(t)
-	s := New(m, m, access.NewAuthorizer("operator", m), func() time.Time { return time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) })
+	s := New(m, m, m.revisions, access.NewAuthorizer("operator", m), func() time.Time { return time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) })
 	mux := http.NewServeMux()
 	if err := function.Mount(mux, function.EventOptions{}, s.Function()); err != nil {
 		t.Fatal(err)
@@ -154,35 +156,68 @@ func TestPatchCountsAnewWhereNumbersChange(t *testing.T) {
 	s := newServer(t)
 	id := s.must(201, "operator", "POST", "/v1/merchants", `{"name":"Shop","currency":"EUR"}`)["merchant_id"].(string)
 	path := "/v1/merchants/" + id
-	hours := []event.Hour{100, 103, 120}
-	s.store.hold(t, id, hours...)
-	generation := func() uint32 { return s.store.kept(t, id).Generation }
+	s.store.hold(t, id, 100, 103, 120)
 
 	s.must(200, "operator", "PATCH", path, `{"name":"Shop 2","keep_ip":true}`)
-	if dirty := s.store.dirty(t, id); len(dirty) != 0 || generation() != 1 {
-		t.Errorf("a name counts nothing anew: %v, generation %d", dirty, generation())
+	if kept := s.store.kept(t, id); len(kept.Views) != 0 || kept.Generation != 1 {
+		t.Errorf("a name counts nothing anew: %+v", kept)
 	}
 	got := s.must(200, "operator", "PATCH", path, `{"time_zone":"Asia/Tokyo"}`)
 	if got["time_zone"] != "Asia/Tokyo" || got["currency"] != "EUR" || got["name"] != "Shop 2" || got["keep_ip"] != true {
 		t.Errorf("a merge keeps what it does not name: %v", got)
 	}
-	if dirty := s.store.dirty(t, id); !slices.Equal(dirty, hours) || generation() != 2 {
-		t.Errorf("dirty %v, generation %d", dirty, generation())
+	anew := got["counting_anew"].(map[string]any)
+	if shown := anew["settings_shown"].(map[string]any); shown["time_zone"] != "UTC" || shown["currency"] != "EUR" || anew["since"] != "2026-11-23T18:00:00Z" {
+		t.Errorf("what is shown meanwhile: %v", anew)
 	}
-	s.store.clean(t, id)
-	// The marks fail after the settings were changed: the same request again
-	// heals it.
+	kept := s.store.kept(t, id)
+	if v := kept.View(revision.Book{}); v.Generation != 1 || len(kept.Views) != 2 || kept.Views[1].State != access.ViewNew {
+		t.Fatalf("views %+v", kept.Views)
+	}
+	if marks := s.store.marks(t, id, 2); !slices.Equal(marks, []store.Mark{view.Trigger(id, 2)}) {
+		t.Errorf("nothing leads to the new view: %v", marks)
+	}
+	// Another change while this one is under way takes its place; back to what
+	// is shown there is nothing to be counted.
+	got = s.must(200, "operator", "PATCH", path, `{"time_zone":"Asia/Seoul"}`)
+	kept = s.store.kept(t, id)
+	if got["counting_anew"] == nil || len(kept.Views) != 3 || kept.Views[1].State != access.ViewGone || kept.Views[2].State != access.ViewNew || kept.Generation != 3 {
+		t.Fatalf("views %+v", kept.Views)
+	}
+	got = s.must(200, "operator", "PATCH", path, `{"time_zone":"UTC"}`)
+	kept = s.store.kept(t, id)
+	if got["counting_anew"] != nil || len(kept.Views) != 3 || kept.Views[2].State != access.ViewGone || kept.Generation != 3 {
+		t.Fatalf("%v, views %+v", got, kept.Views)
+	}
+	// Where nothing leads to a view it is not made known.
 	s.store.away = errors.New("store away")
 	if code, _, _ := s.call("operator", "PATCH", path, `{"bot_filter":false}`); code != 503 {
 		t.Errorf("without marks: %d, want 503", code)
 	}
+	if kept := s.store.kept(t, id); kept.Generation != 3 || !kept.Settings.BotFilter {
+		t.Errorf("%+v", kept)
+	}
 	s.store.away = nil
 	s.must(200, "operator", "PATCH", path, `{"bot_filter":false}`)
-	if dirty := s.store.dirty(t, id); !slices.Equal(dirty, hours) || generation() != 3 {
-		t.Errorf("dirty %v, generation %d", dirty, generation())
+	if kept := s.store.kept(t, id); kept.Generation != 4 {
+		t.Errorf("generation %d", kept.Generation)
 	}
 	if got := s.must(200, "operator", "PATCH", path, `{"bot_filter":null}`); got["bot_filter"] != true {
 		t.Errorf("null is the default: %v", got)
+	}
+}
+
+// Nobody waits for the new numbers of nothing.
+func TestPatchIsShownAtOnceWhereNothingIsCounted(t *testing.T) {
+	s := newServer(t)
+	id := s.must(201, "operator", "POST", "/v1/merchants", `{"name":"Shop"}`)["merchant_id"].(string)
+	for _, zone := range []string{"Asia/Tokyo", "Asia/Seoul"} {
+		if got := s.must(200, "operator", "PATCH", "/v1/merchants/"+id, `{"time_zone":"`+zone+`"}`); got["counting_anew"] != nil {
+			t.Errorf("%v", got)
+		}
+		if kept := s.store.kept(t, id); kept.View(revision.Book{}).Settings.TimeZone != zone {
+			t.Errorf("views %+v", kept.Views)
+		}
 	}
 }
 

@@ -16,8 +16,9 @@ import (
 type stores struct {
 	store.Registry
 	processed store.Processed
+	revisions store.Revisions
 	race      func(*access.Merchant) // another request's change, just before ours
-	away      error                  // of the next MarkDirty
+	away      error                  // of the next Mark
 }
 
 func newStores(t *testing.T) *stores {
@@ -31,7 +32,7 @@ func newStores(t *testing.T) *stores {
 			t.Error(err)
 		}
 	})
-	return &stores{Registry: s.Registry, processed: s.Processed}
+	return &stores{Registry: s.Registry, processed: s.Processed, revisions: s.Revisions}
 }
 
 func (s *stores) UpdateMerchant(ctx context.Context, m access.Merchant) error {
@@ -53,14 +54,14 @@ func (s *stores) Extent(ctx context.Context, merchant string, revs ...store.Revi
 	return s.processed.Extent(ctx, merchant, revs...)
 }
 
-func (s *stores) MarkDirty(ctx context.Context, merchant string, queue store.Queue, revs []store.Revision, from, to event.Hour) error {
+func (s *stores) Mark(ctx context.Context, marks []store.Mark) error {
 	if s.away != nil {
 		return s.away
 	}
-	return s.processed.MarkDirty(ctx, merchant, queue, revs, from, to)
+	return s.processed.Mark(ctx, marks)
 }
 
-// hold gives a merchant a document in each hour, which a summary holds.
+// hold gives a merchant a document in each hour.
 func (s *stores) hold(t *testing.T, merchant string, hours ...event.Hour) {
 	t.Helper()
 	for _, h := range hours {
@@ -73,31 +74,16 @@ func (s *stores) hold(t *testing.T, merchant string, hours ...event.Hour) {
 			t.Fatal(err)
 		}
 	}
-	s.clean(t, merchant)
 }
 
-// dirty lists the merchant's dirty hours.
-func (s *stores) dirty(t *testing.T, merchant string) []event.Hour {
+// marks are those of one view.
+func (s *stores) marks(t *testing.T, merchant string, generation uint32) []store.Mark {
 	t.Helper()
-	hours, err := s.processed.DirtyOf(t.Context(), merchant, []store.Queue{store.LiveQueue}, 0, 1<<20)
+	marks, err := s.processed.Marks(t.Context(), merchant, []store.Queue{store.Queue(generation)}, -1<<30, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return hours
-}
-
-// clean takes all marks off, as a summary does.
-func (s *stores) clean(t *testing.T, merchant string) {
-	t.Helper()
-	for _, h := range s.dirty(t, merchant) {
-		marks, err := s.processed.Marks(t.Context(), merchant, []store.Queue{store.LiveQueue}, h, h+1)
-		if err == nil {
-			err = s.processed.Clean(t.Context(), marks)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	return marks
 }
 
 // kept is a merchant as the registry has it.

@@ -24,6 +24,23 @@ type merchantView struct {
 	Streams      []streamView `json:"streams"`
 	ReportTokens []string     `json:"report_tokens"`          // ids
 	ReportToken  string       `json:"report_token,omitempty"` // shown once
+	// CountingAnew is there while the settings above are those that were asked
+	// for last and reports do not show them yet.
+	CountingAnew *anewView `json:"counting_anew,omitempty"`
+}
+
+// anewView is a change of settings that is under way.
+type anewView struct {
+	Since time.Time    `json:"since"`
+	Shown settingsView `json:"settings_shown"` // by reports, until all is counted
+}
+
+// settingsView are the settings that alter numbers.
+type settingsView struct {
+	TimeZone  string   `json:"time_zone"`
+	Currency  string   `json:"currency"`
+	BotFilter bool     `json:"bot_filter"`
+	KeyEvents []string `json:"key_events"`
 }
 
 type streamView struct {
@@ -47,7 +64,7 @@ type pageView struct {
 	Next      string         `json:"next,omitempty"` // cursor of the next page
 }
 
-func viewOf(m access.Merchant) merchantView {
+func viewOf(m access.Merchant, book access.Published) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
@@ -59,6 +76,15 @@ func viewOf(m access.Merchant) merchantView {
 	}
 	for i, s := range m.Streams {
 		v.Streams[i] = viewOfStream(s)
+	}
+	if shown := m.View(book); shown.Settings.AltersNumbers(m.Settings) {
+		s := shown.Settings.Normal()
+		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents}}
+		for _, next := range m.AllViews() {
+			if next.Layers.Equal(shown.Layers) && !next.Settings.AltersNumbers(m.Settings) {
+				v.CountingAnew.Since = next.Since
+			}
+		}
 	}
 	return v
 }

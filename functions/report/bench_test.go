@@ -39,7 +39,7 @@ func trafficOf(n, days int) []processed.Row {
 
 func (w *world) bench(b *testing.B, query string) {
 	b.Helper()
-	m, cal, err := w.service.merchant(context.Background(), w.merchant.ID)
+	m, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
 	w.must(err)
 	v, err := url.ParseQuery(encode(query))
 	w.must(err)
@@ -102,7 +102,7 @@ func (w *world) summariseDays() {
 	cal, err := summary.NewCalendar("UTC")
 	w.must(err)
 	for _, day := range cal.Days(first.Start().UnixMilli(), last.End().UnixMilli()) {
-		facts, err := w.service.ports.History.Facts(ctx, &w.merchant, 1, day, summary.Needs(summary.RecordKeys()), true, nil)
+		facts, err := w.service.ports.History.Facts(ctx, &w.merchant, day, summary.Needs(summary.RecordKeys()), true, nil)
 		w.must(err)
 		users, millis := facts.Users()
 		_, err = w.stores.Visitors.See(ctx, w.merchant.ID, 1, users, millis)

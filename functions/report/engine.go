@@ -20,10 +20,9 @@ import (
 // reading is one report at work. It is used by one goroutine.
 type reading struct {
 	s        *Service
-	merchant access.Merchant
+	merchant access.Merchant // in the view that is answered from
 	cal      *summary.Calendar
 	plan     *report.Plan
-	rev      store.Revision
 	sources  report.Sources
 	now      int64            // ms
 	leave    func()           // gives the slot back; nil before documents are read
@@ -34,10 +33,10 @@ type reading struct {
 // ones and the live picture's, and else with documents. question is the text
 // that q was read from: the same question is answered once for each picture.
 func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query, question string) (*report.Result, error) {
-	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), rev: store.LiveRevision, now: s.clock().UnixMilli()}
+	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), now: s.clock().UnixMilli()}
 	defer r.close()
 	if r.plan.Records {
-		p, marks, err := s.live.look(ctx, &m, cal, r.rev)
+		p, marks, err := s.live.look(ctx, &m, cal)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +55,7 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 			if !errors.Is(err, errNoRecords) {
 				result, err := r.finish(ctx, q, builders, &marks, err)
 				if err == nil && question != "" {
-					s.live.grow(m.ID, p.keep(kept, result))
+					s.live.grow(&m, p.keep(kept, result))
 				}
 				return result, err
 			}
@@ -69,7 +68,7 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 	if err != nil {
 		return nil, err
 	}
-	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, r.rev)
+	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, m.Layers.Revisions()...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
 	}
@@ -104,7 +103,7 @@ func (r *reading) finish(ctx context.Context, q *report.Query, builders []*repor
 	if err != nil {
 		return nil, err
 	}
-	meta := report.Meta{TimeZone: r.merchant.Settings.TimeZone, Currency: r.merchant.Settings.Currency, Watermark: marks.watermark, Sources: r.sources}
+	meta := report.Meta{TimeZone: r.merchant.Settings.TimeZone, Currency: r.merchant.Settings.Currency, Watermark: marks.watermark, Revision: r.merchant.Layers.Top(), Sources: r.sources}
 	if meta.Pending, err = r.s.pending(ctx, &r.merchant, r.cal, q, marks); err != nil {
 		return nil, err
 	}
@@ -176,7 +175,7 @@ func (r *reading) open(ctx context.Context, windows []summary.Window, first even
 	if r.plan.FirstSeen {
 		since = min(since, first) // a user seen in any earlier hour is not new
 	}
-	dirty, err := r.s.ports.Processed.DirtyOf(ctx, r.merchant.ID, []store.Queue{store.LiveQueue}, since, to+summary.Reach)
+	dirty, err := r.s.ports.Processed.DirtyOf(ctx, r.merchant.ID, history.Queues(&r.merchant), since, to+summary.Reach)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the dirty hours of merchant %q: %w", r.merchant.ID, err)
 	}
@@ -186,7 +185,7 @@ func (r *reading) open(ctx context.Context, windows []summary.Window, first even
 	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}
-	open, err := r.s.ports.History.Open(ctx, &r.merchant, r.rev, from, to, r.plan.FirstSeen)
+	open, err := r.s.ports.History.Open(ctx, &r.merchant, from, to, r.plan.FirstSeen)
 	if err != nil {
 		return nil, fmt.Errorf("cannot work out what summaries do not hold of merchant %q: %w", r.merchant.ID, err)
 	}
@@ -267,8 +266,6 @@ func hullOf(windows []summary.Window) summary.Window {
 	return summary.Window{From: windows[0].From, To: windows[len(windows)-1].To}
 }
 
-var errFound = errors.New("found")
-
 // inhabited leaves out clean windows without documents: a quiet hour has
 // neither record nor document, and need not be worked out to be empty.
 func (r *reading) inhabited(ctx context.Context, windows []summary.Window, open *history.Open) ([]summary.Window, error) {
@@ -284,16 +281,12 @@ func (r *reading) inhabited(ctx context.Context, windows []summary.Window, open 
 			end++
 		}
 		from, to := hullOf(windows[i:end]).UTCHours()
-		found := event.Hour(math.MaxInt32)
-		err := r.s.ports.Processed.Scan(ctx, r.merchant.ID, r.rev, from, to, func(d store.Doc) error {
-			found = d.Key.Hour
-			return errFound
-		})
-		if err != nil && !errors.Is(err, errFound) {
-			return nil, fmt.Errorf("cannot find the events of merchant %q: %w", r.merchant.ID, err)
+		found, some, err := r.s.ports.History.Inhabited(ctx, &r.merchant, from, to)
+		if err != nil {
+			return nil, fmt.Errorf("cannot tell which hours are quiet: %w", err)
 		}
 		for ; i < end; i++ {
-			if _, to := windows[i].UTCHours(); to > found {
+			if _, to := windows[i].UTCHours(); some && to > found {
 				kept = append(kept, windows[i])
 				i++
 				break
@@ -324,7 +317,7 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
-	facts, err := r.s.ports.History.Facts(ctx, &r.merchant, r.rev, hullOf(windows), r.plan.Columns, r.plan.FirstSeen, open)
+	facts, err := r.s.ports.History.Facts(ctx, &r.merchant, hullOf(windows), r.plan.Columns, r.plan.FirstSeen, open)
 	if err != nil {
 		return fmt.Errorf("cannot count the events of merchant %q: %w", r.merchant.ID, err)
 	}
@@ -348,7 +341,7 @@ func (r *reading) askAgain(facts *summary.Facts, windows []summary.Window) {
 			continue
 		}
 		if f := facts.Slice(w); len(f.Rows) > 0 || f.Duplicates > 0 || f.Filtered > 0 {
-			r.s.repairs.ask(r.merchant.ID, w)
+			r.s.repairs.ask(&r.merchant, w)
 		}
 	}
 }

@@ -194,7 +194,7 @@ func (r *reading) liveDay(ctx context.Context, p *picture, w summary.Window) (*l
 	}
 	first, kept := p.keepDay(key, day)
 	if kept && day.record != nil {
-		r.s.live.grow(r.merchant.ID, int64(recordSize(day.record)))
+		r.s.live.grow(&r.merchant, int64(recordSize(day.record)))
 	}
 	return first, nil
 }

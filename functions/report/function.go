@@ -21,6 +21,7 @@ import (
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
+	"github.com/footfall/footfall/shared/view"
 )
 
 // Config is the function's configuration from the environment.
@@ -64,6 +65,9 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// publishedAge is how old may be what is known to be published, at most.
+const publishedAge = time.Second
+
 // registryTimeout is for one question to the registry.
 const registryTimeout = 5 * time.Second
 
@@ -78,6 +82,7 @@ type Service struct {
 	catalog   *catalog.Catalog
 	catalogJS []byte
 	merchants *merchants
+	published *view.Published
 	authorize *access.Authorizer
 	gate      *gate
 	records   *records
@@ -88,6 +93,7 @@ type Service struct {
 // Ports are the stores that reports read.
 type Ports struct {
 	Registry  store.Registry
+	Revisions store.Revisions
 	Journal   store.Journal
 	Processed store.Processed
 	Summaries store.Summaries
@@ -107,6 +113,7 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 	known := newMerchants(ports.Registry, config.SettingsAge, clock)
 	return &Service{
 		config: config, ports: ports, clock: clock, catalog: cat, catalogJS: cat.JSON(), merchants: known,
+		published: view.NewPublished(ports.Revisions, min(config.SettingsAge, publishedAge), clock),
 		authorize: access.NewAuthorizer(string(config.AdminToken), known),
 		gate:      newGate(config.Concurrency, config.PerMerchant, config.Queue, config.QueueWait),
 		records:   newRecords(config.CacheBytes),
@@ -131,16 +138,23 @@ func (s *Service) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1beta/properties/{call}", s.postProperty)
 }
 
+// asking is who asks about a merchant, and as of which revision.
+type asking struct {
+	who      access.Principal
+	merchant string // "": about none
+	revision string // "": what is shown
+}
+
 // handle authorises a request, bounds it and writes its error.
-func (s *Service) handle(action access.Action, h func(ctx context.Context, w http.ResponseWriter, r *http.Request, merchant string) error) http.Handler {
+func (s *Service) handle(action access.Action, h func(ctx context.Context, w http.ResponseWriter, r *http.Request, a asking) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), s.config.Deadline)
 		defer cancel()
 		private(w)
-		merchant := r.PathValue("merchant_id")
-		_, err := s.authorize.Authorize(ctx, r, action, merchant)
-		if err == nil {
-			err = h(ctx, w, r, merchant)
+		a := asking{merchant: r.PathValue("merchant_id")}
+		var err error
+		if a.who, err = s.authorize.Authorize(ctx, r, action, a.merchant); err == nil {
+			err = h(ctx, w, r, a)
 		}
 		if err != nil && r.Context().Err() == nil { // a reader who is gone needs no answer
 			function.WriteError(w, s.deadline(ctx, err))
@@ -170,29 +184,36 @@ func (s *Service) getCatalog(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(s.catalogJS) // the client may be gone; nothing is left to tell it
 }
 
-// merchant finds the merchant with its calendar.
-func (s *Service) merchant(ctx context.Context, id string) (access.Merchant, *summary.Calendar, error) {
-	m, err := s.merchants.Merchant(ctx, id)
+// merchant finds the merchant, in the view that an answer is given from, with
+// its calendar.
+func (s *Service) merchant(ctx context.Context, a asking) (access.Merchant, *summary.Calendar, error) {
+	m, err := s.merchants.Merchant(ctx, a.merchant)
 	if err != nil {
 		return m, nil, err
 	}
+	v, err := s.view(ctx, &m, a)
+	if err != nil {
+		return m, nil, err
+	}
+	m = m.In(v)
 	cal, err := summary.NewCalendar(m.Settings.TimeZone)
 	if err != nil {
-		return m, nil, fmt.Errorf("cannot use the settings of merchant %q: %w", id, err)
+		return m, nil, fmt.Errorf("cannot use the settings of merchant %q: %w", a.merchant, err)
 	}
 	return m, cal, nil
+}
+
+// tellRevision says in an answer's header what stands in few of their bodies.
+func tellRevision(w http.ResponseWriter, m *access.Merchant) {
+	w.Header().Set("Footfall-Revision", strconv.FormatUint(uint64(m.Layers.Top()), 10))
 }
 
 func (s *Service) today(cal *summary.Calendar) report.Day {
 	return report.Day(cal.CivilDay(s.clock().UnixMilli()))
 }
 
-func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) error {
+func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.Request, a asking) error {
 	write, err := format(r.Header.Get("Accept"))
-	if err != nil {
-		return err
-	}
-	m, cal, err := s.merchant(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -200,7 +221,13 @@ func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return err
 	}
-	q, err := report.ParseURL(s.catalog, id, v, s.today(cal))
+	a.revision = v.Get("revision")
+	m, cal, err := s.merchant(ctx, a)
+	if err != nil {
+		return err
+	}
+	tellRevision(w, &m)
+	q, err := report.ParseURL(s.catalog, m.ID, v, s.today(cal))
 	if err != nil {
 		return err
 	}
@@ -290,16 +317,19 @@ func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
 
 func (s *Service) runReport(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	id, method, _ := strings.Cut(r.PathValue("call"), ":")
-	if _, err := s.authorize.Authorize(ctx, r, access.ReadReport, id); err != nil {
+	a := asking{merchant: id, revision: r.URL.Query().Get("revision")}
+	var err error
+	if a.who, err = s.authorize.Authorize(ctx, r, access.ReadReport, id); err != nil {
 		return nil, err
 	}
 	if method != "runReport" {
 		return nil, fault.New(fault.NotFound, "cannot find method %q: expected runReport", method)
 	}
-	m, cal, err := s.merchant(ctx, id)
+	m, cal, err := s.merchant(ctx, a)
 	if err != nil {
 		return nil, err
 	}
+	tellRevision(w, &m)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return nil, fault.New(fault.TooLarge, "cannot read the request: expected at most %d bytes of JSON", maxBody)

@@ -61,7 +61,7 @@ func newWorld(t testing.TB, change func(*access.Settings, *Config)) *world {
 	}
 	w.merchant, w.token = w.create(settings)
 	loader := history.New(stores.Processed, stores.Visitors, history.Options{CacheBytes: 64 << 20})
-	w.service = New(config, Ports{Registry: stores.Registry, Journal: stores.Journal, Processed: stores.Processed,
+	w.service = New(config, Ports{Registry: stores.Registry, Revisions: stores.Revisions, Journal: stores.Journal, Processed: stores.Processed,
 		Summaries: stores.Summaries, History: loader}, func() time.Time { return w.now })
 	mux := http.NewServeMux()
 	if err := function.Mount(mux, function.EventOptions{}, w.service.Function()); err != nil {
@@ -150,9 +150,9 @@ func (w *world) summarise() {
 	cal, err := summary.NewCalendar(m.Settings.TimeZone)
 	w.must(err)
 	loader := history.New(w.stores.Processed, w.stores.Visitors, history.Options{})
-	dirty, err := w.stores.Processed.DirtyOf(ctx, m.ID, []store.Queue{store.LiveQueue}, first, last+1)
+	dirty, err := w.stores.Processed.DirtyOf(ctx, m.ID, history.Queues(m), first, last+1)
 	w.must(err)
-	facts, err := loader.Facts(ctx, m, store.LiveRevision, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
+	facts, err := loader.Facts(ctx, m, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
 	w.must(err)
 	users, millis := facts.Users()
 	_, err = w.stores.Visitors.See(ctx, m.ID, m.Generation, users, millis)
@@ -160,7 +160,7 @@ func (w *world) summarise() {
 	for _, day := range cal.Days(first.Start().UnixMilli(), last.End().UnixMilli()) {
 		var records []*summary.Record
 		for i, hour := range cal.Hours(day.From, day.To) {
-			facts, err := loader.Facts(ctx, m, store.LiveRevision, hour, summary.Needs(summary.RecordKeys()), true, nil)
+			facts, err := loader.Facts(ctx, m, hour, summary.Needs(summary.RecordKeys()), true, nil)
 			w.must(err)
 			r := summary.NewRecord(facts, i)
 			records = append(records, r)
@@ -171,7 +171,7 @@ func (w *world) summarise() {
 		w.record(store.GrainDay, day, summary.MergeRecords(records...))
 	}
 	for _, h := range dirty {
-		marks, err := w.stores.Processed.Marks(ctx, m.ID, []store.Queue{store.LiveQueue}, h, h+1)
+		marks, err := w.stores.Processed.Marks(ctx, m.ID, history.Queues(m), h, h+1)
 		w.must(err)
 		w.must(w.stores.Processed.Clean(ctx, marks))
 	}

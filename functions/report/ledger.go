@@ -15,7 +15,6 @@ import (
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
-	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -60,6 +59,7 @@ type ledgerHour struct {
 
 type ledgerAnswer struct {
 	Merchant string       `json:"merchant_id"`
+	Revision uint32       `json:"revision"`
 	From     string       `json:"from"`
 	To       string       `json:"to"`
 	Hours    []ledgerHour `json:"hours"`
@@ -77,20 +77,22 @@ const (
 	ledgerStep  = 3 * summary.Reach // hours worked out at once
 )
 
-func (s *Service) getLedger(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) error {
-	m, cal, err := s.merchant(ctx, id)
-	if err != nil {
-		return err
-	}
+func (s *Service) getLedger(ctx context.Context, w http.ResponseWriter, r *http.Request, a asking) error {
 	v, err := query(r)
 	if err != nil {
 		return err
 	}
-	from, to, err := s.hoursOf(v, cal, "from", "to")
+	a.revision = v.Get("revision")
+	m, cal, err := s.merchant(ctx, a)
 	if err != nil {
 		return err
 	}
-	leave, err := s.gate.enter(ctx, id)
+	tellRevision(w, &m)
+	from, to, err := s.hoursOf(v, cal, "from", "to", "revision")
+	if err != nil {
+		return err
+	}
+	leave, err := s.gate.enter(ctx, m.ID)
 	if err != nil {
 		return err
 	}
@@ -109,7 +111,7 @@ func (s *Service) getLedger(ctx context.Context, w http.ResponseWriter, r *http.
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return fmt.Errorf("cannot finish the ledger of merchant %q: %w", id, ctx.Err())
+			return fmt.Errorf("cannot finish the ledger of merchant %q: %w", m.ID, ctx.Err())
 		}
 	}
 }
@@ -153,7 +155,7 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 		l.Accepted += c.Accepted
 		l.Pending += c.Pending
 	}
-	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, store.LiveRevision)
+	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, m.Layers.Revisions()...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
 	}
@@ -167,7 +169,7 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 			return nil, fault.Field("from", fmt.Sprintf("a range of at most %d events; ask for fewer days", s.config.MaxEvents))
 		}
 	}
-	rejects, err := s.ports.Processed.RejectCounts(ctx, m.ID, nil, from, to)
+	rejects, err := s.ports.Processed.RejectCounts(ctx, m.ID, m.Layers, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("cannot count the rejected events of merchant %q: %w", m.ID, err)
 	}
@@ -191,7 +193,7 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 			l.settle(accepted[h])
 		}
 	}
-	answer := &ledgerAnswer{Merchant: m.ID, From: from.String(), To: to.String(), Hours: []ledgerHour{}, AddsUp: true,
+	answer := &ledgerAnswer{Merchant: m.ID, Revision: uint32(m.Layers.Top()), From: from.String(), To: to.String(), Hours: []ledgerHour{}, AddsUp: true,
 		Totals: ledgerLine{Rejected: map[string]int64{}, Refused: map[string]int64{}}}
 	for h, l := range lines {
 		answer.Hours = append(answer.Hours, ledgerHour{h.String(), *l, l.addsUp()})
@@ -207,7 +209,7 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 func (s *Service) countHours(ctx context.Context, m access.Merchant, from, to event.Hour, line func(event.Hour) *ledgerLine) (int64, error) {
 	filter := m.Settings.BotFilter
 	m.Settings.BotFilter = false
-	facts, err := s.ports.History.Facts(ctx, &m, store.LiveRevision, summary.Of(from, to), summary.Needs(nil), false, nil)
+	facts, err := s.ports.History.Facts(ctx, &m, summary.Of(from, to), summary.Needs(nil), false, nil)
 	if err != nil {
 		return 0, fmt.Errorf("cannot count the events of merchant %q: %w", m.ID, err)
 	}

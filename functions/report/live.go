@@ -17,7 +17,7 @@ import (
 	"github.com/footfall/footfall/shared/summary"
 )
 
-// live keeps for each merchant that is asked about what its records do not
+// live keeps for each view of a merchant that is asked about what its records do not
 // hold, so that a question merges records instead of working them out.
 //
 // A picture is used as long as nothing has changed since. After a change the
@@ -40,7 +40,7 @@ type live struct {
 	mu      sync.Mutex
 	bytes   int64
 	order   *list.List // of *album; asked about last in front
-	byID    map[string]*list.Element
+	byView  map[albumKey]*list.Element
 	allowed allowance // of all together
 }
 
@@ -74,20 +74,28 @@ type picture struct {
 	answers map[answerKey]*report.Result // read only
 }
 
-// album has a merchant's last picture.
+// albumKey names a view of a merchant.
+type albumKey struct {
+	merchant   string
+	generation uint32
+}
+
+func keyOf(m *access.Merchant) albumKey { return albumKey{m.ID, m.Generation} }
+
+// album has the last picture of a merchant in a view.
 type album struct {
-	merchant string
-	mu       sync.Mutex
-	last     *picture
-	err      error         // why there is no newer one
-	number   uint64        // of the one that is being taken, or was taken last
-	taking   chan struct{} // closed when the one under way is there; nil where none is
-	waiting  int
-	next     time.Time     // before it no picture is taken in the background
-	looked   time.Time     // when the last reader found a picture that was not current
-	cost     time.Duration // of the last picture
-	allowed  allowance
-	size     int64 // that live.bytes counts
+	key     albumKey
+	mu      sync.Mutex
+	last    *picture
+	err     error         // why there is no newer one
+	number  uint64        // of the one that is being taken, or was taken last
+	taking  chan struct{} // closed when the one under way is there; nil where none is
+	waiting int
+	next    time.Time     // before it no picture is taken in the background
+	looked  time.Time     // when the last reader found a picture that was not current
+	cost    time.Duration // of the last picture
+	allowed allowance
+	size    int64 // that live.bytes counts
 }
 
 // allowance is time that may be spent, and comes back by and by.
@@ -112,7 +120,7 @@ func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))), processed: ports.Processed, journal: ports.Journal, clock: clock,
 		age: config.LiveAge, most: int64(config.LiveBytes),
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
-		order: list.New(), byID: map[string]*list.Element{},
+		order: list.New(), byView: map[albumKey]*list.Element{},
 	}
 }
 
@@ -134,16 +142,16 @@ func (l *live) marks(ctx context.Context) (marks, error) {
 	return m, nil
 }
 
-// of is a merchant's album.
-func (l *live) of(id string) *album {
+// of is the album of a merchant in a view.
+func (l *live) of(key albumKey) *album {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at := l.byID[id]; at != nil {
+	if at := l.byView[key]; at != nil {
 		l.order.MoveToFront(at)
 		return at.Value.(*album)
 	}
-	a := &album{merchant: id}
-	l.byID[id] = l.order.PushFront(a)
+	a := &album{key: key}
+	l.byView[key] = l.order.PushFront(a)
 	l.resize(a, albumSize)
 	return a
 }
@@ -153,7 +161,7 @@ const albumSize = 2048
 // resize notes what an album takes and throws the others out that were not
 // asked about for longest. The caller holds l.mu.
 func (l *live) resize(a *album, size int64) {
-	at := l.byID[a.merchant]
+	at := l.byView[a.key]
 	if at == nil || at.Value != a {
 		return // thrown out meanwhile
 	}
@@ -161,16 +169,16 @@ func (l *live) resize(a *album, size int64) {
 	a.size = size
 	for l.bytes > l.most && l.order.Len() > 1 {
 		old := l.order.Remove(l.order.Back()).(*album)
-		delete(l.byID, old.merchant)
+		delete(l.byView, old.key)
 		l.bytes -= old.size
 	}
 }
 
 // grow notes that a merchant's picture has come to take more.
-func (l *live) grow(merchant string, size int64) {
+func (l *live) grow(m *access.Merchant, size int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at := l.byID[merchant]; at != nil {
+	if at := l.byView[keyOf(m)]; at != nil {
 		a := at.Value.(*album)
 		l.resize(a, a.size+size)
 	}
@@ -178,8 +186,8 @@ func (l *live) grow(merchant string, size int64) {
 
 // look is the picture to answer from, with what may be said of it. It is the
 // last one where that is current or young enough, and a new one otherwise.
-func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision) (*picture, marks, error) {
-	a := l.of(m.ID)
+func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*picture, marks, error) {
+	a := l.of(keyOf(m))
 	var least uint64 // the number from which on pictures were begun after we came
 	for round := 0; ; round++ {
 		version, err := l.processed.Version(ctx, m.ID)
@@ -210,7 +218,7 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 			return p, p.marks, nil
 		}
 		if p != nil && !l.mayWait(a, p) {
-			l.refresh(ctx, a, m, cal, rev, p)
+			l.refresh(ctx, a, m, cal, p)
 			a.mu.Unlock()
 			return p, p.marks, nil
 		}
@@ -220,7 +228,7 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 		}
 		a.waiting++
 		if a.taking == nil {
-			l.take(ctx, a, m, cal, rev, false)
+			l.take(ctx, a, m, cal, false)
 		}
 		taking := a.taking
 		a.mu.Unlock()
@@ -275,21 +283,21 @@ func (l *live) spare(now time.Time) bool {
 
 // refresh takes a new picture in the background where it is time. The caller
 // holds a.mu.
-func (l *live) refresh(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, rev store.Revision, p *picture) {
+func (l *live) refresh(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, p *picture) {
 	now := time.Now()
 	if a.taking != nil || now.Before(a.next) || now.Sub(p.began) < l.age/2 && !l.spare(now) {
 		return
 	}
 	select {
 	case l.background <- struct{}{}:
-		l.take(ctx, a, m, cal, rev, true)
+		l.take(ctx, a, m, cal, true)
 	default: // others are at it; the next reader tries again
 	}
 }
 
 // take begins a new picture; the context's deadline is not its own, for many
 // wait for it. The caller holds a.mu, and in the background a place there.
-func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, rev store.Revision, background bool) {
+func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, background bool) {
 	a.number++
 	number, done := a.number, make(chan struct{})
 	a.taking = done
@@ -298,7 +306,7 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 	go func() {
 		defer cancel()
 		l.slots <- struct{}{}
-		p, err := l.expose(ctx, &merchant, cal, rev, number)
+		p, err := l.expose(ctx, &merchant, cal, number)
 		<-l.slots
 		if background {
 			<-l.background
@@ -310,13 +318,13 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 
 // expose takes a picture: the journal's marks first, so that what they promise
 // is in it.
-func (l *live) expose(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision, number uint64) (*picture, error) {
+func (l *live) expose(ctx context.Context, m *access.Merchant, cal *summary.Calendar, number uint64) (*picture, error) {
 	p := &picture{merchant: *m, began: time.Now(), number: number, days: map[liveKey]*liveDay{}, answers: map[answerKey]*report.Result{}}
 	var err error
 	if p.marks, err = l.marks(ctx); err != nil {
 		return p, err
 	}
-	if p.Snapshot, err = l.loader.Snapshot(ctx, m, cal, rev); err != nil {
+	if p.Snapshot, err = l.loader.Snapshot(ctx, m, cal); err != nil {
 		return p, err
 	}
 	p.size = albumSize

@@ -16,7 +16,7 @@ import (
 
 // ask answers a query as the handler does, without HTTP.
 func (w *world) ask(query string) (*report.Result, error) {
-	m, cal, err := w.service.merchant(context.Background(), w.merchant.ID)
+	m, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (w *world) truth() []int64 {
 	ctx := context.Background()
 	first, last, _, err := w.stores.Processed.Extent(ctx, w.merchant.ID, 1)
 	w.must(err)
-	facts, err := w.service.ports.History.Facts(ctx, &w.merchant, 1, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
+	facts, err := w.service.ports.History.Facts(ctx, &w.merchant, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
 	w.must(err)
 	users, _ := facts.Users()
 	t := summary.Group(facts, nil, summary.GroupOptions{})
@@ -158,7 +158,7 @@ func TestLiveSaysWhatItHolds(t *testing.T) {
 		}
 	}
 	// A merchant that has had its share is answered from the last picture.
-	a := w.service.live.of(w.merchant.ID)
+	a := w.service.live.of(keyOf(&w.merchant))
 	a.mu.Lock()
 	a.allowed = allowance{left: -time.Hour, at: time.Now()}
 	a.next = time.Now().Add(time.Hour)

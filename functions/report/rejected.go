@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
@@ -46,24 +47,26 @@ const (
 
 // getRejected lists a merchant's rejected events, or with no merchant those
 // whose stream belongs to none.
-func (s *Service) getRejected(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) error {
-	zone := "UTC"
-	if id != "" {
-		m, _, err := s.merchant(ctx, id)
-		if err != nil {
-			return err
-		}
-		zone = m.Settings.TimeZone
-	}
-	cal, err := summary.NewCalendar(zone)
-	if err != nil {
-		return err
-	}
+func (s *Service) getRejected(ctx context.Context, w http.ResponseWriter, r *http.Request, a asking) error {
 	v, err := query(r)
 	if err != nil {
 		return err
 	}
-	from, to, err := s.hoursOf(v, cal, "from", "to", "cursor", "limit")
+	var m access.Merchant // of none: by the clock of UTC, as the ETL says
+	var cal *summary.Calendar
+	parameters := []string{"from", "to", "cursor", "limit"}
+	if a.merchant == "" {
+		cal, err = summary.NewCalendar("UTC")
+	} else {
+		parameters = append(parameters, "revision")
+		a.revision = v.Get("revision")
+		m, cal, err = s.merchant(ctx, a)
+	}
+	if err != nil {
+		return err
+	}
+	tellRevision(w, &m)
+	from, to, err := s.hoursOf(v, cal, parameters...)
 	if err != nil {
 		return err
 	}
@@ -74,12 +77,12 @@ func (s *Service) getRejected(ctx context.Context, w http.ResponseWriter, r *htt
 		}
 	}
 	cursor := v.Get("cursor")
-	rejects, next, err := s.ports.Processed.Rejects(ctx, id, nil, from, to, cursor, limit)
+	rejects, next, err := s.ports.Processed.Rejects(ctx, m.ID, m.Layers, from, to, cursor, limit)
 	if err != nil {
 		if fault.Is(err, fault.Invalid) {
 			return fault.Field("cursor", "the next of an earlier answer")
 		}
-		return fmt.Errorf("cannot list the rejected events of merchant %q: %w", id, err)
+		return fmt.Errorf("cannot list the rejected events of merchant %q: %w", m.ID, err)
 	}
 	answer := rejectedAnswer{Rejected: make([]rejectedEvent, len(rejects)), Next: next}
 	for i := range rejects {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/store"
@@ -21,16 +22,22 @@ type repairs struct {
 	processed store.Processed
 	clock     function.Clock
 	log       *slog.Logger
-	asked     chan repair
+	asked     chan wish
 
 	mu     sync.Mutex
 	lately map[repair]time.Time // when each was asked for
 }
 
-// repair is a merchant's UTC hours [from, to).
+// repair is the UTC hours [from, to) of a merchant in a view.
 type repair struct {
-	merchant string
+	view     albumKey
 	from, to event.Hour
+}
+
+// wish is a repair with the revisions whose documents the view counts.
+type wish struct {
+	repair
+	revisions []store.Revision
 }
 
 const (
@@ -44,13 +51,13 @@ const (
 )
 
 func newRepairs(processed store.Processed, clock function.Clock, log *slog.Logger) *repairs {
-	return &repairs{processed: processed, clock: clock, log: log, asked: make(chan repair, repairQueue), lately: map[repair]time.Time{}}
+	return &repairs{processed: processed, clock: clock, log: log, asked: make(chan wish, repairQueue), lately: map[repair]time.Time{}}
 }
 
 // ask has a window closed again, unless that was asked for lately or too much
 // is.
-func (s *repairs) ask(merchant string, w summary.Window) {
-	r := repair{merchant: merchant}
+func (s *repairs) ask(m *access.Merchant, w summary.Window) {
+	r := repair{view: keyOf(m)}
 	r.from, r.to = w.UTCHours()
 	now := s.clock()
 	s.mu.Lock()
@@ -69,7 +76,7 @@ func (s *repairs) ask(merchant string, w summary.Window) {
 		}
 	}
 	select {
-	case s.asked <- r:
+	case s.asked <- wish{r, m.Layers.Revisions()}:
 		s.lately[r] = now
 	default:
 	}
@@ -88,7 +95,7 @@ func (s *repairs) run(ctx context.Context) error {
 				return nil
 			}
 			if err != nil && !failing {
-				s.log.Warn("cannot have hours closed again whose records are lost; going on without", "merchant", r.merchant, "error", err)
+				s.log.Warn("cannot have hours closed again whose records are lost; going on without", "merchant", r.view.merchant, "error", err)
 			}
 			failing = err != nil
 		case <-ctx.Done():
@@ -102,8 +109,8 @@ func (s *repairs) run(ctx context.Context) error {
 	}
 }
 
-func (s *repairs) mark(ctx context.Context, r repair) error {
+func (s *repairs) mark(ctx context.Context, r wish) error {
 	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
-	return s.processed.MarkDirty(ctx, r.merchant, store.LiveQueue, []store.Revision{store.LiveRevision}, r.from, r.to)
+	return s.processed.MarkDirty(ctx, r.view.merchant, store.Queue(r.view.generation), r.revisions, r.from, r.to)
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 
 	"github.com/footfall/footfall/shared/event"
-	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/summary"
 )
 
 // dirty are the hours that wait to be closed.
 func (w *world) dirty() []event.Hour {
 	w.t.Helper()
-	hours, err := w.stores.Processed.DirtyOf(context.Background(), w.merchant.ID, []store.Queue{store.LiveQueue}, -1<<30, 1<<30)
+	hours, err := w.stores.Processed.DirtyOf(context.Background(), w.merchant.ID, history.Queues(&w.merchant), -1<<30, 1<<30)
 	w.must(err)
 	return hours
 }
@@ -68,7 +68,7 @@ func TestRepairsAreBounded(t *testing.T) {
 	r := w.service.repairs
 	at := event.HourOf(midday)
 	for i := range 2 * repairQueue {
-		r.ask(w.merchant.ID, summary.Of(at-event.Hour(i), at-event.Hour(i)+1))
+		r.ask(&w.merchant, summary.Of(at-event.Hour(i), at-event.Hour(i)+1))
 	}
 	if len(r.asked) != repairQueue || len(r.lately) != repairQueue {
 		t.Fatalf("%d wait and %d are remembered, expected %d", len(r.asked), len(r.lately), repairQueue)
@@ -76,12 +76,12 @@ func TestRepairsAreBounded(t *testing.T) {
 	for len(r.asked) > 0 {
 		<-r.asked
 	}
-	r.ask(w.merchant.ID, summary.Of(at, at+1))
+	r.ask(&w.merchant, summary.Of(at, at+1))
 	if len(r.asked) != 0 {
 		t.Fatal("an hour is asked for again at once")
 	}
 	w.now = w.now.Add(repairAgain)
-	r.ask(w.merchant.ID, summary.Of(at, at+1))
+	r.ask(&w.merchant, summary.Of(at, at+1))
 	if len(r.asked) != 1 {
 		t.Fatal("an hour is never asked for again")
 	}

@@ -15,22 +15,49 @@ import (
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
+	"github.com/footfall/footfall/shared/view"
 )
 
-// closing is the work on one merchant.
+// closing is the work on one merchant in one view.
 type closing struct {
 	*Service
-	m         access.Merchant
+	m         access.Merchant // in the view
+	view      access.View
+	queues    []store.Queue // whose marks say what is to be counted
+	own       store.Queue   // of hours that are to be counted again in this view
 	cal       *summary.Calendar
 	settings  summary.Settings
-	rev       store.Revision
 	watermark time.Time
+}
+
+// closing begins the work on a merchant in a view. Marks of LiveQueue count for
+// the one that is shown, and are told to the others (see tell).
+func (s *Service) closing(m *access.Merchant, v access.View, shown bool, watermark time.Time) (*closing, error) {
+	cal, err := summary.NewCalendar(v.Settings.TimeZone)
+	if err != nil {
+		return nil, err
+	}
+	in := m.In(v)
+	c := &closing{Service: s, m: in, view: v, own: ownQueue(m, &v), cal: cal, settings: history.SettingsOf(in.Settings), watermark: watermark}
+	if c.queues = []store.Queue{store.Queue(v.Generation)}; shown {
+		c.queues = history.Queues(&in)
+	}
+	return c, nil
+}
+
+// ownQueue is where hours are marked that are to be counted again in a view: the
+// only one of a merchant has what all have, which costs less.
+func ownQueue(m *access.Merchant, v *access.View) store.Queue {
+	if len(m.AllViews()) == 1 && len(v.Layers) == 0 {
+		return store.LiveQueue
+	}
+	return store.Queue(v.Generation)
 }
 
 // closeMerchant counts the dirty hours of a merchant anew, with all hours that
 // they affect.
 func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []event.Hour, watermark time.Time) error {
-	m, err := s.merchant(ctx, id)
+	m, shown, err := s.merchantShown(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		// Nobody can ask for its numbers. The hours stay dirty: should the
 		// merchant come back, nothing is lost.
@@ -40,17 +67,24 @@ func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []
 	if err != nil {
 		return err
 	}
-	cal, err := summary.NewCalendar(m.Settings.TimeZone)
+	c, err := s.closing(&m, shown, true, watermark)
+	if err == nil {
+		err = c.runs(ctx, budget, hours)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot close hours of %q: %w", id, err)
 	}
-	c := &closing{Service: s, m: m, cal: cal, settings: history.SettingsOf(m.Settings), rev: store.LiveRevision, watermark: watermark}
-	for _, run := range history.Runs(hours, event.Hour(s.cfg.Span)) {
+	return nil
+}
+
+// runs closes hours as long as the budget lasts.
+func (c *closing) runs(ctx, budget context.Context, hours []event.Hour) error {
+	for _, run := range history.Runs(hours, event.Hour(c.cfg.Span)) {
 		if spent(budget) {
 			return nil
 		}
 		if err := c.run(ctx, budget, run); err != nil {
-			return fmt.Errorf("cannot close hours of %q: %w", id, err)
+			return err
 		}
 	}
 	return nil
@@ -67,6 +101,19 @@ func (s *Service) merchant(ctx context.Context, id string) (access.Merchant, err
 		return m, fmt.Errorf("cannot read merchant %q: %w", id, err)
 	}
 	return m, nil
+}
+
+// merchantShown reads a merchant with the view that is shown. Should another be
+// by the time that we are done, nothing is wrong: all views have what they need.
+func (s *Service) merchantShown(ctx context.Context, id string) (m access.Merchant, shown access.View, err error) {
+	if m, err = s.merchant(ctx, id); err != nil {
+		return m, shown, err
+	}
+	book, err := s.published.Book(ctx)
+	if err != nil {
+		return m, shown, err
+	}
+	return m, m.View(book), nil
 }
 
 // run closes dirty hours that lie close together; hour by hour where their
@@ -101,7 +148,7 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	columns := summary.Needs(summary.RecordKeys())
 	w := summary.Of(dirty[0], dirty[len(dirty)-1]+1)
 	from, to := w.Needs()
-	frame, err := loader.Load(ctx, c.m.ID, c.rev, from, to, columns)
+	frame, err := loader.Load(ctx, &c.m, from, to, columns)
 	if err != nil {
 		return err
 	}
@@ -110,7 +157,7 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 		return err
 	}
 	if needFrom, needTo := p.span().Needs(); needFrom < from || needTo > to {
-		if frame, err = loader.Load(ctx, c.m.ID, c.rev, min(from, needFrom), max(to, needTo), columns); err != nil {
+		if frame, err = loader.Load(ctx, &c.m, min(from, needFrom), max(to, needTo), columns); err != nil {
 			return err
 		}
 	}
@@ -128,14 +175,14 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if err := c.put(ctx, entries); err != nil {
 		return err
 	}
+	if there, err := c.tell(ctx, marks); err != nil || !there {
+		return err
+	}
 	alone, err := c.clean(ctx, dirty, marks, entries)
 	if err != nil {
 		return err
 	}
-	if alone, err = c.stillNew(ctx, seen, alone); err == nil && alone {
-		alone, err = c.sameGeneration(ctx)
-	}
-	if err != nil {
+	if alone, err = c.stillNew(ctx, seen, alone); err != nil {
 		// The marks are off: put them back rather than trust what was not seen.
 		return errors.Join(err, c.markDirty(context.WithoutCancel(ctx), dirty))
 	}
@@ -145,19 +192,17 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	return c.mergeDocuments(ctx, dirty)
 }
 
-// marks lists what is new in ascending hours.
+// marks are those of hours that say what is to be counted.
 func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	first, last := hours[0], hours[len(hours)-1]
-	marks, err := c.Processed.Marks(ctx, c.m.ID, []store.Queue{store.LiveQueue}, first, last+1)
+	marks, err := c.Processed.Marks(ctx, c.m.ID, c.queues, hours[0], hours[len(hours)-1]+1)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list what is new in hours %s to %s: %w", first, last, err)
+		return nil, fmt.Errorf("cannot list what is new from hour %s to %s: %w", hours[0], hours[len(hours)-1], err)
 	}
-	// Hours between them may have become dirty since.
 	return slices.DeleteFunc(marks, func(m store.Mark) bool {
 		_, asked := slices.BinarySearch(hours, m.Hour)
-		return !asked
+		return !asked || view.IsTrigger(m)
 	}), nil
 }
 
@@ -406,13 +451,39 @@ func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.M
 	return true, nil
 }
 
-// sameGeneration reports whether the merchant's settings are still those that
-// we counted under. A change raises the generation and marks all hours, and
-// the marks that were taken off may have been those: without them the hours
-// would never be counted, nor their users known, in the new generation.
-func (c *closing) sameGeneration(ctx context.Context) (bool, error) {
+// tell marks for all other views what came lately, before the marks of it are
+// taken off. The merchant is read again for that: a view that is made known
+// after it counts all documents that are there, and ours were before. there is
+// false where our own view was given up meanwhile, and what we wrote is removed.
+func (c *closing) tell(ctx context.Context, marks []store.Mark) (there bool, err error) {
 	m, err := c.merchant(ctx, c.m.ID)
-	return m.Generation == c.m.Generation, err
+	if err != nil {
+		return false, err
+	}
+	if v, known := m.ViewOf(c.view.Generation); !known || v.State == access.ViewGone {
+		return false, c.remove(ctx, &m, c.view.Generation)
+	}
+	var also []store.Mark
+	for _, v := range m.AllViews() {
+		if v.Generation == c.view.Generation || v.State == access.ViewGone {
+			continue
+		}
+		for _, mark := range marks {
+			if mark.Queue == store.LiveQueue {
+				mark.Queue = store.Queue(v.Generation)
+				also = append(also, mark)
+			}
+		}
+	}
+	if len(also) == 0 {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if err := c.Processed.Mark(ctx, also); err != nil {
+		return false, fmt.Errorf("cannot mark %d documents for other views: %w", len(also), err)
+	}
+	return true, nil
 }
 
 // marked reports whether all the given marks are still there.
@@ -443,11 +514,12 @@ func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.
 	return true, nil
 }
 
+// markDirty has hours counted again in this view.
 func (c *closing) markDirty(ctx context.Context, hours []event.Hour) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	for _, h := range hours {
-		if err := c.Processed.MarkDirty(ctx, c.m.ID, store.LiveQueue, []store.Revision{c.rev}, h, h+1); err != nil {
+		if err := c.Processed.MarkDirty(ctx, c.m.ID, c.own, c.m.Layers.Revisions(), h, h+1); err != nil {
 			return fmt.Errorf("cannot mark hour %s dirty: %w", h, err)
 		}
 	}

@@ -12,8 +12,10 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
 	fn "github.com/footfall/footfall/functions/summary"
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/revision"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -241,35 +243,35 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
-// The settings change while hours are closed: after the records of the old
-// generation were written, and before the marks are taken off, which are by
-// then those of the change.
+// The settings change while hours are closed: at any step of it.
 func TestSettingsChangeMeanwhile(t *testing.T) {
-	b := newBench(t, "UTC")
-	defer b.close()
-	in := newScript(9)
-	for range 4 {
-		b.put(in.next(b.now.UnixMilli()))
-		b.now = b.now.Add(2 * time.Hour)
+	for _, at := range []string{"before scan", "after scan", "before see", "after see", "before put", "after put", "before clean", "after clean"} {
+		t.Run(at, func(t *testing.T) {
+			b := newBench(t, "UTC")
+			defer b.close()
+			in := newScript(9)
+			for range 4 {
+				b.put(in.next(b.now.UnixMilli()))
+				b.now = b.now.Add(2 * time.Hour)
+			}
+			h := &hooked{Processed: b.stores.Processed, at: at}
+			h.do = func() {
+				settings := b.m.Settings
+				settings.TimeZone = "Asia/Kolkata"
+				b.change(func(m access.Merchant) access.Merchant { return m.WithSettings(settings, b.now) })
+			}
+			ports := b.ports()
+			ports.Processed, ports.Visitors, ports.Summaries = h, hookedVisitors{ports.Visitors, h}, hookedSummaries{ports.Summaries, h}
+			s := b.service(nil, ports)
+			if err := b.tick(s); err != nil || h.do != nil {
+				t.Fatalf("changed %v, %v", h.do == nil, err)
+			}
+			b.check()
+			b.settle(s)
+			b.check()
+			if m := b.merchant(); m.View(revision.Book{}).Settings.TimeZone != "Asia/Kolkata" {
+				t.Fatal("the change is not shown")
+			}
+		})
 	}
-	ctx := context.Background()
-	h := &hooked{Processed: b.stores.Processed, at: "before clean"}
-	h.do = func() {
-		b.m.Settings.TimeZone = "Asia/Kolkata"
-		b.m.Generation++
-		if err := b.stores.Registry.UpdateMerchant(ctx, b.m); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveQueue, []store.Revision{store.LiveRevision}, -1<<30, 1<<30); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ports := b.ports()
-	ports.Processed = h
-	s := b.service(nil, ports)
-	if err := b.tick(s); err != nil || h.do != nil {
-		t.Fatalf("changed %v, %v", h.do == nil, err)
-	}
-	b.settle(s)
-	b.check()
 }

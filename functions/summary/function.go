@@ -19,6 +19,7 @@ import (
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/view"
 )
 
 // Config of the summary function.
@@ -49,6 +50,9 @@ type Config struct {
 	RebuildBudget  time.Duration `env:"SUMMARY_REBUILD_BUDGET" envDefault:"20s"`
 	RebuildHours   int           `env:"SUMMARY_REBUILD_HOURS" envDefault:"1000000"`
 	RebuildWorkers int           `env:"SUMMARY_REBUILD_WORKERS" envDefault:"8"`
+	// ViewGrace is how long a view is kept in whose place, after a change of
+	// settings, a newer one is shown.
+	ViewGrace time.Duration `env:"SUMMARY_VIEW_GRACE" envDefault:"24h"`
 	// Timeout of one call of a store.
 	Timeout time.Duration `env:"SUMMARY_TIMEOUT" envDefault:"30s"`
 }
@@ -70,6 +74,7 @@ func (c *Config) Validate() error {
 		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
 		{"REBUILD_BUDGET", int64(c.RebuildBudget), int64(time.Millisecond), int64(40 * time.Second)}, // of a tick's 50 s
 		{"REBUILD_HOURS", int64(c.RebuildHours), 1, 1 << 40},
+		{"VIEW_GRACE", int64(c.ViewGrace), 0, int64(1000 * 24 * time.Hour)},
 		{"REBUILD_WORKERS", int64(c.RebuildWorkers), 1, 256},
 		{"TIMEOUT", int64(c.Timeout), int64(100 * time.Millisecond), int64(10 * time.Minute)},
 	} {
@@ -99,6 +104,7 @@ type Ports struct {
 	Visitors  store.Visitors
 	Summaries store.Summaries
 	Registry  store.Registry
+	Revisions view.Publications
 	Publisher broker.Publisher
 	Clock     function.Clock
 	Log       *slog.Logger
@@ -110,6 +116,9 @@ type Service struct {
 	cfg    Config
 	loader *history.Loader
 	ticks  function.EventHandler
+
+	published *view.Published
+	sweeper   *view.Sweeper
 
 	mu      sync.Mutex
 	running map[store.Shard]bool
@@ -130,11 +139,16 @@ func New(cfg Config, p Ports) (*Service, error) {
 	}
 	s := &Service{
 		Ports: p, cfg: cfg, running: map[store.Shard]bool{},
-		loader: history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
+		loader:    history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
+		published: view.NewPublished(p.Revisions, publishedAge, p.Clock),
+		sweeper:   view.NewSweeper(p.Registry, p.Processed, p.Visitors, p.Summaries, p.Clock),
 	}
 	s.ticks = function.Coalesce(s.tick)
 	return s, nil
 }
+
+// publishedAge is how old may be what is known to be published.
+const publishedAge = time.Second
 
 // Function is the service as its runner sees it.
 func (s *Service) Function() function.Function {
@@ -171,7 +185,10 @@ func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 	var events []cloudevents.Event
 	for i := range s.cfg.Shards {
 		shard := store.Shard{Index: i, Count: s.cfg.Shards}
-		dirty, err := s.dirty(ctx, shard, watermark, store.DirtyHour{}, 1)
+		dirty, err := s.dirty(ctx, false, shard, watermark, store.DirtyHour{}, 1)
+		if err == nil && len(dirty) == 0 {
+			dirty, err = s.dirty(ctx, true, shard, watermark, store.DirtyHour{}, 1)
+		}
 		if err != nil {
 			return err
 		}
@@ -217,10 +234,10 @@ func (s *Service) watermark(ctx context.Context) (time.Time, error) {
 	return t, nil
 }
 
-func (s *Service) dirty(ctx context.Context, shard store.Shard, watermark time.Time, after store.DirtyHour, limit int) ([]store.DirtyHour, error) {
+func (s *Service) dirty(ctx context.Context, others bool, shard store.Shard, watermark time.Time, after store.DirtyHour, limit int) ([]store.DirtyHour, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	hours, err := s.Processed.Dirty(ctx, false, shard, watermark, after, limit)
+	hours, err := s.Processed.Dirty(ctx, others, shard, watermark, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the dirty hours of shard %d of %d: %w", shard.Index, shard.Count, err)
 	}
@@ -283,26 +300,44 @@ func (s *Service) finish(shard store.Shard) {
 // reopens none, so the third pass is for what arrives meanwhile.
 const maxPasses = 3
 
-// closeShard passes over the dirty hours until none is left.
+// othersTurn is how long the views that are not shown are worked on before it
+// is seen what came to the others meanwhile.
+const othersTurn = 15 * time.Second
+
+// closeShard passes over the dirty hours until none is left: over those of the
+// views that are shown first, and in what is left of the time over all others.
 func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark time.Time) error {
 	// Within the budget new work is begun; what was begun is finished.
 	budget, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
+	for {
+		err := s.passes(ctx, budget, shard, watermark, false)
+		turn, end := context.WithTimeout(budget, othersTurn)
+		err = errors.Join(err, s.passes(ctx, turn, shard, watermark, true))
+		more := spent(turn)
+		end()
+		if err != nil || !more || spent(budget) {
+			return err
+		}
+	}
+}
+
+func (s *Service) passes(ctx, budget context.Context, shard store.Shard, watermark time.Time, others bool) error {
 	for range maxPasses {
-		if found, err := s.pass(ctx, budget, shard, watermark); err != nil || !found {
+		if found, err := s.pass(ctx, budget, shard, watermark, others); err != nil || !found {
 			return err
 		}
 	}
 	return nil
 }
 
-// pass pages through the dirty hours, merchant by merchant; found is false
-// where there are none.
-func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark time.Time) (found bool, err error) {
+// pass pages through the dirty hours, queue by queue of each merchant; found is
+// false where there are none.
+func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark time.Time, others bool) (found bool, err error) {
 	var errs faults
 	after := store.DirtyHour{}
 	for !spent(budget) {
-		page, err := s.dirty(ctx, shard, watermark, after, s.cfg.Page)
+		page, err := s.dirty(ctx, others, shard, watermark, after, s.cfg.Page)
 		if err != nil {
 			errs.add(err)
 			break
@@ -311,15 +346,20 @@ func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark
 		var group errgroup.Group
 		group.SetLimit(s.cfg.Workers)
 		for i := 0; i < len(page); {
-			merchant := page[i].Merchant
+			merchant, queue := page[i].Merchant, page[i].Queue
 			var hours []event.Hour
-			for ; i < len(page) && page[i].Merchant == merchant; i++ {
+			for ; i < len(page) && page[i].Merchant == merchant && page[i].Queue == queue; i++ {
 				hours = append(hours, page[i].Hour)
 			}
 			group.Go(func() error {
-				if !spent(budget) {
-					// One merchant's trouble is not another's.
+				if spent(budget) {
+					return nil
+				}
+				// One merchant's trouble is not another's.
+				if queue == store.LiveQueue {
 					errs.add(s.closeMerchant(ctx, budget, merchant, hours, watermark))
+				} else {
+					errs.add(s.closeView(ctx, budget, merchant, uint32(queue), hours, watermark))
 				}
 				return nil
 			})

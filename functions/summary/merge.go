@@ -3,9 +3,11 @@ package summary
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
@@ -18,32 +20,40 @@ import (
 const placeBits = 24
 
 // mergeDocuments puts one document in place of an hour's small ones, so that
-// whoever reads the hour again reads little. A document that is large already
+// whoever reads the hour again reads little. Those of a reprocess are merged
+// when a view of them is built, for later nothing is added to them. A document that is large already
 // is left alone until there is enough to add to it: each event is written again
 // a few times at most.
 func (c *closing) mergeDocuments(ctx context.Context, hours []event.Hour) error {
 	if c.cfg.MergeEvents == 0 {
 		return nil
 	}
-	for _, h := range hours {
-		if err := c.mergeHour(ctx, h); err != nil {
-			return fmt.Errorf("cannot merge documents of hour %s: %w", h, err)
+	for _, rev := range c.m.Layers.Revisions() {
+		if rev == store.LiveRevision && !slices.Contains(c.queues, store.LiveQueue) || rev != store.LiveRevision && c.view.State == access.ViewReady {
+			continue // nothing came to it
+		}
+		for _, h := range hours {
+			if err := c.mergeHour(ctx, rev, h); err != nil {
+				return fmt.Errorf("cannot merge documents of hour %s: %w", h, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
+func (c *closing) mergeHour(ctx context.Context, rev store.Revision, h event.Hour) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	if marks, err := c.Processed.Marks(ctx, c.m.ID, []store.Queue{store.LiveQueue}, h, h+1); err != nil || len(marks) > 0 {
-		return err // new ones came: the next tick merges them all
+	if rev == store.LiveRevision {
+		if marks, err := c.Processed.Marks(ctx, c.m.ID, []store.Queue{store.LiveQueue}, h, h+1); err != nil || len(marks) > 0 {
+			return err // new ones came: the next tick merges them all
+		}
 	}
 	// Nearly always all documents are merged, so that they are gathered while
 	// they are listed.
 	var docs []listed
 	union, gathered, bytes := processed.NewUnion(processed.Everything()), 0, 0
-	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
+	if err := c.Processed.Scan(ctx, c.m.ID, rev, h, h+1, func(d store.Doc) error {
 		docs = append(docs, listed{key: d.Key, events: d.Events, bytes: len(d.Data)})
 		if gathered < len(docs)-1 || union.Len()+d.Events > c.cfg.MergeEvents || bytes+len(d.Data) > mergeBytes {
 			return nil
@@ -60,7 +70,7 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 	}
 	if gathered < len(docs) || len(chosen) < len(docs) {
 		var err error
-		if union, err = c.gather(ctx, h, chosen); union == nil {
+		if union, err = c.gather(ctx, rev, h, chosen); union == nil {
 			return err
 		}
 	}
@@ -81,13 +91,13 @@ func (c *closing) mergeHour(ctx context.Context, h event.Hour) error {
 
 // gather reads the chosen documents; nil where some are not there any more,
 // because another instance has merged them meanwhile.
-func (c *closing) gather(ctx context.Context, h event.Hour, chosen []store.DocKey) (*processed.Union, error) {
+func (c *closing) gather(ctx context.Context, rev store.Revision, h event.Hour, chosen []store.DocKey) (*processed.Union, error) {
 	take := make(map[store.DocKey]bool, len(chosen))
 	for _, k := range chosen {
 		take[k] = true
 	}
 	union, found := processed.NewUnion(processed.Everything()), 0
-	if err := c.Processed.Scan(ctx, c.m.ID, c.rev, h, h+1, func(d store.Doc) error {
+	if err := c.Processed.Scan(ctx, c.m.ID, rev, h, h+1, func(d store.Doc) error {
 		if !take[d.Key] {
 			return nil
 		}

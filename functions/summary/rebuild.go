@@ -168,29 +168,30 @@ func (s *Service) merchants(ctx context.Context, cursor string) ([]access.Mercha
 	return page, next, nil
 }
 
-// tenancy is a merchant with the hours that hold its documents.
+// tenancy is a merchant in a view with the hours that hold its documents.
 type tenancy struct {
-	m           *access.Merchant
-	cal         *summary.Calendar // nil where there is nothing to mark
+	m           access.Merchant // in the view
+	own         store.Queue
+	cal         *summary.Calendar
 	first, last event.Hour
 }
 
-// markMissing marks what has no record of those merchants whose oldest day has
+// markMissing marks what has no record of those views whose oldest day has
 // none. It returns how many hours that may be.
 func (s *Service) markMissing(ctx context.Context, merchants []access.Merchant) (int64, error) {
-	tenants := make([]tenancy, len(merchants))
+	each := make([][]tenancy, len(merchants))
 	var group errgroup.Group
 	group.SetLimit(s.cfg.RebuildWorkers)
 	for i := range merchants {
 		group.Go(func() (err error) {
-			tenants[i], err = s.tenancy(ctx, &merchants[i])
+			each[i], err = s.tenancies(ctx, &merchants[i])
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return 0, err
 	}
-	tenants = slices.DeleteFunc(tenants, func(t tenancy) bool { return t.cal == nil })
+	tenants := slices.Concat(each...)
 	oldest := make([]store.SummaryKey, len(tenants))
 	for i := range tenants {
 		oldest[i] = tenants[i].dayKey(tenants[i].cal.Day(tenants[i].first.Start().UnixMilli()))
@@ -213,23 +214,31 @@ func (s *Service) markMissing(ctx context.Context, merchants []access.Merchant) 
 	return hours.Load(), err
 }
 
-func (s *Service) tenancy(ctx context.Context, m *access.Merchant) (tenancy, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	first, last, some, err := s.Processed.Extent(ctx, m.ID, store.LiveRevision)
-	if err != nil {
-		return tenancy{}, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
+// tenancies are those views of a merchant that have, or had, records.
+func (s *Service) tenancies(ctx context.Context, m *access.Merchant) (list []tenancy, err error) {
+	for _, v := range m.AllViews() {
+		if v.State != access.ViewReady && v.State != access.ViewBuilding {
+			continue
+		}
+		t := tenancy{m: m.In(v), own: ownQueue(m, &v)}
+		some := false
+		ectx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+		t.first, t.last, some, err = s.Processed.Extent(ectx, m.ID, v.Layers.Revisions()...)
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
+		}
+		if !some {
+			continue
+		}
+		if t.cal, err = summary.NewCalendar(v.Settings.TimeZone); err != nil {
+			// Its hours cannot be closed either; the others' must be.
+			s.Log.Error("cannot look for lost records", "merchant", m.ID, "error", err)
+			continue
+		}
+		list = append(list, t)
 	}
-	if !some {
-		return tenancy{}, nil
-	}
-	cal, err := summary.NewCalendar(m.Settings.TimeZone)
-	if err != nil {
-		// Its hours cannot be closed either; the others' must be.
-		s.Log.Error("cannot look for lost records", "merchant", m.ID, "error", err)
-		return tenancy{}, nil
-	}
-	return tenancy{m: m, cal: cal, first: first, last: last}, nil
+	return list, nil
 }
 
 func (t *tenancy) dayKey(day summary.Window) store.SummaryKey {
@@ -259,7 +268,7 @@ func (s *Service) markDays(ctx context.Context, t *tenancy) (hours int64, err er
 		}
 		from, to := summary.Window{From: days[start].From, To: days[end-1].To}.UTCHours()
 		from, to = max(from, t.first), min(to, t.last+1)
-		if err := s.markHours(ctx, t.m.ID, from, to); err != nil {
+		if err := s.markHours(ctx, &t.m, t.own, from, to); err != nil {
 			return hours, err
 		}
 		hours += int64(to - from)
@@ -268,11 +277,12 @@ func (s *Service) markDays(ctx context.Context, t *tenancy) (hours int64, err er
 	return hours, nil
 }
 
-func (s *Service) markHours(ctx context.Context, merchant string, from, to event.Hour) error {
+// markHours has hours counted again for a merchant in a view.
+func (s *Service) markHours(ctx context.Context, m *access.Merchant, queue store.Queue, from, to event.Hour) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	if err := s.Processed.MarkDirty(ctx, merchant, store.LiveQueue, []store.Revision{store.LiveRevision}, from, to); err != nil {
-		return fmt.Errorf("cannot mark hours %s to %s of merchant %q dirty: %w", from, to, merchant, err)
+	if err := s.Processed.MarkDirty(ctx, m.ID, queue, m.Layers.Revisions(), from, to); err != nil {
+		return fmt.Errorf("cannot mark hours %s to %s of merchant %q dirty: %w", from, to, m.ID, err)
 	}
 	return nil
 }

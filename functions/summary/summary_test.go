@@ -25,9 +25,11 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/revision"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/store/embedded"
 	"github.com/footfall/footfall/shared/summary"
+	"github.com/footfall/footfall/shared/view"
 )
 
 const hourMs = int64(time.Hour / time.Millisecond)
@@ -43,9 +45,18 @@ type bench struct {
 	t      tb
 	stores *embedded.Stores
 	m      access.Merchant
-	rows   []processed.Row // all that was put
+	rows   []processed.Row                    // all that was put
+	anew   map[store.Revision][]processed.Row // what reprocesses made of them
 	now    time.Time
 	events queue
+	flips  publications
+}
+
+// publications are what a test says is published.
+type publications struct{ list revision.Publications }
+
+func (p *publications) Publications(context.Context) (revision.Publications, error) {
+	return p.list, nil
 }
 
 // queue is a Broker that keeps what is published until the test delivers it.
@@ -78,7 +89,7 @@ func newBench(t tb, zone string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, stores: stores, now: time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC), m: access.Merchant{
+	b := &bench{t: t, stores: stores, anew: map[store.Revision][]processed.Row{}, now: time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC), m: access.Merchant{
 		ID: "mtest", Version: 1, Name: "Test", Generation: 1, CreatedAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		Settings: access.Settings{TimeZone: zone, Currency: "EUR", BotFilter: true, KeyEvents: []string{"sign_up"}},
 	}}
@@ -99,7 +110,7 @@ func (b *bench) close() {
 
 func (b *bench) ports() fn.Ports {
 	return fn.Ports{Journal: b.stores.Journal, Processed: b.stores.Processed, Visitors: b.stores.Visitors, Summaries: b.stores.Summaries,
-		Registry: b.stores.Registry, Publisher: &b.events, Clock: func() time.Time { return b.now }}
+		Registry: b.stores.Registry, Revisions: &b.flips, Publisher: &b.events, Clock: func() time.Time { return b.now }}
 }
 
 func (b *bench) service(change func(*fn.Config), ports fn.Ports) *fn.Service {
@@ -168,15 +179,42 @@ func (b *bench) tick(s *fn.Service) error {
 
 var liveQueue = []store.Queue{store.LiveQueue}
 
+// dirty are the hours that are still to be counted, in any view.
 func (b *bench) dirty() []event.Hour {
-	hours, err := b.stores.Processed.DirtyOf(context.Background(), b.m.ID, liveQueue, -1<<30, 1<<30)
+	queues := []store.Queue{store.LiveQueue}
+	m := b.merchant()
+	for _, v := range m.AllViews() {
+		queues = append(queues, store.Queue(v.Generation))
+	}
+	hours, err := b.stores.Processed.DirtyOf(context.Background(), b.m.ID, queues, -1<<30, 1<<30)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return hours
 }
 
-// settle ticks until nothing below the watermark is dirty.
+// merchant is the merchant as it is now.
+func (b *bench) merchant() access.Merchant {
+	m, err := b.stores.Registry.Merchant(context.Background(), b.m.ID)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return m
+}
+
+// change changes the merchant as function merchant and reprocess do.
+func (b *bench) change(f func(access.Merchant) access.Merchant) {
+	b.t.Helper()
+	k := view.Keeper{Registry: b.stores.Registry, Marks: b.stores.Processed}
+	m, err := k.Change(context.Background(), b.m.ID, func(m access.Merchant) (access.Merchant, bool) { return f(m), true })
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.m = m
+}
+
+// settle ticks until nothing below the watermark is dirty, and every view that
+// is kept is ready.
 func (b *bench) settle(s *fn.Service) {
 	b.t.Helper()
 	for range 20 {
@@ -187,6 +225,10 @@ func (b *bench) settle(s *fn.Service) {
 		for _, h := range b.dirty() {
 			left = left || !h.End().After(b.now)
 		}
+		m := b.merchant()
+		for _, v := range m.AllViews() {
+			left = left || v.State != access.ViewReady
+		}
 		if !left {
 			return
 		}
@@ -194,55 +236,92 @@ func (b *bench) settle(s *fn.Service) {
 	b.t.Fatal("20 ticks do not close all hours")
 }
 
+// counted are the rows that layers say count.
+func (b *bench) counted(layers access.Layers) []processed.Row {
+	var rows []processed.Row
+	for rev, all := range b.anew {
+		for _, r := range all {
+			if layers.Owner(r.Batch.Millis()) == rev {
+				rows = append(rows, r)
+			}
+		}
+	}
+	for _, r := range b.rows {
+		if layers.Owner(r.Batch.Millis()) == store.LiveRevision {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
 // check compares every record that a report would use with one counted at once
-// from all events.
+// from all events, in the view that is shown and in all others that may be.
 func (b *bench) check() {
 	b.t.Helper()
-	if len(b.rows) == 0 {
+	m := b.merchant()
+	shown := m.View(b.flips.list.At(b.now))
+	for _, v := range m.AllViews() {
+		if v.State == access.ViewReady || v.Generation == shown.Generation {
+			b.checkView(m.In(v))
+		}
+	}
+}
+
+func (b *bench) checkView(m access.Merchant) {
+	b.t.Helper()
+	rows := b.counted(m.Layers)
+	if len(rows) == 0 {
 		return
 	}
 	ctx := context.Background()
-	cal, err := summary.NewCalendar(b.m.Settings.TimeZone)
+	cal, err := summary.NewCalendar(m.Settings.TimeZone)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
-	for _, r := range b.rows {
+	for _, r := range rows {
 		lo, hi = min(lo, r.Millis), max(hi, r.Millis)
 	}
 	w := summary.Window{From: cal.Day(lo).From, To: cal.Day(hi).To}
-	facts := summary.Resolve(frameOf(b.rows), w, history.SettingsOf(b.m.Settings))
+	facts := summary.Resolve(frameOf(rows), w, history.SettingsOf(m.Settings))
 	users, first := facts.Users()
 	facts.SetFirstSeen(users, first)
 
 	loader := history.New(b.stores.Processed, b.stores.Visitors, history.Options{CacheBytes: 1 << 20})
 	from, to := w.UTCHours()
-	open, err := loader.Open(ctx, &b.m, store.LiveRevision, from, to, true)
+	open, err := loader.Open(ctx, &m, from, to, true)
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	c := &checking{b, &m, loader, open}
 	for _, day := range cal.Days(w.From, w.To) {
-		for i, h := range cal.Hours(day.From, day.To) {
-			want := summary.NewRecord(facts.Slice(h), i)
-			b.compare(ctx, loader, open, store.GrainHour, h, want, i)
-		}
 		var parts []*summary.Record
 		for i, h := range cal.Hours(day.From, day.To) {
-			parts = append(parts, summary.NewRecord(facts.Slice(h), i))
+			want := summary.NewRecord(facts.Slice(h), i)
+			c.compare(ctx, store.GrainHour, h, want, i)
+			parts = append(parts, want)
 		}
-		b.compare(ctx, loader, open, store.GrainDay, day, summary.MergeRecords(parts...), -1)
+		c.compare(ctx, store.GrainDay, day, summary.MergeRecords(parts...), -1)
 	}
 }
 
-func (b *bench) compare(ctx context.Context, loader *history.Loader, open *history.Open, grain store.Grain, w summary.Window, want *summary.Record, hour int) {
+// checking is the check of a merchant in a view.
+type checking struct {
+	*bench
+	m      *access.Merchant
+	loader *history.Loader
+	open   *history.Open
+}
+
+func (b *checking) compare(ctx context.Context, grain store.Grain, w summary.Window, want *summary.Record, hour int) {
 	b.t.Helper()
 	key := store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Grain: grain, Start: w.From / 1000}
 	data, err := b.stores.Summaries.Get(ctx, []store.SummaryKey{key})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	at := fmt.Sprintf("%c %s", grain, time.UnixMilli(w.From).UTC().Format(time.RFC3339))
-	if !open.Touches(w) {
+	at := fmt.Sprintf("view %d: %c %s", b.m.Generation, grain, time.UnixMilli(w.From).UTC().Format(time.RFC3339))
+	if !b.open.Touches(w) {
 		switch {
 		case data[0] == nil && !want.Empty():
 			b.t.Fatalf("%s: no record, and nothing says that it is open", at)
@@ -256,7 +335,7 @@ func (b *bench) compare(ctx context.Context, loader *history.Loader, open *histo
 		return
 	}
 	// What is open is counted from documents, and to the same numbers.
-	facts, err := loader.Facts(ctx, &b.m, store.LiveRevision, w, summary.Needs(summary.RecordKeys()), true, open)
+	facts, err := b.loader.Facts(ctx, b.m, w, summary.Needs(summary.RecordKeys()), true, b.open)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -415,8 +494,8 @@ func TestRecordsAreMadeAgain(t *testing.T) {
 	}
 }
 
-// A change of settings raises the generation and marks all hours: new records
-// stand beside the old.
+// A change of settings makes a view beside the one that is shown, which is as
+// before until the new one is ready.
 func TestGenerations(t *testing.T) {
 	b := newBench(t, "UTC")
 	defer b.close()
@@ -428,18 +507,69 @@ func TestGenerations(t *testing.T) {
 	}
 	b.settle(s)
 	b.check()
-	b.m.Settings.TimeZone, b.m.Settings.BotFilter = "Asia/Kolkata", false
-	b.m.Generation++
-	ctx := context.Background()
-	if err := b.stores.Registry.UpdateMerchant(ctx, b.m); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.LiveQueue, []store.Revision{store.LiveRevision}, -1<<30, 1<<30); err != nil {
-		t.Fatal(err)
+	settings := b.m.Settings
+	settings.TimeZone, settings.BotFilter = "Asia/Kolkata", false
+	b.change(func(m access.Merchant) access.Merchant { return m.WithSettings(settings, b.now) })
+	if shown := b.m.View(revision.Book{}); shown.Settings.TimeZone != "UTC" || len(b.m.Views) != 2 {
+		t.Fatalf("the change is shown before it is counted: %+v", b.m.Views)
 	}
 	b.check()
 	b.settle(s)
 	b.check()
+	m := b.merchant()
+	if shown := m.View(revision.Book{}); shown.Settings.TimeZone != "Asia/Kolkata" {
+		t.Fatalf("the change is not shown: %+v", m.Views)
+	}
+	b.put(in.next(b.now.UnixMilli() - 3*hourMs))
+	b.check()
+	b.settle(s)
+	b.check()
+	// When its time is over what was shown before is removed.
+	b.now = b.now.Add(26 * time.Hour)
+	b.settle(s)
+	b.check()
+	if m = b.merchant(); len(m.AllViews()) != 1 || m.Generation != 2 || m.Settings.TimeZone != "Asia/Kolkata" {
+		t.Fatalf("the old view is still there: %+v", m.Views)
+	}
+	b.swept()
+}
+
+// nothingLeft checks that nothing stands under a generation.
+func (b *bench) nothingLeft(generation uint32) {
+	b.t.Helper()
+	ctx := context.Background()
+	cal, err := summary.NewCalendar("UTC")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var keys []store.SummaryKey
+	var users []uint64
+	for _, r := range b.rows {
+		keys = append(keys, store.SummaryKey{Merchant: b.m.ID, Generation: generation, Grain: store.GrainHour, Start: cal.Hour(r.Millis).From / 1000},
+			store.SummaryKey{Merchant: b.m.ID, Generation: generation, Grain: store.GrainDay, Start: cal.Day(r.Millis).From / 1000})
+		users = append(users, r.User)
+	}
+	data, err := b.stores.Summaries.Get(ctx, keys)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i, d := range data {
+		if d != nil {
+			b.t.Fatalf("%+v is left", keys[i])
+		}
+	}
+	first, err := b.stores.Visitors.FirstSeen(ctx, b.m.ID, generation, users)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, at := range first {
+		if at != math.MaxInt64 {
+			b.t.Fatal("a visitor is left")
+		}
+	}
+	if hours, err := b.stores.Processed.DirtyOf(ctx, b.m.ID, []store.Queue{store.Queue(generation)}, -1<<30, 1<<30); err != nil || len(hours) > 0 {
+		b.t.Fatalf("marks of hours %v are left, %v", hours, err)
+	}
 }
 
 func TestSmallDocumentsAreMerged(t *testing.T) {

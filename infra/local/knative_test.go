@@ -143,14 +143,14 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing, err := summary.New(cfg.summary, summary.Ports{Journal: stores.Journal, Processed: stores.Processed, Visitors: stores.Visitors,
+	closing, err := summary.New(cfg.summary, summary.Ports{Journal: stores.Journal, Revisions: stores.Revisions, Processed: stores.Processed, Visitors: stores.Visitors,
 		Summaries: stores.Summaries, Registry: stores.Registry, Publisher: &c.topic, Clock: clock, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := report.New(cfg.report, report.Ports{Registry: stores.Registry, Journal: stores.Journal, Processed: stores.Processed, Summaries: stores.Summaries,
+	answer := report.New(cfg.report, report.Ports{Registry: stores.Registry, Revisions: stores.Revisions, Journal: stores.Journal, Processed: stores.Processed, Summaries: stores.Summaries,
 		History: history.New(stores.Processed, stores.Visitors, history.Options{})}, clock)
-	merchants := merchant.New(stores.Registry, stores.Processed, access.NewAuthorizer("admin", stores.Registry), clock)
+	merchants := merchant.New(stores.Registry, stores.Processed, stores.Revisions, access.NewAuthorizer("admin", stores.Registry), clock)
 	for _, f := range []function.Function{collect.Function(), keep.Function(), process.Function(), closing.Function(), answer.Function(), merchants.Function()} {
 		mux := http.NewServeMux()
 		if err := function.Mount(mux, function.EventOptions{Log: log}, f); err != nil {

@@ -193,17 +193,17 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	}
 	summarise, err := summary.New(cfg.summary, summary.Ports{
 		Journal: s.Journal, Processed: s.Processed, Visitors: s.Visitors, Summaries: s.Summaries, Registry: s.Registry,
-		Publisher: publisher, Clock: o.Clock, Log: log,
+		Revisions: s.Revisions, Publisher: publisher, Clock: o.Clock, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	answer := report.New(cfg.report, report.Ports{
-		Registry: s.Registry, Journal: s.Journal, Processed: s.Processed, Summaries: s.Summaries,
+		Registry: s.Registry, Revisions: s.Revisions, Journal: s.Journal, Processed: s.Processed, Summaries: s.Summaries,
 		History: history.New(s.Processed, s.Visitors, history.Options{CacheBytes: cfg.runner.FrameCacheBytes, MaxRows: int(cfg.report.MaxEvents)}),
 		Log:     log,
 	}, o.Clock)
-	merchants := merchant.New(s.Registry, s.Processed, admin, o.Clock)
+	merchants := merchant.New(s.Registry, s.Processed, s.Revisions, admin, o.Clock)
 
 	// In this order they are closed: what takes events in, what delivers them,
 	// what they are delivered to, and last what all of them stand on.

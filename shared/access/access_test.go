@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/text/currency"
 	"pgregory.net/rapid"
@@ -121,12 +122,13 @@ func TestGeneration(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := settings.Draw(t, "a"), settings.Draw(t, "b")
-		m := Merchant{Generation: 7}.WithSettings(a)
-		again := m.WithSettings(a)
+		m := Merchant{Generation: 7}.WithSettings(a, time.Time{})
+		again := m.WithSettings(a, time.Time{})
 		if again.Generation != m.Generation {
 			t.Fatal("the same settings made a new generation")
 		}
-		n, same := m.WithSettings(b), a.Normal()
+		m = m.WithState(m.Generation, ViewReady, time.Time{})
+		n, same := m.WithSettings(b, time.Time{}), a.Normal()
 		same.KeepIP = b.KeepIP
 		differs := !equalSettings(same, b.Normal())
 		if (n.Generation != m.Generation) != differs {

@@ -100,16 +100,6 @@ func (s Settings) AltersNumbers(o Settings) bool {
 		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents)
 }
 
-// WithSettings returns the merchant under valid new settings, in a new
-// generation where they alter numbers.
-func (m Merchant) WithSettings(s Settings) Merchant {
-	if m.Settings.AltersNumbers(s) {
-		m.Generation++
-	}
-	m.Settings = s.Normal()
-	return m
-}
-
 // Stream returns the merchant's stream of a measurement id, nil for none. It
 // points into m.
 func (m *Merchant) Stream(measurementID string) *Stream {

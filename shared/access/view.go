@@ -82,6 +82,9 @@ func (l Layers) Top() Revision {
 	return l[len(l)-1].Revision
 }
 
+// Equal reports whether both count the same batches of the same revisions.
+func (l Layers) Equal(o Layers) bool { return slices.Equal(l, o) }
+
 // View is one way to count a merchant's history: under these settings, with
 // these layers. Summaries, first-seen visitors and marks of what is still to be
 // counted stand under its generation, beside those of other views.
@@ -90,7 +93,8 @@ type View struct {
 	Settings   Settings  `json:"settings"`
 	Layers     Layers    `json:"layers,omitempty"`
 	State      ViewState `json:"state"`
-	Since      time.Time `json:"since"` // when it was made
+	Since      time.Time `json:"since"`          // when it was made
+	Ready      time.Time `json:"ready,omitzero"` // when it came to be ready
 }
 
 // ViewState is how far a view has come.
@@ -104,6 +108,9 @@ const (
 	ViewBuilding ViewState = "building"
 	// ViewReady: all hours below the watermark were counted. It may be shown.
 	ViewReady ViewState = "ready"
+	// ViewGone: it is not shown any more, and what stands under its generation
+	// is being removed.
+	ViewGone ViewState = "gone"
 )
 
 // Published tells which revisions are published.
@@ -121,17 +128,17 @@ func (m *Merchant) AllViews() []View {
 }
 
 // View is what reports show: of the ready views whose revisions are all
-// published the one of the highest revision, and of those the newest.
+// published the one of the highest revision, and of those the newest. Where
+// none is ready, as of a merchant that had no events yet, it is one that will be.
 func (m *Merchant) View(p Published) View {
 	views := m.AllViews()
 	best := -1
 	for i := range views {
 		v := &views[i]
-		if v.State != ViewReady || !v.Layers.published(p) {
+		if v.State == ViewGone || !v.Layers.Published(p) {
 			continue
 		}
-		if best < 0 || v.Layers.Top() > views[best].Layers.Top() ||
-			v.Layers.Top() == views[best].Layers.Top() && v.Generation > views[best].Generation {
+		if best < 0 || v.before(&views[best]) {
 			best = i
 		}
 	}
@@ -141,7 +148,19 @@ func (m *Merchant) View(p Published) View {
 	return views[best]
 }
 
-func (l Layers) published(p Published) bool {
+// before reports whether v is rather shown than o.
+func (v *View) before(o *View) bool {
+	if ready := v.State == ViewReady; ready != (o.State == ViewReady) {
+		return ready
+	}
+	if v.Layers.Top() != o.Layers.Top() {
+		return v.Layers.Top() > o.Layers.Top()
+	}
+	return v.Generation > o.Generation
+}
+
+// Published reports whether all revisions of the layers are.
+func (l Layers) Published(p Published) bool {
 	for i := range l {
 		if !p.Published(l[i].Revision) {
 			return false

@@ -22,6 +22,8 @@ const (
 	merchant = "mtest"
 )
 
+var shop = &access.Merchant{ID: merchant, Generation: 1}
+
 func open(t *testing.T) *embedded.Stores {
 	t.Helper()
 	s, err := embedded.Open("/data", embedded.Options{FS: vfs.NewMem(), NoSync: true, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
@@ -77,14 +79,14 @@ func TestLoadWithinBounds(t *testing.T) {
 	for _, cache := range []int64{0, 30_000, 1 << 20} {
 		l := history.New(s.Processed, s.Visitors, history.Options{CacheBytes: cache})
 		for range 2 {
-			f, err := l.Load(ctx, merchant, store.LiveRevision, 1000, 1003, processed.Columns{Text: 1 << processed.ColName})
+			f, err := l.Load(ctx, shop, 1000, 1003, processed.Columns{Text: 1 << processed.ColName})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if f.Len != 60 || f.Text[processed.ColCountry].Code != nil {
 				t.Fatalf("%d rows, country %v", f.Len, f.Text[processed.ColCountry].Code)
 			}
-			f, err = l.Load(ctx, merchant, store.LiveRevision, 1001, 1002, processed.Columns{Text: 1 << processed.ColCountry})
+			f, err = l.Load(ctx, shop, 1001, 1002, processed.Columns{Text: 1 << processed.ColCountry})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,10 +94,10 @@ func TestLoadWithinBounds(t *testing.T) {
 				t.Fatalf("%d rows, country %q", f.Len, f.Text[processed.ColCountry].At(3))
 			}
 		}
-		if _, err := l.Within(59).Load(ctx, merchant, store.LiveRevision, 1000, 1003, processed.Columns{}); !fault.Is(err, fault.TooLarge) {
+		if _, err := l.Within(59).Load(ctx, shop, 1000, 1003, processed.Columns{}); !fault.Is(err, fault.TooLarge) {
 			t.Errorf("over the bound: %v", err)
 		}
-		if _, err := l.Within(60).Load(ctx, merchant, store.LiveRevision, 1000, 1003, processed.Columns{}); err != nil {
+		if _, err := l.Within(60).Load(ctx, shop, 1000, 1003, processed.Columns{}); err != nil {
 			t.Errorf("at the bound: %v", err)
 		}
 	}
@@ -113,7 +115,7 @@ func TestOpenSaysWhatRecordsMiss(t *testing.T) {
 	}
 	l := history.New(s.Processed, s.Visitors, history.Options{CacheBytes: 1 << 20})
 	stale := func(from, to event.Hour, newUsers bool) []event.Hour {
-		o, err := l.Open(ctx, m, store.LiveRevision, from, to, newUsers)
+		o, err := l.Open(ctx, m, from, to, newUsers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,14 +136,14 @@ func TestOpenSaysWhatRecordsMiss(t *testing.T) {
 	if got := stale(1100, 1300, true); !slices.Equal(got, []event.Hour{1200}) {
 		t.Errorf("in a later range: got %v", got)
 	}
-	o, err := l.Open(ctx, m, store.LiveRevision, 1100, 1300, true)
+	o, err := l.Open(ctx, m, 1100, 1300, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !o.Touches(summary.Of(1199, 1201)) || o.Touches(summary.Of(1100, 1200)) {
 		t.Error("touches the wrong windows")
 	}
-	facts, err := l.Facts(ctx, m, store.LiveRevision, summary.Of(1200, 1201), processed.Columns{}, true, o)
+	facts, err := l.Facts(ctx, m, summary.Of(1200, 1201), processed.Columns{}, true, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +160,7 @@ func TestOpenDuringImport(t *testing.T) {
 		put(t, s, byte(h+1), 2000+h, 1, uint64(h))
 	}
 	l := history.New(s.Processed, s.Visitors, history.Options{})
-	o, err := l.Open(context.Background(), m, store.LiveRevision, 1900, 2100, false)
+	o, err := l.Open(context.Background(), m, 1900, 2100, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
@@ -55,51 +56,118 @@ func (l *Loader) Within(maxRows int) *Loader {
 // errTooMany ends a scan that has met more rows than may be loaded.
 var errTooMany = errors.New("too many events")
 
-// Load reads a merchant's documents of the UTC hours [from, to) as one frame:
-// each event of a batch once, although a batch may stand in several documents.
-// More rows than Options.MaxRows are a fault of kind TooLarge. The frame is
-// shared: it must not be written.
-func (l *Loader) Load(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour, columns processed.Columns) (*processed.Frame, error) {
+// Load reads the documents of a merchant in a view (access.Merchant.In) of the
+// UTC hours [from, to) as one frame: each event of a batch once, although a
+// batch may stand in several documents, and as the revision says that owns the
+// batch. More rows than Options.MaxRows are a fault of kind TooLarge. The frame
+// is shared: it must not be written.
+func (l *Loader) Load(ctx context.Context, m *access.Merchant, from, to event.Hour, columns processed.Columns) (*processed.Frame, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
 	// A batch counts once per hour: without the rows' identity and instant
 	// that cannot be told.
 	columns.Identity, columns.Actors = true, true
-	view := viewOf(columns)
-	u := processed.NewUnion(columns)
-	var kept int64 // bytes that this load has added to the cache, about
-	err := l.processed.Scan(ctx, merchant, rev, from, to, func(d store.Doc) error {
-		if l.options.MaxRows > 0 && u.Len()+d.Events > l.options.MaxRows {
-			return errTooMany
+	r := loading{Loader: l, columns: columns, view: viewOf(columns), union: processed.NewUnion(columns)}
+	for _, rev := range m.Layers.Revisions() {
+		err := l.scan(ctx, m, rev, from, to, r.add)
+		if errors.Is(err, errTooMany) {
+			return nil, &fault.Error{Kind: fault.TooLarge,
+				Err: fmt.Errorf("cannot read the events of %q from %s to %s: more than %d", m.ID, from, to, l.options.MaxRows)}
 		}
-		// A small document is decoded sooner than kept, and what fills the
-		// cache alone would find nothing there the next time.
-		if d.Events < cachedFrom || kept >= l.cache.most/2 {
-			return u.Add(d.Data, nil)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
 		}
-		f := l.cache.get(d.Key, view)
-		if f == nil {
-			var err error
-			if f, err = processed.Decode(d.Data, columns); err != nil {
-				return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
-			}
-			kept += l.cache.put(d.Key, view, f)
-		}
-		u.AddFrame(f, nil)
-		return nil
-	})
-	if errors.Is(err, errTooMany) {
-		return nil, &fault.Error{Kind: fault.TooLarge,
-			Err: fmt.Errorf("cannot read the events of %q from %s to %s: more than %d", merchant, from, to, l.options.MaxRows)}
 	}
+	f, err := r.union.Frame()
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the events of %q: %w", merchant, err)
-	}
-	f, err := u.Frame()
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the events of %q from %s to %s: %w", merchant, from, to, err)
+		return nil, fmt.Errorf("cannot read the events of %q from %s to %s: %w", m.ID, from, to, err)
 	}
 	return f, nil
+}
+
+// scan calls fn with each document of a revision that may have rows that count,
+// and with what says which do.
+func (l *Loader) scan(ctx context.Context, m *access.Merchant, rev store.Revision, from, to event.Hour, fn func(store.Doc, processed.Keep) error) error {
+	var keep processed.Keep
+	if len(m.Layers) > 0 {
+		keep = func(b event.BatchID) bool { return m.Layers.Owner(b.Millis()) == rev }
+	}
+	return l.processed.Scan(ctx, m.ID, rev, from, to, func(d store.Doc) error {
+		// What the ETL wrote is of one batch, until it is merged.
+		if keep == nil || rev != store.LiveRevision || d.Key.IsMerged() {
+			return fn(d, keep)
+		}
+		if !keep(d.Key.Batch) {
+			return nil
+		}
+		return fn(d, nil)
+	})
+}
+
+// loading is a frame that is being read.
+type loading struct {
+	*Loader
+	columns processed.Columns
+	view    string // of columns
+	union   *processed.Union
+	kept    int64 // bytes that this load has added to the cache, about
+}
+
+func (l *loading) add(d store.Doc, keep processed.Keep) error {
+	if l.options.MaxRows > 0 && l.union.Len()+d.Events > l.options.MaxRows {
+		return errTooMany
+	}
+	// A small document is decoded sooner than kept, and what fills the
+	// cache alone would find nothing there the next time.
+	if d.Events < cachedFrom || l.kept >= l.cache.most/2 {
+		return l.union.Add(d.Data, keep)
+	}
+	f := l.cache.get(d.Key, l.view)
+	if f == nil {
+		var err error
+		if f, err = processed.Decode(d.Data, l.columns); err != nil {
+			return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
+		}
+		l.kept += l.cache.put(d.Key, l.view, f)
+	}
+	l.union.AddFrame(f, keep)
+	return nil
+}
+
+// errFound ends a scan that has found what it was for.
+var errFound = errors.New("found")
+
+// Inhabited finds the first of the UTC hours [from, to) that has rows that
+// count; ok is false where none has.
+func (l *Loader) Inhabited(ctx context.Context, m *access.Merchant, from, to event.Hour) (first event.Hour, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
+	defer cancel()
+	for _, rev := range m.Layers.Revisions() {
+		err := l.scan(ctx, m, rev, from, to, func(d store.Doc, keep processed.Keep) error {
+			if keep != nil {
+				f, err := processed.Decode(d.Data, processed.Columns{Identity: true})
+				if err != nil {
+					return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
+				}
+				if !slices.ContainsFunc(f.Batches, keep) {
+					return nil
+				}
+			}
+			first, ok, to = d.Key.Hour, true, d.Key.Hour
+			return errFound
+		})
+		if err != nil && !errors.Is(err, errFound) {
+			return 0, false, fmt.Errorf("cannot find the events of %q: %w", m.ID, err)
+		}
+	}
+	return first, ok, nil
+}
+
+// Queues are the lists of hours that are still to be counted for a merchant in
+// a view: what came lately and is marked for all views, and what is marked for
+// this one.
+func Queues(m *access.Merchant) []store.Queue {
+	return []store.Queue{store.LiveQueue, store.Queue(m.Generation)}
 }
 
 // cachedFrom is from how many events on a document's frame is kept.
@@ -110,13 +178,13 @@ func SettingsOf(s access.Settings) summary.Settings {
 	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents}
 }
 
-// Facts reads and resolves a window. newUsers asks for new users, which takes
+// Facts reads and resolves a window of a merchant in a view. newUsers asks for new users, which takes
 // a look-up for each user; open is what Open returned for a range that holds
 // the window, and may be nil where all earlier hours are summarised.
-func (l *Loader) Facts(ctx context.Context, m *access.Merchant, rev store.Revision, w summary.Window, columns processed.Columns, newUsers bool, open *Open) (*summary.Facts, error) {
+func (l *Loader) Facts(ctx context.Context, m *access.Merchant, w summary.Window, columns processed.Columns, newUsers bool, open *Open) (*summary.Facts, error) {
 	from, to := w.Needs()
 	columns.Text |= summary.ResolveText
-	f, err := l.Load(ctx, m.ID, rev, from, to, columns)
+	f, err := l.Load(ctx, m, from, to, columns)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
-	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -42,16 +41,17 @@ const maxAffected = 48
 // longestRun is how many hours are read at once to see what they change.
 const longestRun event.Hour = 96
 
-// Open works out which hours of [from, to) reports must count from documents.
+// Open works out which hours of [from, to) reports of a merchant in a view must
+// count from documents.
 // It is to be asked before records are read: a record that is written later
 // holds more and not less. newUsers asks for what new users take: then the
 // first sight of users in dirty hours before the range matters, too.
-func (l *Loader) Open(ctx context.Context, m *access.Merchant, rev store.Revision, from, to event.Hour, newUsers bool) (*Open, error) {
+func (l *Loader) Open(ctx context.Context, m *access.Merchant, from, to event.Hour, newUsers bool) (*Open, error) {
 	first := from - summary.Reach
 	if newUsers {
 		first = firstHour
 	}
-	dirty, err := l.dirtyOf(ctx, m.ID, first, to+summary.Reach)
+	dirty, err := l.dirtyOf(ctx, m, first, to+summary.Reach)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (l *Loader) Open(ctx context.Context, m *access.Merchant, rev store.Revisio
 		stale[h] = true
 	}
 	for _, run := range Runs(dirty, longestRun) {
-		if err := l.openRun(ctx, m, rev, run, o, stale, newUsers); err != nil {
+		if err := l.openRun(ctx, m, run, o, stale, newUsers); err != nil {
 			return nil, err
 		}
 	}
@@ -79,18 +79,18 @@ func (l *Loader) Open(ctx context.Context, m *access.Merchant, rev store.Revisio
 	return o, nil
 }
 
-func (l *Loader) dirtyOf(ctx context.Context, merchant string, from, to event.Hour) ([]event.Hour, error) {
+func (l *Loader) dirtyOf(ctx context.Context, m *access.Merchant, from, to event.Hour) ([]event.Hour, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
-	hours, err := l.processed.DirtyOf(ctx, merchant, []store.Queue{store.LiveQueue}, from, to)
+	hours, err := l.processed.DirtyOf(ctx, m.ID, Queues(m), from, to)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list dirty hours of %q: %w", merchant, err)
+		return nil, fmt.Errorf("cannot list dirty hours of %q: %w", m.ID, err)
 	}
 	return hours, nil
 }
 
 // openRun looks at dirty hours that lie close together.
-func (l *Loader) openRun(ctx context.Context, m *access.Merchant, rev store.Revision, run []event.Hour, o *Open, stale map[event.Hour]bool, newUsers bool) error {
+func (l *Loader) openRun(ctx context.Context, m *access.Merchant, run []event.Hour, o *Open, stale map[event.Hour]bool, newUsers bool) error {
 	many := len(run) > maxAffected
 	if many {
 		for _, h := range run {
@@ -104,7 +104,7 @@ func (l *Loader) openRun(ctx context.Context, m *access.Merchant, rev store.Revi
 	}
 	w := summary.Of(run[0], run[len(run)-1]+1)
 	from, to := w.Needs()
-	f, err := l.Load(ctx, m.ID, rev, from, to, processed.Columns{Text: summary.ResolveText})
+	f, err := l.Load(ctx, m, from, to, processed.Columns{Text: summary.ResolveText})
 	if err != nil {
 		return err
 	}

@@ -42,16 +42,17 @@ func (s *Snapshot) Touches(w summary.Window) bool { return touches(s.stale, w) }
 // maxLive is how many stale hours a snapshot works out.
 const maxLive = 192
 
-// Snapshot works out what records do not hold, by the code that makes records.
+// Snapshot works out what records do not hold of a merchant in a view, by the
+// code that makes records.
 // It is to be asked before records are read, as Open is.
-func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar, rev store.Revision) (*Snapshot, error) {
+func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*Snapshot, error) {
 	s := &Snapshot{Hours: map[int64]*summary.Record{}}
 	var err error
 	if err := l.within(ctx, func(ctx context.Context) error {
 		if s.Version, err = l.processed.Version(ctx, m.ID); err != nil {
 			return err
 		}
-		s.First, s.Last, s.Some, err = l.processed.Extent(ctx, m.ID, rev)
+		s.First, s.Last, s.Some, err = l.processed.Extent(ctx, m.ID, m.Layers.Revisions()...)
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("cannot find the events of %q: %w", m.ID, err)
@@ -60,7 +61,7 @@ func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.
 		s.Whole = true
 		return s, nil
 	}
-	dirty, err := l.dirtyOf(ctx, m.ID, s.First, s.Last+1)
+	dirty, err := l.dirtyOf(ctx, m, s.First, s.Last+1)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.
 		s.Whole = true
 		return s, nil
 	}
-	t := taking{Loader: l, Snapshot: s, m: m, cal: cal, rev: rev, first: map[uint64]int64{}}
+	t := taking{Loader: l, Snapshot: s, m: m, cal: cal, first: map[uint64]int64{}}
 	if err := t.take(ctx, dirty); err != nil {
 		if fault.Is(err, fault.TooLarge) {
 			return s, nil
@@ -90,7 +91,6 @@ type taking struct {
 	*Snapshot
 	m      *access.Merchant
 	cal    *summary.Calendar
-	rev    store.Revision
 	frames []span           // what was loaded
 	facts  []*summary.Facts // of stale hours that lie close together
 	first  map[uint64]int64 // when the users of facts were first seen, ms
@@ -161,7 +161,7 @@ func (t *taking) load(ctx context.Context, w summary.Window) (*processed.Frame, 
 			return s.frame, nil
 		}
 	}
-	frame, err := t.Load(ctx, t.m.ID, t.rev, from, to, summary.Needs(summary.RecordKeys()))
+	frame, err := t.Load(ctx, t.m, from, to, summary.Needs(summary.RecordKeys()))
 	if err != nil {
 		return nil, err
 	}

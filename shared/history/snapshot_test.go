@@ -7,7 +7,6 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/history"
-	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -24,7 +23,7 @@ func TestSnapshot(t *testing.T) {
 	l := history.New(s.Processed, s.Visitors, history.Options{})
 	take := func(l *history.Loader) *history.Snapshot {
 		t.Helper()
-		snapshot, err := l.Snapshot(ctx, m, cal, store.LiveRevision)
+		snapshot, err := l.Snapshot(ctx, m, cal)
 		if err != nil {
 			t.Fatal(err)
 		}

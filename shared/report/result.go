@@ -3,6 +3,7 @@ package report
 import (
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/catalog"
 )
 
@@ -29,10 +30,11 @@ type Result struct {
 type Meta struct {
 	TimeZone  string
 	Currency  string
-	Watermark time.Time // every event accepted before it is in the answer
-	Pending   int64     // accepted events of the asked days that are not in it yet
-	Sketched  bool      // a number of users is an estimate
-	Error     float64   // its relative standard error
+	Watermark time.Time       // every event accepted before it is in the answer
+	Revision  access.Revision // of the processed data that it is worked out from
+	Pending   int64           // accepted events of the asked days that are not in it yet
+	Sketched  bool            // a number of users is an estimate
+	Error     float64         // its relative standard error
 	Sources   Sources
 }
 

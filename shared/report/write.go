@@ -78,7 +78,9 @@ func (r *Result) appendMeta(b []byte) []byte {
 	m := &r.Meta
 	b = append(b, `{"watermark":"`...)
 	b = m.Watermark.UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","pending":`...)
+	b = append(b, `","revision":`...)
+	b = strconv.AppendUint(b, uint64(m.Revision), 10)
+	b = append(b, `,"pending":`...)
 	b = strconv.AppendInt(b, m.Pending, 10)
 	b = append(b, `,"methods":{`...)
 	for i, c := range r.Query.Metrics {
@@ -189,9 +191,9 @@ func (r *Result) WriteText(w io.Writer) error {
 	}
 	var b strings.Builder
 	b.WriteString(Align(lines, names))
-	fmt.Fprintf(&b, "\n%d of %d rows, %s to %s (%s). Complete up to %s, %d events pending.\n",
+	fmt.Fprintf(&b, "\n%d of %d rows, %s to %s (%s). Complete up to %s, %d events pending. Revision %d.\n",
 		len(r.Rows), r.RowCount, q.DateRanges[0].From, q.DateRanges[0].To, r.Meta.TimeZone,
-		r.Meta.Watermark.UTC().Format(time.RFC3339), r.Meta.Pending)
+		r.Meta.Watermark.UTC().Format(time.RFC3339), r.Meta.Pending, r.Meta.Revision)
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("cannot write the table: %w", err)
 	}

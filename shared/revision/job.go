@@ -269,6 +269,9 @@ type Book struct {
 
 // At is the book of an instant.
 func (p Publications) At(now time.Time) Book {
+	if len(p) == 0 {
+		return Book{}
+	}
 	b := Book{on: make(map[access.Revision]bool, len(p))}
 	for i := range p {
 		for _, f := range p[i].Flips {

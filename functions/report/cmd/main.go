@@ -29,7 +29,7 @@ func main() {
 			return nil, err
 		}
 		answer := report.New(cfg, report.Ports{
-			Registry: db.Registry, Journal: db.Journal, Processed: db.Processed, Summaries: records.Summaries, Log: p.Log,
+			Registry: db.Registry, Revisions: db.Revisions, Journal: db.Journal, Processed: db.Processed, Summaries: records.Summaries, Log: p.Log,
 			History: history.New(db.Processed, db.Visitors, history.Options{CacheBytes: memory.FrameCacheBytes, MaxRows: int(cfg.MaxEvents)}),
 		}, function.SystemClock())
 		return []function.Function{

@@ -35,7 +35,7 @@ func main() {
 		}
 		closing, err := summary.New(cfg, summary.Ports{
 			Journal: db.Journal, Processed: db.Processed, Visitors: db.Visitors, Registry: db.Registry, Summaries: records.Summaries,
-			Publisher: publisher, Clock: function.SystemClock(), Log: p.Log,
+			Revisions: db.Revisions, Publisher: publisher, Clock: function.SystemClock(), Log: p.Log,
 		})
 		if err != nil {
 			return nil, err

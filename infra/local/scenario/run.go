@@ -210,7 +210,19 @@ func (p *player) changeSettings(ctx context.Context, s Step) error {
 			return err
 		}
 	}
-	return nil
+	// Reports show them when all that was sent is counted by them.
+	return p.eventually(ctx, func() error {
+		var m struct {
+			CountingAnew json.RawMessage `json:"counting_anew"`
+		}
+		if err := p.call(ctx, "GET", "/v1/merchants/"+p.current.id, p.sys.AdminToken, nil, http.StatusOK, &m); err != nil {
+			return err
+		}
+		if m.CountingAnew == nil {
+			return nil
+		}
+		return errors.Join(p.tick(ctx), fmt.Errorf("the settings are not shown yet: %s", m.CountingAnew))
+	})
 }
 
 // receipt is the answer to POST /events.
@@ -370,6 +382,17 @@ func (p *player) settle(ctx context.Context) error {
 	if err := p.everywhere(ctx, "events are pending", func(a *answer) bool { return a.Metadata.Pending == 0 }); err != nil {
 		return err
 	}
+	if err := p.tick(ctx); err != nil {
+		return err
+	}
+	// Reports over all that was sent then come from summaries alone.
+	return p.everywhere(ctx, "the ticks have not summarised all", func(a *answer) bool {
+		return a.Metadata.Pending == 0 && a.Metadata.Generated.HoursFromDocuments == 0
+	})
+}
+
+// tick fires the ticks, as the PingSources do.
+func (p *player) tick(ctx context.Context) error {
 	for _, tick := range []string{"journal", "archive", "summary"} {
 		ping := map[string]any{
 			"specversion": "1.0", "type": "dev.knative.sources.ping", "source": "/scenario", "tick": tick,
@@ -383,10 +406,7 @@ func (p *player) settle(ctx context.Context) error {
 			return err
 		}
 	}
-	// Reports over all that was sent then come from summaries alone.
-	return p.everywhere(ctx, "the ticks have not summarised all", func(a *answer) bool {
-		return a.Metadata.Pending == 0 && a.Metadata.Generated.HoursFromDocuments == 0
-	})
+	return nil
 }
 
 // eventually asks until check is content or patience ends.
