@@ -45,13 +45,16 @@ func TestEveryConsumerIsWired(t *testing.T) {
 		{"etl-batches", broker.Batches, "etl", "/batches", eventing.Unordered, "batches-dead"},
 		{"ingest-dead", "batches-dead", "ingest", "/dead-letters", eventing.Unordered, "batches-dead"},
 		{"ingest-ticks", broker.Control, "ingest", "/ticks", eventing.Ordered, "control-dead"},
+		{"reprocess-requests", broker.Control, "reprocess", "/requests", eventing.Unordered, "control-dead"},
+		{"reprocess-shards", broker.Control, "reprocess", "/shards", eventing.Unordered, "control-dead"},
+		{"reprocess-ticks", broker.Control, "reprocess", "/ticks", eventing.Ordered, "control-dead"},
 		{"summary-shards", broker.Control, "summary", "/shards", eventing.Unordered, "control-dead"},
 		{"summary-ticks", broker.Control, "summary", "/ticks", eventing.Ordered, "control-dead"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("consumers (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"archive", "etl", "ingest", "summary"}, w.Services()); diff != "" {
+	if diff := cmp.Diff([]string{"archive", "etl", "ingest", "reprocess", "summary"}, w.Services()); diff != "" {
 		t.Errorf("functions reached (-want +got):\n%s", diff)
 	}
 }
@@ -87,7 +90,7 @@ func TestEveryEventReachesItsConsumers(t *testing.T) {
 	w := files(t)
 	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	for name, taker := range map[string]string{
-		"tick-summary": "summary-ticks", "tick-journal": "ingest-ticks", "tick-archive": "archive-ticks",
+		"tick-summary": "summary-ticks", "tick-journal": "ingest-ticks", "tick-archive": "archive-ticks", "tick-reprocess": "reprocess-ticks",
 	} {
 		i := slices.IndexFunc(w.Sources, func(s eventing.PingSource) bool { return s.Name == name })
 		if i < 0 {
@@ -118,6 +121,8 @@ func TestEveryEventReachesItsConsumers(t *testing.T) {
 		{broker.Batches, event.TypeBatchAccepted, []string{"archive-batches", "etl-batches"}},
 		{"batches-dead", event.TypeBatchAccepted, []string{"ingest-dead"}},
 		{broker.Control, event.TypeSummaryShard, []string{"summary-shards"}},
+		{broker.Control, event.TypeReprocessRequested, []string{"reprocess-requests"}},
+		{broker.Control, event.TypeReprocessShard, []string{"reprocess-shards"}},
 		{broker.Control, event.TypePing, nil}, // a ping that no tick names is nobody's
 		{broker.Batches, event.TypeEvent, nil},
 	} {

@@ -48,7 +48,7 @@ func TestManifest(t *testing.T) {
 
 func TestManifestNamesEveryServiceThatIsNowhere(t *testing.T) {
 	_, err := eventing.Manifest(eventing.Files, eventing.Place{Kafka: "192.0.2.1:9092", Services: map[string]string{"etl": "http://192.0.2.2", "archive": "192.0.2.2:80"}})
-	for _, name := range []string{"archive", "ingest", "summary"} {
+	for _, name := range []string{"archive", "ingest", "reprocess", "summary"} {
 		if err == nil || !strings.Contains(err.Error(), `"`+name+`"`) {
 			t.Errorf("expected that %s is named, got %v", name, err)
 		}

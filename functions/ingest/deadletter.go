@@ -5,6 +5,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/store"
@@ -32,7 +33,7 @@ func (in *Ingest) DeadLetter(ctx context.Context, e cloudevents.Event) error {
 	if stages&gone == gone {
 		return nil
 	}
-	key, _ := e.Extensions()[extensionPartitionKey].(string)
+	key, _ := e.Extensions()[broker.ExtensionPartitionKey].(string)
 	row := store.JournalRow{Batch: b.ID, ReceivedAt: b.ReceivedAt, PartitionKey: key, Payload: e.Data(), Counts: b.Counts()}
 	if err := in.ports.Journal.Append(ctx, []store.JournalRow{row}); err != nil {
 		return fault.New(fault.Transient, "cannot journal the dead letter %q: %w", b.ID, err)

@@ -9,13 +9,11 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/store"
 )
-
-// extensionPartitionKey is CloudEvents' partitioning extension.
-const extensionPartitionKey = "partitionkey"
 
 // flush is what is written together. Its memory is used again, except for
 // rows and messages: a write that hangs may hold them longer.
@@ -165,7 +163,7 @@ func (f *flush) sealLane(l *lane, cfg *Config, received time.Time) error {
 		slices.SortFunc(row.Counts, func(a, b event.StreamHour) int {
 			return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Hour, b.Hour))
 		})
-		msg, err := message(cfg.Instance, &row, b.Container)
+		msg, err := broker.AcceptedBatch("/ingest/"+cfg.Instance, row.Batch, row.ReceivedAt, row.PartitionKey, b.Container)
 		if err != nil {
 			return err
 		}
@@ -173,23 +171,6 @@ func (f *flush) sealLane(l *lane, cfg *Config, received time.Time) error {
 	}
 	l.reset()
 	return nil
-}
-
-// message is a batch as the CloudEvent that travels over the Broker.
-func message(instance string, row *store.JournalRow, container []byte) (cloudevents.Event, error) {
-	e := cloudevents.New()
-	e.SetID(row.Batch.String())
-	e.SetType(event.TypeBatchAccepted)
-	e.SetSource("/ingest/" + instance)
-	e.SetTime(row.ReceivedAt)
-	e.SetExtension(extensionPartitionKey, row.PartitionKey)
-	if err := e.SetData(event.ContentTypeBatch, container); err != nil {
-		return e, fmt.Errorf("cannot make the event of batch %q: %w", row.Batch, err)
-	}
-	if err := e.Validate(); err != nil {
-		return e, fmt.Errorf("cannot make the event of batch %q: %w", row.Batch, err)
-	}
-	return e, nil
 }
 
 // settle tells the waiting requests.

@@ -135,7 +135,7 @@ func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now 
 		if err != nil {
 			return done, errors.Join(err, send())
 		}
-		msg, err := message(in.cfg.Instance, r, payload)
+		msg, err := broker.AcceptedBatch("/ingest/"+in.cfg.Instance, r.Batch, r.ReceivedAt, r.PartitionKey, payload)
 		if err != nil {
 			return done, err
 		}

@@ -297,6 +297,8 @@ func front(pools map[string]*Pool, brokers http.Handler) http.Handler {
 		{"/v1beta/", "report"},
 		{"/v1/merchants", "merchant"},
 		{"/v1/merchants/", "merchant"},
+		{"/v1/reprocess", "reprocess"},
+		{"/v1/reprocess/", "reprocess"},
 	} {
 		mux.Handle(route.path, pools[route.function])
 	}

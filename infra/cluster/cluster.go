@@ -30,7 +30,7 @@ import (
 // Functions are the functions that a cluster runs, in the order in which they
 // are stopped: what takes events in first, what answers questions last.
 func Functions() []string {
-	return []string{"ingest", "archive", "etl", "summary", "report", "merchant"}
+	return []string{"ingest", "archive", "etl", "summary", "report", "merchant", "reprocess"}
 }
 
 // dispatcher is the name of the process between them.
@@ -348,6 +348,8 @@ func (c *Cluster) variables(name string) []string {
 		return []string{mongo, redis, admin}
 	case "merchant":
 		return []string{mongo, admin}
+	case "reprocess":
+		return []string{mongo, redis, hdfs, admin, batches, control}
 	default:
 		return []string{kafka, admin}
 	}

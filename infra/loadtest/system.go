@@ -179,7 +179,7 @@ func (p *Process) CreateMerchant(ctx context.Context, name string) (Merchant, er
 
 // Tick fires the ticks as the PingSources do every minute.
 func (p *Process) Tick(ctx context.Context) error {
-	for _, tick := range []string{"journal", "archive", "summary"} {
+	for _, tick := range []string{"journal", "archive", "summary", "reprocess"} {
 		body := fmt.Appendf(nil, `{"specversion":"1.0","type":"dev.knative.sources.ping","source":"/loadtest","tick":%q,"id":"%s-%d","datacontenttype":"application/json","data":{}}`,
 			tick, tick, time.Now().UnixNano())
 		if err := p.Do(ctx, "POST", "/brokers/control", "", "application/cloudevents+json", body, http.StatusAccepted, nil); err != nil {

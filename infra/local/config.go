@@ -14,6 +14,7 @@ import (
 	"github.com/footfall/footfall/functions/ingest"
 	"github.com/footfall/footfall/functions/merchant"
 	"github.com/footfall/footfall/functions/report"
+	"github.com/footfall/footfall/functions/reprocess"
 	"github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/broker/kafka"
@@ -72,11 +73,12 @@ type settings struct {
 	summary   summary.Config
 	report    report.Config
 	merchant  merchant.Config
+	reprocess reprocess.Config
 }
 
 func load(environ []string) (*settings, error) {
 	s := new(settings)
-	err := function.Load(environ, nil, &s.process, &s.runner, &s.ingest, &s.archive, &s.transform, &s.etl, &s.summary, &s.report, &s.merchant)
+	err := function.Load(environ, nil, &s.process, &s.runner, &s.ingest, &s.archive, &s.transform, &s.etl, &s.summary, &s.report, &s.merchant, &s.reprocess)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ func TestWiringAndFunctionsAgree(t *testing.T) {
 			{Name: "ingest", Events: map[string]function.EventHandler{"/ticks": handle, "/dead-letters": handle}},
 			{Name: "archive", Events: map[string]function.EventHandler{"/ticks": handle, "/batches": handle}},
 			{Name: "etl", Events: map[string]function.EventHandler{"/batches": handle}},
+			{Name: "reprocess", Events: map[string]function.EventHandler{"/requests": handle, "/ticks": handle, "/shards": handle}},
 			{Name: "summary", Events: map[string]function.EventHandler{"/ticks": handle, "/shards": handle},
 				Deadlines: map[string]time.Duration{"/shards": shards}},
 		}

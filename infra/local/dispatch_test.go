@@ -32,7 +32,7 @@ func TestDispatch(t *testing.T) {
 	}))
 	t.Cleanup(fn.Close)
 	var services []string
-	for _, name := range []string{"archive", "etl", "ingest", "summary"} {
+	for _, name := range []string{"archive", "etl", "ingest", "reprocess", "summary"} {
 		services = append(services, name+"="+fn.URL+"/"+name)
 	}
 	said, err := os.Create(filepath.Join(t.TempDir(), "log"))

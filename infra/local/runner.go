@@ -21,6 +21,7 @@ import (
 	"github.com/footfall/footfall/functions/ingest"
 	"github.com/footfall/footfall/functions/merchant"
 	"github.com/footfall/footfall/functions/report"
+	"github.com/footfall/footfall/functions/reprocess"
 	"github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/broker/kafka"
@@ -198,6 +199,13 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	if err != nil {
 		return err
 	}
+	anew, err := reprocess.New(cfg.reprocess, reprocess.Ports{
+		Archive: s.Archive, Journal: s.Journal, Processed: s.Processed, Visitors: s.Visitors, Summaries: s.Summaries, Registry: s.Registry,
+		Revisions: s.Revisions, Publisher: publisher, Transform: transformation, Authorize: admin, Clock: o.Clock, Log: log,
+	})
+	if err != nil {
+		return err
+	}
 	answer := report.New(cfg.report, report.Ports{
 		Registry: s.Registry, Revisions: s.Revisions, Journal: s.Journal, Processed: s.Processed, Summaries: s.Summaries,
 		History: history.New(s.Processed, s.Visitors, history.Options{CacheBytes: cfg.runner.FrameCacheBytes, MaxRows: int(cfg.report.MaxEvents)}),
@@ -207,7 +215,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 
 	// In this order they are closed: what takes events in, what delivers them,
 	// what they are delivered to, and last what all of them stand on.
-	subscribers := []function.Function{keep.Function(), process.Function(), summarise.Function()}
+	subscribers := []function.Function{keep.Function(), process.Function(), summarise.Function(), anew.Function()}
 	between, err := r.broker(ctx, cfg, g, o, append(subscribers, collect.Function()), publisher, admin)
 	if err != nil {
 		return err

@@ -64,6 +64,7 @@ var processes = []process{
 	{"summary", []string{"mongodb", "redis", "kafka"}, "mongodb"},
 	{"report", []string{"mongodb", "redis"}, "mongodb"},
 	{"merchant", []string{"mongodb"}, "mongodb"},
+	{"reprocess", []string{"hdfs", "mongodb", "redis", "kafka"}, "mongodb"},
 }
 
 const topicBatches, topicControl = "footfall.batches.v1", "footfall.control.v1"
