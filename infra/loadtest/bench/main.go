@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/footfall/footfall/infra/loadtest"
+	"github.com/footfall/footfall/shared/revision"
 )
 
 type plan struct {
@@ -103,7 +104,7 @@ func run(ctx context.Context, binary string, p plan) error {
 		return fmt.Errorf("footfall did not stop cleanly: %w", err)
 	}
 	started = time.Now()
-	if sys, err = loadtest.Start(ctx, binary, dir); err != nil {
+	if sys, err = loadtest.Start(ctx, binary, dir, "FOOTFALL_REPROCESS_CUT_MARGIN=1s"); err != nil {
 		return err
 	}
 	t.add("local runner: start to ready, with that data", "1 s", "0.3 s", time.Since(started).Round(time.Millisecond).String())
@@ -111,6 +112,10 @@ func run(ctx context.Context, binary string, p plan) error {
 		return err
 	}
 	t.add("local runner: resident memory after that start", "250 MB", "120 MB", mb(memory))
+	b.sys = sys
+	if err := b.reprocess(ctx, t); err != nil {
+		return err
+	}
 	t.print()
 	return nil
 }
@@ -247,6 +252,43 @@ func (b *bench) late(ctx context.Context, t *table, events int) error {
 		return err
 	}
 	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
+}
+
+// reprocess replays all that was sent, and finds that nothing changes.
+func (b *bench) reprocess(ctx context.Context, t *table) error {
+	body := fmt.Appendf(nil, `{"from":%q,"reason":"bench"}`, time.Now().Add(-24*time.Hour).UTC().Format(time.RFC3339))
+	var job revision.Job
+	if err := b.sys.Do(ctx, http.MethodPost, "/v1/reprocess", b.sys.AdminToken, "application/json", body, http.StatusAccepted, &job); err != nil {
+		return err
+	}
+	started := time.Now()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if err := b.sys.Tick(ctx); err != nil {
+			return err
+		}
+		var s revision.Status
+		if err := b.sys.Do(ctx, http.MethodGet, fmt.Sprintf("/v1/reprocess/%d", job.Revision), b.sys.AdminToken, "", nil, http.StatusOK, &s); err != nil {
+			return err
+		}
+		switch s.State {
+		case revision.Failed:
+			return fmt.Errorf("the reprocess failed: %+v", s.Problems)
+		case revision.Compared:
+			if s.ProblemCount > 0 || s.Progress[0].Counts.Events < int64(b.sent) {
+				return fmt.Errorf("expected %d events replayed without problems, got %+v", b.sent, s)
+			}
+			t.add("reprocess, events/s replayed (the whole job, comparison included)", "150,000", "500,000",
+				fmt.Sprintf("%.0f (%.0f)", s.Progress[0].EventsPerSecond, float64(b.sent)/time.Since(started).Seconds()))
+			return nil
+		}
+	}
 }
 
 // summarised fires the ticks when all is at rest, and waits until it is again.
