@@ -112,7 +112,8 @@ func quick(name string) []string {
 			"JOURNAL_REPUBLISH_AFTER=3s", fmt.Sprint("JOURNAL_STALE_AFTER=", max(40*time.Second, 2**outageTime)),
 			fmt.Sprint("JOURNAL_UNARCHIVED_AFTER=", max(90*time.Second, 2**outageTime)),
 		},
-		"archive": {"ARCHIVE_FILE_AGE=8s", "ARCHIVE_FILE_IDLE=2s"},
+		"archive":   {"ARCHIVE_FILE_AGE=8s", "ARCHIVE_FILE_IDLE=2s"},
+		"reprocess": {"REPROCESS_CUT_MARGIN=2s", "REPROCESS_PUBLISH_DELAY=3s", "REPROCESS_REPUBLISH=5s"},
 	}[name]
 	env := make([]string, len(settings))
 	for i, s := range settings {

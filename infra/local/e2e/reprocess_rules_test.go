@@ -316,3 +316,59 @@ func TestReprocessADamagedArchive(t *testing.T) {
 	}
 	changeJob(t, p, j.Revision, "publish", `{"accept_problems":true}`, http.StatusOK)
 }
+
+// Events that a disabled stream lost are counted when it is enabled again and
+// they are tried again, page by page; and a batch that nobody took is published
+// at once when the operator wants it.
+func TestTriedAgain(t *testing.T) {
+	p := inProcess(t, broker.Faults{}, append(quick, "FOOTFALL_JOURNAL_REPUBLISH_AFTER=1h")...)
+	m := merchant(t, p)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	lost, err := p.LoseEvents(ctx, m, noon, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := lost.Totals.Counted + lost.Totals.Rejected["disabled_stream"]
+	var counted int64
+	for cursor := ""; ; {
+		body := fmt.Appendf(nil, `{"merchant":%q,"from":%q,"to":%q,"limit":7,"cursor":%q}`, m.MerchantID, day.Format(time.RFC3339), day.AddDate(0, 0, 2).Format(time.RFC3339), cursor)
+		var did struct {
+			Looked, Counted, Rejected int64
+			Next                      string
+		}
+		if err := p.Do(ctx, http.MethodPost, "/v1/reprocess/rejects", p.AdminToken, "application/json", body, http.StatusOK, &did); err != nil {
+			t.Fatal(err)
+		}
+		// The function knows within a second that the stream is enabled.
+		if did.Rejected > 0 {
+			continue
+		}
+		counted += did.Counted
+		if cursor = did.Next; cursor == "" {
+			break
+		}
+	}
+	if counted != lost.Totals.Rejected["disabled_stream"] {
+		t.Errorf("%d events were lost, and %d came back", lost.Totals.Rejected["disabled_stream"], counted)
+	}
+	settled(t, p)
+	waitCounted(t, p, m, loadtest.Truth{Sent: total, Events: total, Views: total})
+
+	// A dead letter that only the journal has.
+	if err := p.PublishBatch(ctx, "batches-dead", m, noon.Add(time.Hour), "dead", 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WaitDelivered(ctx); err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Appendf(nil, `{"from":%q,"to":%q}`, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	var did struct{ Published, Gone int }
+	if err := p.Do(ctx, http.MethodPost, "/v1/reprocess/dead-letters", p.AdminToken, "application/json", body, http.StatusOK, &did); err != nil {
+		t.Fatal(err)
+	}
+	if did.Published != 1 {
+		t.Errorf("published %d batches again, expected 1", did.Published)
+	}
+	waitCounted(t, p, m, loadtest.Truth{Sent: total + 5, Events: total + 5, Views: total + 5})
+}
