@@ -501,3 +501,24 @@ func BenchmarkReplay(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWorkers shows what more workers in a process bring: as much as it has
+// cores for. Instances share nothing but the stores.
+func BenchmarkWorkers(b *testing.B) {
+	const batches, events = 600, 300
+	w := newWorld(b, 1000)
+	for i := range batches {
+		w.batch(noon.Add(time.Duration(i)*time.Second), events)
+	}
+	w.archive(w.sent...)
+	files := w.files()
+	for _, workers := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint(workers), func(b *testing.B) {
+			w.do(discard{}, replay.Limits{Workers: workers}, replay.Shard{Files: files})
+			for b.Loop() {
+				w.do(discard{}, replay.Limits{Workers: workers}, replay.Shard{Files: files})
+			}
+			b.ReportMetric(float64(b.N)*batches*events/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
