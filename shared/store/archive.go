@@ -69,9 +69,9 @@ type Archive interface {
 	// those that another one of the list replaces: each batch of a replaced
 	// file stands in the list once, at whatever moment of a Replace it is made.
 	List(ctx context.Context, from, to event.Hour) ([]ArchiveFile, error)
-	// Open reads a complete file from its start. NotFound where it is not: who
-	// found it in a list then lists its hour again, for it has been replaced a
-	// while ago, or its hour has been dropped.
+	// Open reads a complete file from its start. NotFound where it is not, also
+	// from the first read: who found it in a list then lists its hour again, for
+	// it has been replaced a while ago, or its hour has been dropped.
 	Open(ctx context.Context, path string) (io.ReadCloser, error)
 	ArchiveCare
 	// Close completes nothing and loses nothing: files being written are

@@ -261,6 +261,9 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.FileReader.Read(p)
+	if isGone(err) {
+		err = fault.New(fault.NotFound, "it was removed before it was read: %w", errors.Join(os.ErrNotExist, err))
+	}
 	if err != nil && err != io.EOF { //nolint:errorlint // the client returns it bare
 		r.failed = err
 	}

@@ -173,6 +173,7 @@ func (ss *sessions) close() {
 const (
 	alreadyBeingCreated = "org.apache.hadoop.hdfs.protocol.AlreadyBeingCreatedException"
 	recoveryInProgress  = "org.apache.hadoop.hdfs.protocol.RecoveryInProgressException"
+	fileNotFound        = "java.io.FileNotFoundException"
 )
 
 // isLeased reports whether HDFS refuses because another client has the file
@@ -187,6 +188,13 @@ func isLeased(err error) bool {
 		return true
 	}
 	return false
+}
+
+// isGone reports whether a file that was opened is not there any more: the
+// client asks where its blocks are when it begins to read.
+func isGone(err error) bool {
+	var remote hdfs.Error
+	return errors.As(err, &remote) && remote.Exception() == fileNotFound
 }
 
 func isMissing(err error) bool { return errors.Is(err, os.ErrNotExist) }
