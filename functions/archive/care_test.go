@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -229,7 +230,7 @@ func TestMergeWithoutTheDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.WriteAt([]byte{0xff}, int64(len(event.ContainerHeader())+20))
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xff}, 8), int64(len(event.ContainerHeader())+20))
 	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}

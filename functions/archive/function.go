@@ -157,8 +157,9 @@ func (s *Service) Append(ctx context.Context, e cloudevents.Event) error {
 	if received.IsZero() {
 		received = s.openedAt(id)
 	}
-	s.appended.Store(time.Now().UnixNano())
-	return s.archive.Append(ctx, []store.Block{{Batch: id, ReceivedAt: received, Data: block}})
+	err = s.archive.Append(ctx, []store.Block{{Batch: id, ReceivedAt: received, Data: block}})
+	s.appended.Store(time.Now().UnixNano()) // also of one that failed: it may stand in a file
+	return err
 }
 
 // run completes the files of this process when they are due. Of many instances
@@ -170,20 +171,23 @@ func (s *Service) run(ctx context.Context) error {
 	beat := time.NewTicker(every)
 	defer beat.Stop()
 	failing := false
+	settled := int64(0) // of appended: since then all files have been idle, and completed
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-beat.C:
 		}
-		// By then the last file has been idle for long enough, and one beat more.
-		last := time.Unix(0, s.appended.Load()).Add(s.policy.Idle + 2*every)
+		last := s.appended.Load()
 		s.mu.Lock()
-		idle := !s.rest && time.Now().After(last)
+		idle := !s.rest && last == settled
 		s.mu.Unlock()
 		if idle {
 			continue
 		}
+		// A beat may come late, however late: what counts is a completion that
+		// began when the last file had been idle for long enough.
+		due := time.Since(time.Unix(0, last)) >= s.policy.Idle+every
 		completing, cancel := context.WithTimeout(ctx, tickDeadline)
 		err := s.complete(completing, s.policy)
 		cancel()
@@ -193,7 +197,9 @@ func (s *Service) run(ctx context.Context) error {
 		if err != nil && !failing {
 			s.log.Warn("cannot complete files of the archive; trying again", "function", "archive", "error", err)
 		}
-		failing = err != nil
+		if failing = err != nil; !failing && due {
+			settled = last
+		}
 	}
 }
 
