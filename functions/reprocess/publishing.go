@@ -89,6 +89,13 @@ func (s *Service) mayPublish(ctx context.Context, j *revision.Job, acceptProblem
 	})
 }
 
+// graceIsOver reports whether what a published job took the place of may be
+// removed: from then on it stays published, for the sweep takes a while, and
+// meanwhile some merchants have what was before and some have not.
+func (s *Service) graceIsOver(j *revision.Job) bool {
+	return j.State == revision.Published && len(j.Flips) > 0 && s.Clock().Sub(j.Flips[len(j.Flips)-1].At) >= s.cfg.Grace
+}
+
 // mayRollBack returns Conflict where a job cannot be taken back.
 func (s *Service) mayRollBack(ctx context.Context, j *revision.Job) error {
 	if j.State != revision.Published {
@@ -96,6 +103,9 @@ func (s *Service) mayRollBack(ctx context.Context, j *revision.Job) error {
 	}
 	if !j.Swept.IsZero() {
 		return fault.New(fault.Conflict, "cannot roll back job %d: what was before it was removed at %s", j.Revision, j.Swept.UTC().Format(time.RFC3339))
+	}
+	if s.graceIsOver(j) {
+		return fault.New(fault.Conflict, "cannot roll back job %d: what was before it is being removed, %s after it was published", j.Revision, s.cfg.Grace)
 	}
 	return s.others(ctx, j, func(o *revision.Job) error {
 		if o.Revision > j.Revision && (o.State == revision.Published || o.State.Open()) {

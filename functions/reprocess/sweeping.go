@@ -27,7 +27,7 @@ func (s *Service) sweep(ctx context.Context, rev store.Revision) error {
 	switch {
 	case j.State == revision.Discarded && now.Sub(j.Since) >= s.cfg.Settle:
 		merchant = s.sweepDiscarded
-	case j.State == revision.Published && len(j.Flips) > 0 && now.Sub(j.Flips[len(j.Flips)-1].At) >= s.cfg.Grace:
+	case s.graceIsOver(&j):
 		lower, err := s.coveredBy(ctx, &j)
 		if err != nil {
 			return err
