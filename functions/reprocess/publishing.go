@@ -101,8 +101,8 @@ func (s *Service) mayRollBack(ctx context.Context, j *revision.Job) error {
 	if j.State != revision.Published {
 		return fault.New(fault.Conflict, "cannot roll back job %d: it is %s, not published", j.Revision, j.State)
 	}
-	if !j.Swept.IsZero() {
-		return fault.New(fault.Conflict, "cannot roll back job %d: what was before it was removed at %s", j.Revision, j.Swept.UTC().Format(time.RFC3339))
+	if !j.Sweeping.IsZero() {
+		return fault.New(fault.Conflict, "cannot roll back job %d: what was before it is removed since %s", j.Revision, j.Sweeping.UTC().Format(time.RFC3339))
 	}
 	if s.graceIsOver(j) {
 		return fault.New(fault.Conflict, "cannot roll back job %d: what was before it is being removed, %s after it was published", j.Revision, s.cfg.Grace)

@@ -5,19 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/zeebo/xxh3"
-
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 )
-
-// A merged document's number has its place in the upper bits and a hash of
-// what it was made of in the lower: two instances that merge different sets at
-// the same time make two documents, of which readers take each batch once, and
-// none takes the place of the other.
-const placeBits = 24
 
 // mergeDocuments puts one document in place of an hour's small ones, so that
 // whoever reads the hour again reads little. Those of a reprocess are merged
@@ -78,14 +70,8 @@ func (c *closing) mergeHour(ctx context.Context, rev store.Revision, h event.Hou
 	if err != nil {
 		return err
 	}
-	hash := xxh3.New()
-	for _, k := range chosen {
-		if _, err := hash.Write(k.Batch[:]); err != nil {
-			return err
-		}
-	}
 	doc := store.Doc{Key: chosen[0], Events: merged.Len, Data: processed.Encode(merged)}
-	doc.Key.Batch = store.MergedBatchID((place+1)<<(64-placeBits) | hash.Sum64()>>placeBits)
+	doc.Key.Batch = store.MergedInto(place+1, chosen)
 	return c.Processed.Replace(ctx, chosen, doc)
 }
 
@@ -129,13 +115,7 @@ const rewritten = 1000
 // place of a merged document there.
 func choose(docs []listed, most int) (chosen []store.DocKey, place uint64) {
 	for _, d := range docs {
-		if d.key.IsMerged() {
-			var n uint64
-			for _, b := range d.key.Batch[8:] {
-				n = n<<8 | uint64(b)
-			}
-			place = max(place, n>>(64-placeBits))
-		}
+		place = max(place, d.key.Place())
 	}
 	fresh := 0
 	for _, d := range docs {
@@ -155,7 +135,7 @@ func choose(docs []listed, most int) (chosen []store.DocKey, place uint64) {
 		bytes += d.bytes
 		chosen = append(chosen, d.key)
 	}
-	if place+1 >= 1<<placeBits {
+	if place+1 >= store.MaxPlace {
 		return nil, place
 	}
 	return chosen, place

@@ -152,6 +152,9 @@ type Job struct {
 	// Held says why a job of ModePublish was not published by itself.
 	Held  []string `json:"held,omitempty"`
 	Flips []Flip   `json:"flips,omitempty"`
+	// Sweeping is when the removal of what it took the place of, or of what it
+	// made, began: from then on it cannot be rolled back.
+	Sweeping time.Time `json:"sweeping,omitzero"`
 	// Swept is when what it took the place of was removed: from then on it
 	// cannot be rolled back, and no report shows what was before.
 	Swept time.Time `json:"swept,omitzero"`

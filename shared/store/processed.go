@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"time"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
@@ -33,6 +36,34 @@ func MergedBatchID(n uint64) event.BatchID {
 		id[8+i] = byte(n >> (56 - 8*i))
 	}
 	return id
+}
+
+// A merged document's number has its place in the upper bits and a hash of what
+// it was made of in the lower: two instances that merge different sets at the
+// same time make two documents, of which readers take each batch once, and none
+// takes the place of the other. Place 0 is left to documents that were never
+// merged from others.
+const placeBits = 24
+
+// MaxPlace is above all places.
+const MaxPlace = 1 << placeBits
+
+// MergedInto names the document that others of its hour are merged into. place
+// is above that of any merged one that is there.
+func MergedInto(place uint64, of []DocKey) event.BatchID {
+	hash := xxh3.New()
+	for i := range of {
+		_, _ = hash.Write(of[i].Batch[:])
+	}
+	return MergedBatchID(place<<(64-placeBits) | hash.Sum64()>>placeBits)
+}
+
+// Place is that of a merged document, 0 of any other.
+func (k DocKey) Place() uint64 {
+	if !k.IsMerged() {
+		return 0
+	}
+	return binary.BigEndian.Uint64(k.Batch[8:]) >> (64 - placeBits)
 }
 
 // IsMerged reports whether a document was made by Replace.

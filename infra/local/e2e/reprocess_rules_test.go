@@ -359,16 +359,12 @@ func TestTriedAgain(t *testing.T) {
 	if err := p.PublishBatch(ctx, "batches-dead", m, noon.Add(time.Hour), "dead", 5); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.WaitDelivered(ctx); err != nil {
-		t.Fatal(err)
-	}
 	body := fmt.Appendf(nil, `{"from":%q,"to":%q}`, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
-	var did struct{ Published, Gone int }
-	if err := p.Do(ctx, http.MethodPost, "/v1/reprocess/dead-letters", p.AdminToken, "application/json", body, http.StatusOK, &did); err != nil {
-		t.Fatal(err)
-	}
-	if did.Published != 1 {
-		t.Errorf("published %d batches again, expected 1", did.Published)
+	// It is in the journal when it was delivered.
+	for did := (struct{ Published, Gone int }{}); did.Published == 0; {
+		if err := p.Do(ctx, http.MethodPost, "/v1/reprocess/dead-letters", p.AdminToken, "application/json", body, http.StatusOK, &did); err != nil {
+			t.Fatal(err)
+		}
 	}
 	waitCounted(t, p, m, loadtest.Truth{Sent: total + 5, Events: total + 5, Views: total + 5})
 }
