@@ -237,13 +237,6 @@ func insertOrReplace[T any](ctx context.Context, c *driver.Collection, docs []T,
 	return err
 }
 
-func errorOr(err error, next func() error) error {
-	if err != nil {
-		return err
-	}
-	return next()
-}
-
 type versionDoc struct {
 	ID      string `bson:"_id"` // merchant
 	Version int64  `bson:"v"`
