@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -85,9 +84,9 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 func (r *reading) build(q *report.Query, add func(b *report.Builder, days report.DateRange) error) ([]*report.Builder, error) {
 	builders := make([]*report.Builder, len(q.DateRanges))
 	for i, days := range q.DateRanges {
-		b := report.NewBuilder(r.plan, r.cal, r.s.config.MaxGroups)
+		b := report.NewBuilder(r.plan, r.cal, days, r.s.config.MaxGroups)
 		if q.KeepEmpty {
-			if err := b.AddEmpty(r.plan.Windows(r.cal, days, math.MinInt64, r.now)); err != nil {
+			if err := b.AddEmpty(days, r.now); err != nil {
 				return nil, err
 			}
 		}

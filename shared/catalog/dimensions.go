@@ -27,11 +27,15 @@ type Dimension struct {
 	Name        string            // the Data API's name
 	Aliases     []string          // what a person may type in /v1/reports
 	Dim         summary.Dimension // what summary groups by
+	Param       string            // the parameter, where Dim is DimParam
 	Scope       Scope
 	Fill        string // what stands for "no value"
 	Category    string // for lists
 	Description string
 }
+
+// Key is what summary groups by.
+func (d *Dimension) Key() summary.Key { return summary.Key{Dim: d.Dim, Param: d.Param} }
 
 // Show is the value as it stands in answers, and as filters see it.
 func (d *Dimension) Show(value string) string {
@@ -63,11 +67,25 @@ func dimensionList() []Dimension {
 		{Name: "year", Dim: summary.DimYear, Scope: ScopeTime, Category: "Time", Description: "Year of the merchant's calendar, as 2026."},
 		{Name: "month", Dim: summary.DimMonth, Scope: ScopeTime, Category: "Time", Description: "Month of the year, 01 to 12."},
 		{Name: "yearMonth", Dim: summary.DimYearMonth, Scope: ScopeTime, Category: "Time", Description: "Year and month, as 202611."},
+		{Name: "week", Aliases: []string{"sunday_week"}, Dim: summary.DimWeek, Scope: ScopeTime, Category: "Time", Description: "Week of the year, 01 to 53, as Google counts: weeks begin on Sunday, and 1 January is always in week 01. For a person week is isoWeek."},
+		{Name: "yearWeek", Dim: summary.DimYearWeek, Scope: ScopeTime, Category: "Time", Description: "Year and week, as 202648; weeks begin on Sunday."},
 		{Name: "isoWeek", Aliases: []string{"week"}, Dim: summary.DimISOWeek, Scope: ScopeTime, Category: "Time", Description: "ISO 8601 week of the year, 01 to 53; weeks begin on Monday."},
+		{Name: "isoYear", Dim: summary.DimISOYear, Scope: ScopeTime, Category: "Time", Description: "Year that the ISO 8601 week belongs to, as 2026."},
+		{Name: "isoYearIsoWeek", Dim: summary.DimISOYearISOWeek, Scope: ScopeTime, Category: "Time", Description: "ISO 8601 year and week, as 202647."},
 		{Name: "date", Aliases: []string{"day"}, Dim: summary.DimDate, Scope: ScopeTime, Category: "Time", Description: "Day of the merchant's calendar, as 20261123."},
+		{Name: "day", Aliases: []string{"day_of_month"}, Dim: summary.DimDay, Scope: ScopeTime, Category: "Time", Description: "Day of the month, 01 to 31. For a person day is date."},
+		{Name: "dayOfWeek", Aliases: []string{"weekday"}, Dim: summary.DimDayOfWeek, Scope: ScopeTime, Category: "Time", Description: "Day of the week, 0 (Sunday) to 6."},
+		{Name: "dayOfWeekName", Aliases: []string{"weekday_name"}, Dim: summary.DimDayOfWeekName, Scope: ScopeTime, Category: "Time", Description: "Day of the week by its English name."},
 		{Name: "dateHour", Dim: summary.DimDateHour, Scope: ScopeTime, Category: "Time", Description: "Day and hour of the merchant's clock, as 2026112318."},
 		{Name: "hour", Dim: summary.DimHour, Scope: ScopeTime, Category: "Time", Description: "Hour of the day on the merchant's clock, 00 to 23."},
-		{Name: "dayOfWeek", Aliases: []string{"weekday"}, Dim: summary.DimDayOfWeek, Scope: ScopeTime, Category: "Time", Description: "Day of the week, 0 (Sunday) to 6."},
+		{Name: "dateHourMinute", Dim: summary.DimDateHourMinute, Scope: ScopeTime, Category: "Time", Description: "Day, hour and minute of the merchant's clock, as 202611231859."},
+		{Name: "minute", Dim: summary.DimMinute, Scope: ScopeTime, Category: "Time", Description: "Minute of the hour on the merchant's clock, 00 to 59."},
+		{Name: "nthYear", Dim: summary.DimNthYear, Scope: ScopeTime, Category: "Time", Description: "Years that have begun since the start of the date range; 0000 is the first."},
+		{Name: "nthMonth", Dim: summary.DimNthMonth, Scope: ScopeTime, Category: "Time", Description: "Months that have begun since the start of the date range; 0000 is the first."},
+		{Name: "nthWeek", Dim: summary.DimNthWeek, Scope: ScopeTime, Category: "Time", Description: "Weeks that have begun since the start of the date range, on Sundays; 0000 is the first."},
+		{Name: "nthDay", Dim: summary.DimNthDay, Scope: ScopeTime, Category: "Time", Description: "Days since the start of the date range; 0000 is the first."},
+		{Name: "nthHour", Dim: summary.DimNthHour, Scope: ScopeTime, Category: "Time", Description: "Hours that have begun since the start of the date range; 0000 is the first. A day on which the clock is put has 23 or 25."},
+		{Name: "nthMinute", Dim: summary.DimNthMinute, Scope: ScopeTime, Category: "Time", Description: "Minutes that have passed since the start of the date range; 0000 is the first."},
 
 		{Name: "eventName", Aliases: []string{"event"}, Dim: summary.DimEventName, Scope: ScopeEvent, Category: "Event", Description: "Name of the event, such as page_view."},
 		{Name: "streamId", Aliases: []string{"stream"}, Dim: summary.DimStream, Scope: ScopeEvent, Category: "Event", Description: "Measurement id of the stream that the event came from, G-…"},

@@ -79,16 +79,18 @@ func TestFinish(t *testing.T) {
 		"metrics=views,users&filter=page==(not set)":                     "[] [1 1]\ntotal [1 1]\n",
 		"metrics=views&filter=date==20261121":                            "[] [5]\ntotal [5]\n",
 		"metrics=sessions&dimensions=page":                               "total [0]\n",
+		"metrics=views&dimensions=nthDay,sunday_week,dayOfWeekName":      "[0001 47 Saturday] [5]\n[0002 48 Sunday] [3]\ntotal [8]\n",
+		"metrics=views&dimensions=nthDay&filter=nthWeek==0001":           "[0002] [3]\ntotal [3]\n",
 		"metrics=sessions&dimensions=date&empty=true":                    "[20261120] [0]\n[20261121] [0]\n[20261122] [0]\ntotal [0]\n",
 		"metrics=views&dimensions=date&empty=true&filter=date!=20261120": "[20261121] [5]\n[20261122] [3]\ntotal [8]\n",
 	} {
 		query := strings.ReplaceAll(query, ";", "%3B")
 		q := parse(t, query+"&from=2026-11-20&to=2026-11-22")
 		p, cal := NewPlan(q), calendar(t, "Europe/Berlin")
-		b := NewBuilder(p, cal, 100)
+		b := NewBuilder(p, cal, q.DateRanges[0], 100)
 		days := p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60)
 		if q.KeepEmpty {
-			if err := b.AddEmpty(days); err != nil {
+			if err := b.AddEmpty(q.DateRanges[0], 1<<60); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -114,7 +116,7 @@ func TestMinimumAndMaximum(t *testing.T) {
 	q := parse(t, "metrics=views,users&dimensions=page&from=yesterday&to=yesterday")
 	q.Aggregations = []Aggregation{Minimum, Maximum, Count}
 	p, cal := NewPlan(q), calendar(t, "UTC")
-	b := NewBuilder(p, cal, 100)
+	b := NewBuilder(p, cal, q.DateRanges[0], 100)
 	for _, w := range p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60) {
 		if err := b.AddRecord(w, recordOf(map[string][]uint64{"/": {1, 1, 1}, "/b": {1, 2}})); err != nil {
 			t.Fatal(err)
@@ -124,7 +126,7 @@ func TestMinimumAndMaximum(t *testing.T) {
 	if got := fmt.Sprint(r.Minimums[0].Metrics, r.Maximums[0].Metrics, r.Totals); got != "[2 1] [3 2] []" {
 		t.Errorf("got %s", got)
 	}
-	r = Finish(q, []*Builder{NewBuilder(p, cal, 100)}, Meta{})
+	r = Finish(q, []*Builder{NewBuilder(p, cal, q.DateRanges[0], 100)}, Meta{})
 	if got := fmt.Sprint(r.Minimums[0].Metrics, r.Maximums[0].Metrics, r.Rows); got != "[0 0] [0 0] []" {
 		t.Errorf("of nothing: got %s", got)
 	}
@@ -195,7 +197,7 @@ func TestWindowsFollowTheMerchantsClock(t *testing.T) {
 func TestGroupsAreBounded(t *testing.T) {
 	q := parse(t, "metrics=views&dimensions=page&from=yesterday&to=yesterday")
 	p, cal := NewPlan(q), calendar(t, "UTC")
-	b := NewBuilder(p, cal, 1)
+	b := NewBuilder(p, cal, q.DateRanges[0], 1)
 	err := b.AddRecord(p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60)[0], recordOf(map[string][]uint64{"/": {1}, "/b": {2}}))
 	if !fault.Is(err, fault.TooLarge) {
 		t.Errorf("expected TooLarge, got %v", err)
@@ -245,7 +247,7 @@ func BenchmarkMonthByDay(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p := NewPlan(q)
-		build := NewBuilder(p, cal, 1000)
+		build := NewBuilder(p, cal, q.DateRanges[0], 1000)
 		for _, w := range p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60) {
 			r, err := summary.DecodeRecord(data, summary.Want{Users: true})
 			if err != nil {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"slices"
 
 	"github.com/footfall/footfall/shared/catalog"
@@ -15,6 +16,8 @@ type Plan struct {
 	// Hourly: the windows are hours, because a time dimension tells hours
 	// apart; else they are days.
 	Hourly bool
+	// Minutely: a time dimension tells minutes apart, which no record does.
+	Minutely bool
 	// Records: a record can hold the answer. Table is the one that does,
 	// where ByTable is set, else the totals do.
 	Records bool
@@ -39,10 +42,11 @@ func NewPlan(q *Query) *Plan {
 	p := &Plan{Query: q, items: q.byItem(), timed: true}
 	var filterItem []summary.Key
 	see := func(d *catalog.Dimension) summary.Key {
-		k := summary.Key{Dim: d.Dim}
+		k := d.Key()
 		switch {
-		case d.Dim == summary.DimHour || d.Dim == summary.DimDateHour:
+		case d.Dim.Hourly():
 			p.Hourly = true
+			p.Minutely = p.Minutely || d.Dim.Minutely()
 		case !d.Time() && !slices.Contains(p.fixed, k):
 			p.fixed = append(p.fixed, k)
 		}
@@ -73,6 +77,9 @@ func NewPlan(q *Query) *Plan {
 		p.Table, p.Records = summary.TableFor(p.fixed)
 		p.ByTable = p.Records
 	}
+	if p.Minutely {
+		p.Records, p.ByTable = false, false
+	}
 	p.Columns = summary.Needs(p.fixed)
 	p.Columns.Items = p.Columns.Items || p.countsItems()
 	if len(filterItem) > 0 && !p.itemEvents && !slices.ContainsFunc(p.keys, func(k summary.Key) bool { return k.Dim.IsItem() }) {
@@ -95,16 +102,30 @@ func (p *Plan) countsItems() bool {
 // those that the filter on time dimensions leaves out. Instants outside
 // [first, end), ms, hold no documents; windows there are left out too.
 func (p *Plan) Windows(cal *summary.Calendar, r DateRange, first, end int64) []summary.Window {
+	if p.Hourly {
+		return p.windows(cal, r, first, end, cal.Hours, !p.Minutely)
+	}
+	return p.windows(cal, r, first, end, cal.Days, true)
+}
+
+// ticks are the spans of time that have a row each in an answer that has no
+// other dimension than time, up to end (ms).
+func (p *Plan) ticks(cal *summary.Calendar, r DateRange, end int64) []summary.Window {
+	if p.Minutely {
+		return p.windows(cal, r, math.MinInt64, end, cal.Minutes, true)
+	}
+	return p.Windows(cal, r, math.MinInt64, end)
+}
+
+func (p *Plan) windows(cal *summary.Calendar, r DateRange, first, end int64, cut func(from, to int64) []summary.Window, decided bool) []summary.Window {
 	span := Span(cal, r)
+	cal = cal.Since(span.From)
 	span.From, span.To = max(span.From, first), min(span.To, end)
 	if span.From >= span.To {
 		return nil
 	}
-	windows := cal.Days(span.From, span.To)
-	if p.Hourly {
-		windows = cal.Hours(span.From, span.To)
-	}
-	if !p.timed || p.Query.DimensionFilter == nil {
+	windows := cut(span.From, span.To)
+	if !decided || !p.timed || p.Query.DimensionFilter == nil {
 		return windows
 	}
 	return slices.DeleteFunc(windows, func(w summary.Window) bool { return !p.passes(cal, w.From) })

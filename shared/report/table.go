@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/summary"
@@ -20,9 +21,10 @@ type Builder struct {
 	itemTotal summary.Counters // with Plan.itemEvents: of all events that hold items asked for
 }
 
-// NewBuilder collects at most maxGroups rows before they are merged.
-func NewBuilder(p *Plan, cal *summary.Calendar, maxGroups int) *Builder {
-	return &Builder{plan: p, cal: cal, maxGroups: maxGroups, rows: p.emptyTable()}
+// NewBuilder collects at most maxGroups rows of a date range before they are
+// merged.
+func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, maxGroups int) *Builder {
+	return &Builder{plan: p, cal: cal.Since(Span(cal, r).From), maxGroups: maxGroups, rows: p.emptyTable()}
 }
 
 // emptyTable has the keys of the query's dimensions and no rows.
@@ -43,19 +45,27 @@ func (b *Builder) room(rows int) error {
 	return nil
 }
 
-// AddEmpty adds a row of zeros for each window, so that a report by time has
-// one where nothing happened. It does nothing where another dimension than time
-// is asked for.
-func (b *Builder) AddEmpty(windows []summary.Window) error {
+// AddEmpty adds a row of zeros for each span of time up to end (ms) that a row
+// can stand for, so that a report by time has one where nothing happened. It
+// does nothing where another dimension than time is asked for.
+func (b *Builder) AddEmpty(r DateRange, end int64) error {
 	for _, d := range b.plan.Query.Dimensions {
 		if !d.Of.Time() {
 			return nil
 		}
 	}
-	if err := b.room(len(windows)); err != nil {
+	if b.plan.Minutely {
+		// There may be too many to list before they are counted.
+		span := Span(b.cal, r)
+		if minutes := (min(span.To, end) - span.From) / time.Minute.Milliseconds(); minutes > int64(b.maxGroups) {
+			return b.room(b.maxGroups + 1)
+		}
+	}
+	ticks := b.plan.ticks(b.cal, r, end)
+	if err := b.room(len(ticks)); err != nil {
 		return err
 	}
-	for _, w := range windows {
+	for _, w := range ticks {
 		b.add(b.times(w.From), nil, 0, &summary.Counters{}, summary.Users{})
 	}
 	return nil
@@ -106,7 +116,7 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 	var keys []summary.Key
 	for _, d := range p.Query.Dimensions {
 		if !d.Of.Time() {
-			keys = append(keys, summary.Key{Dim: d.Of.Dim})
+			keys = append(keys, d.Of.Key())
 		}
 	}
 	keep := b.keepRows(w, table)
@@ -265,7 +275,7 @@ func (p *Plan) keep(f *summary.Facts, column func(summary.Key) summary.Column) (
 		return nil, nil
 	}
 	verdicts := func(l *Filter) ([]bool, []uint32) {
-		c := column(summary.Key{Dim: l.Dimension.Dim})
+		c := column(l.Dimension.Key())
 		v := make([]bool, len(c.Dict))
 		for i, text := range c.Dict {
 			v[i] = l.Test.MatchText(l.Dimension.Show(text))

@@ -18,7 +18,8 @@ import (
 // begins at the first instant of its date and ends where a later date begins;
 // a date is never left and entered again.
 type Calendar struct {
-	loc *time.Location
+	loc   *time.Location
+	since int64 // ms: where the nth… dimensions begin to count
 }
 
 // NewCalendar is the calendar of an IANA time zone. An unknown zone is a fault
@@ -35,9 +36,14 @@ func NewCalendar(zone string) (*Calendar, error) {
 // Location is the zone.
 func (c *Calendar) Location() *time.Location { return c.loc }
 
+// Since is the calendar whose nth… dimensions count from an instant (ms), the
+// start of a date range; without it they count from 1970.
+func (c *Calendar) Since(ms int64) *Calendar { return &Calendar{loc: c.loc, since: ms} }
+
 const (
-	hourMillis = int64(time.Hour / time.Millisecond)
-	dayMillis  = 24 * hourMillis
+	minuteMillis = int64(time.Minute / time.Millisecond)
+	hourMillis   = int64(time.Hour / time.Millisecond)
+	dayMillis    = 24 * hourMillis
 	// farMillis bounds instants: what lies beyond is as good as for ever, and
 	// sums with it do not overflow.
 	farMillis = int64(1) << 56
@@ -77,6 +83,12 @@ func (r regime) hour(ms int64) Window {
 
 // Hour is the hour of the clock that holds an instant (ms).
 func (c *Calendar) Hour(ms int64) Window { return c.regimeAt(ms).hour(ms) }
+
+// minute is the minute of the clock that holds ms.
+func (r regime) minute(ms int64) Window {
+	start := floorDiv(ms+r.offset, minuteMillis)*minuteMillis - r.offset
+	return Window{max(start, r.from), min(start+minuteMillis, r.to)}
+}
 
 // Day is the day of the calendar that holds an instant (ms).
 func (c *Calendar) Day(ms int64) Window {
@@ -122,6 +134,39 @@ func (c *Calendar) Hours(from, to int64) []Window {
 		}
 	}
 	return out
+}
+
+// Minutes are the minutes of the clock that overlap [from, to), in order.
+func (c *Calendar) Minutes(from, to int64) []Window {
+	var out []Window
+	for from < to {
+		r := c.regimeAt(from)
+		for from < min(to, r.to) {
+			w := r.minute(from)
+			out = append(out, w)
+			from = w.To
+		}
+	}
+	return out
+}
+
+// hoursBetween is the number of hours of the clock that begin after from, up
+// to and including to.
+func (c *Calendar) hoursBetween(from, to int64) int64 {
+	if to < from {
+		return -c.hoursBetween(to, from)
+	}
+	var n int64
+	for {
+		r := c.regimeAt(from)
+		end := min(to, r.to-1)
+		n += floorDiv(end+r.offset, hourMillis) - floorDiv(from+r.offset, hourMillis)
+		if end == to {
+			return n
+		}
+		from = r.to
+		n++ // an hour begins where the clock is put
+	}
 }
 
 // Days are the days of the calendar that overlap [from, to), in order.
@@ -183,70 +228,4 @@ func floorDiv(a, b int64) int64 {
 		q--
 	}
 	return q
-}
-
-// timeDims names the values of time dimensions, hour by hour: rows come in
-// order of time, so that nearly all of them fall into the hour at hand.
-type timeDims struct {
-	cal    *Calendar
-	dim    Dimension
-	window Window
-	code   uint32
-	codes  map[string]uint32
-	dict   []string
-}
-
-func newTimeDims(cal *Calendar, dim Dimension) *timeDims {
-	return &timeDims{cal: cal, dim: dim, codes: map[string]uint32{}}
-}
-
-func (t *timeDims) at(ms int64) uint32 {
-	if ms >= t.window.From && ms < t.window.To {
-		return t.code
-	}
-	r := t.cal.regimeAt(ms)
-	t.window = r.hour(ms)
-	// The hour's label is its start on the clock; its date is the calendar's.
-	value := timeValue(t.dim, r.day(ms), floorDiv(ms+r.offset, hourMillis)-floorDiv(ms+r.offset, dayMillis)*24)
-	// Midnight may lie within a window only where the regime begins there, so
-	// one value holds for the whole window.
-	code, ok := t.codes[value]
-	if !ok {
-		code = uint32(len(t.dict))
-		t.dict = append(t.dict, value)
-		t.codes[value] = code
-	}
-	t.code = code
-	return code
-}
-
-// TimeValue is the value of a time dimension at an instant (ms).
-func (c *Calendar) TimeValue(d Dimension, ms int64) string {
-	t := newTimeDims(c, d)
-	return t.dict[t.at(ms)]
-}
-
-func timeValue(d Dimension, civilDay, hour int64) string {
-	date := time.Unix(civilDay*86400, 0).UTC()
-	switch d {
-	case DimYear:
-		return date.Format("2006")
-	case DimMonth:
-		return date.Format("01")
-	case DimYearMonth:
-		return date.Format("200601")
-	case DimISOWeek:
-		_, week := date.ISOWeek()
-		return fmt.Sprintf("%02d", week)
-	case DimDate:
-		return date.Format("20060102")
-	case DimDateHour:
-		return fmt.Sprintf("%s%02d", date.Format("20060102"), hour)
-	case DimHour:
-		return fmt.Sprintf("%02d", hour)
-	case DimDayOfWeek:
-		return fmt.Sprint(int(date.Weekday()))
-	default:
-		return ""
-	}
 }

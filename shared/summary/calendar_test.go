@@ -118,7 +118,9 @@ func TestTimeValues(t *testing.T) {
 	at := ms(t, "2026-12-31T23:30:00Z") // 00:30 on Friday, January 1st 2027
 	for d, want := range map[summary.Dimension]string{
 		summary.DimYear: "2027", summary.DimMonth: "01", summary.DimYearMonth: "202701", summary.DimISOWeek: "53",
-		summary.DimDate: "20270101", summary.DimDateHour: "2027010100", summary.DimHour: "00", summary.DimDayOfWeek: "5",
+		summary.DimISOYear: "2026", summary.DimISOYearISOWeek: "202653", summary.DimWeek: "01", summary.DimYearWeek: "202701",
+		summary.DimDate: "20270101", summary.DimDay: "01", summary.DimDateHour: "2027010100", summary.DimHour: "00",
+		summary.DimDayOfWeek: "5", summary.DimDayOfWeekName: "Friday",
 	} {
 		if got := cal.TimeValue(d, at); got != want {
 			t.Errorf("dimension %d: got %q, want %q", d, got, want)
@@ -230,4 +232,53 @@ func countNaively(c *summary.Counters, r *processed.Row, f fact, items map[strin
 			}
 		}
 	}
+}
+
+// Every time dimension against the standard library's clock, and the nth…
+// ones against counting the calendar's spans.
+func TestTimeDimensions(t *testing.T) {
+	start := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	rapid.Check(t, func(t *rapid.T) {
+		zone := rapid.SampledFrom([]string{"UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe"}).Draw(t, "zone")
+		cal := calendar(t, zone)
+		since := cal.Day(start + rapid.Int64Range(0, 4*366*24*hourMs).Draw(t, "since")).From
+		ms := since + rapid.Int64Range(0, 400*24*hourMs).Draw(t, "at")
+		cal = cal.Since(since)
+		at, from := time.UnixMilli(ms).In(cal.Location()), time.UnixMilli(since).In(cal.Location())
+		date := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)
+		isoYear, isoWeek := at.ISOWeek()
+		week := 1
+		for d := time.Date(at.Year(), 1, 2, 0, 0, 0, 0, time.UTC); !d.After(date); d = d.AddDate(0, 0, 1) {
+			if d.Weekday() == time.Sunday {
+				week++
+			}
+		}
+		days := len(cal.Days(since, ms+1)) - 1
+		weeks := 0
+		for d := 1; d <= days; d++ {
+			if from.AddDate(0, 0, d).Weekday() == time.Sunday {
+				weeks++
+			}
+		}
+		for d, want := range map[summary.Dimension]string{
+			summary.DimYear: at.Format("2006"), summary.DimMonth: at.Format("01"), summary.DimYearMonth: at.Format("200601"),
+			summary.DimWeek: fmt.Sprintf("%02d", week), summary.DimYearWeek: fmt.Sprintf("%s%02d", at.Format("2006"), week),
+			summary.DimISOWeek: fmt.Sprintf("%02d", isoWeek), summary.DimISOYear: fmt.Sprint(isoYear),
+			summary.DimISOYearISOWeek: fmt.Sprintf("%d%02d", isoYear, isoWeek),
+			summary.DimDate:           at.Format("20060102"), summary.DimDay: at.Format("02"),
+			summary.DimDayOfWeek: fmt.Sprint(int(at.Weekday())), summary.DimDayOfWeekName: at.Format("Monday"),
+			summary.DimDateHour: at.Format("2006010215"), summary.DimHour: at.Format("15"),
+			summary.DimDateHourMinute: at.Format("200601021504"), summary.DimMinute: at.Format("04"),
+			summary.DimNthYear:   fmt.Sprintf("%04d", at.Year()-from.Year()),
+			summary.DimNthMonth:  fmt.Sprintf("%04d", 12*(at.Year()-from.Year())+int(at.Month()-from.Month())),
+			summary.DimNthWeek:   fmt.Sprintf("%04d", weeks),
+			summary.DimNthDay:    fmt.Sprintf("%04d", days),
+			summary.DimNthHour:   fmt.Sprintf("%04d", len(cal.Hours(since, ms+1))-1),
+			summary.DimNthMinute: fmt.Sprintf("%04d", (ms-since)/60_000),
+		} {
+			if got := cal.TimeValue(d, ms); got != want {
+				t.Fatalf("dimension %d at %v since %v: got %q, want %q", d, at, from, got, want)
+			}
+		}
+	})
 }

@@ -146,15 +146,29 @@ const (
 	DimItemBrand
 	DimItemVariant
 	DimItemCategory
-	DimYear      // "2026"
-	DimMonth     // "11"
-	DimYearMonth // "202611"
-	DimISOWeek   // "47"
-	DimDate      // "20261123"
-	DimDateHour  // "2026112318"
-	DimHour      // "18"
-	DimDayOfWeek // "0" is Sunday
-	DimParam     // a custom parameter; Key says which
+	DimYear           // "2026"
+	DimMonth          // "11"
+	DimYearMonth      // "202611"
+	DimWeek           // "48": weeks begin on Sunday, the first on 1 January
+	DimYearWeek       // "202648"
+	DimISOWeek        // "47"
+	DimISOYear        // "2026"
+	DimISOYearISOWeek // "202647"
+	DimDate           // "20261123"
+	DimDay            // "23"
+	DimDayOfWeek      // "0" is Sunday
+	DimDayOfWeekName  // "Monday"
+	DimDateHour       // "2026112318"
+	DimHour           // "18"
+	DimDateHourMinute // "202611231859"
+	DimMinute         // "59"
+	DimNthYear        // "0000": years begun since the calendar's Since
+	DimNthMonth
+	DimNthWeek // of weeks that begin on Sunday
+	DimNthDay
+	DimNthHour
+	DimNthMinute
+	DimParam // a custom parameter; Key says which
 	NumDimensions
 )
 
@@ -170,7 +184,18 @@ type Key struct {
 func (d Dimension) IsItem() bool { return d >= DimItemID && d <= DimItemCategory }
 
 // IsTime reports whether a dimension comes from the instant of the event.
-func (d Dimension) IsTime() bool { return d >= DimYear && d <= DimDayOfWeek }
+func (d Dimension) IsTime() bool { return d >= DimYear && d <= DimNthMinute }
+
+// Hourly reports whether a time dimension tells the hours of a day apart.
+func (d Dimension) Hourly() bool {
+	return d.Minutely() || d == DimHour || d == DimDateHour || d == DimNthHour
+}
+
+// Minutely reports whether a time dimension tells the minutes of an hour
+// apart, which no record does.
+func (d Dimension) Minutely() bool {
+	return d == DimMinute || d == DimDateHourMinute || d == DimNthMinute
+}
 
 // Keys makes keys of dimensions that need no name.
 func Keys(dims ...Dimension) []Key {
