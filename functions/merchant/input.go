@@ -10,20 +10,22 @@ import (
 	"strings"
 
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 )
 
 // input is the body of a creation and of a change of a merchant. A member that
 // is absent stays as it is; null sets the default.
 type input struct {
-	Name      optional[string]        `json:"name"`
-	TimeZone  optional[string]        `json:"time_zone"`
-	Currency  optional[string]        `json:"currency"`
-	BotFilter optional[bool]          `json:"bot_filter"`
-	KeyEvents optional[[]string]      `json:"key_events"`
-	KeepIP    optional[bool]          `json:"keep_ip"`
-	Quota     optional[*int64]        `json:"quota_events_per_minute"`
-	Streams   optional[[]streamInput] `json:"streams"` // of a creation only
+	Name      optional[string]         `json:"name"`
+	TimeZone  optional[string]         `json:"time_zone"`
+	Currency  optional[string]         `json:"currency"`
+	BotFilter optional[bool]           `json:"bot_filter"`
+	KeyEvents optional[[]string]       `json:"key_events"`
+	Channels  optional[[]channel.Rule] `json:"channel_rules"`
+	KeepIP    optional[bool]           `json:"keep_ip"`
+	Quota     optional[*int64]         `json:"quota_events_per_minute"`
+	Streams   optional[[]streamInput]  `json:"streams"` // of a creation only
 }
 
 // streamInput is the body of a creation and of a change of a stream.
@@ -33,7 +35,7 @@ type streamInput struct {
 }
 
 const (
-	inputFields  = "name, time_zone, currency, bot_filter, key_events, keep_ip, quota_events_per_minute, streams"
+	inputFields  = "name, time_zone, currency, bot_filter, key_events, channel_rules, keep_ip, quota_events_per_minute, streams"
 	streamFields = "name, disabled"
 )
 
@@ -45,6 +47,7 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 		set(&s.Currency, in.Currency, d.Currency, "currency", "a text"),
 		set(&s.BotFilter, in.BotFilter, d.BotFilter, "bot_filter", "true or false"),
 		set(&s.KeyEvents, in.KeyEvents, d.KeyEvents, "key_events", "an array of texts"),
+		set(&s.ChannelRules, in.Channels, d.ChannelRules, "channel_rules", `an array of {"channel", "when": [{"field", "is" or "contains" or "begins" or "regexp"}]}`),
 		set(&s.KeepIP, in.KeepIP, d.KeepIP, "keep_ip", "true or false"),
 		set(&s.QuotaEventsPerMinute, in.Quota, d.QuotaEventsPerMinute, "quota_events_per_minute", "a whole number, 0 for no limit"),
 	)

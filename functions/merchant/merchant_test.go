@@ -118,6 +118,8 @@ func TestRefusals(t *testing.T) {
 		{"operator", "POST", "/v1/merchants", `{"name":"x","currency":"EURO"}`, 400, "currency"},
 		{"operator", "POST", "/v1/merchants", `{"name":"x","bot_filter":"yes"}`, 400, "bot_filter"},
 		{"operator", "POST", "/v1/merchants", `{"name":"x","key_events":"purchase"}`, 400, "key_events"},
+		{"operator", "POST", "/v1/merchants", `{"name":"x","channel_rules":[{"channel":"A","if":[]}]}`, 400, "channel_rules"},
+		{"operator", "POST", "/v1/merchants", `{"name":"x","channel_rules":[{"channel":"A","when":[{"field":"source","regexp":"("}]}]}`, 400, "channel_rules[0].when[0].regexp"},
 		{"operator", "POST", "/v1/merchants", `{"name":"x","streams":[]}`, 400, "streams"},
 		{"operator", "POST", "/v1/merchants", `{"name":"x","streams":[{"name":"\n"}]}`, 400, "streams[0].name"},
 		{"operator", "POST", "/v1/merchants", `{"name":"x"} {}`, 400, "body"},

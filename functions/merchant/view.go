@@ -5,25 +5,27 @@ import (
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/channel"
 )
 
 // merchantView is a merchant as it is answered. Secrets and tokens stand in it
 // only in the answer to their creation; afterwards their ids do, by which
 // they are removed.
 type merchantView struct {
-	MerchantID   string       `json:"merchant_id"`
-	Version      uint64       `json:"version"`
-	Name         string       `json:"name"`
-	CreatedAt    time.Time    `json:"created_at"`
-	TimeZone     string       `json:"time_zone"`
-	Currency     string       `json:"currency"`
-	BotFilter    bool         `json:"bot_filter"`
-	KeyEvents    []string     `json:"key_events"`
-	KeepIP       bool         `json:"keep_ip"`
-	Quota        *int64       `json:"quota_events_per_minute"`
-	Streams      []streamView `json:"streams"`
-	ReportTokens []string     `json:"report_tokens"`          // ids
-	ReportToken  string       `json:"report_token,omitempty"` // shown once
+	MerchantID   string         `json:"merchant_id"`
+	Version      uint64         `json:"version"`
+	Name         string         `json:"name"`
+	CreatedAt    time.Time      `json:"created_at"`
+	TimeZone     string         `json:"time_zone"`
+	Currency     string         `json:"currency"`
+	BotFilter    bool           `json:"bot_filter"`
+	KeyEvents    []string       `json:"key_events"`
+	ChannelRules []channel.Rule `json:"channel_rules"`
+	KeepIP       bool           `json:"keep_ip"`
+	Quota        *int64         `json:"quota_events_per_minute"`
+	Streams      []streamView   `json:"streams"`
+	ReportTokens []string       `json:"report_tokens"`          // ids
+	ReportToken  string         `json:"report_token,omitempty"` // shown once
 	// CountingAnew is there while the settings above are those that were asked
 	// for last and reports do not show them yet.
 	CountingAnew *anewView `json:"counting_anew,omitempty"`
@@ -37,10 +39,11 @@ type anewView struct {
 
 // settingsView are the settings that alter numbers.
 type settingsView struct {
-	TimeZone  string   `json:"time_zone"`
-	Currency  string   `json:"currency"`
-	BotFilter bool     `json:"bot_filter"`
-	KeyEvents []string `json:"key_events"`
+	TimeZone     string         `json:"time_zone"`
+	Currency     string         `json:"currency"`
+	BotFilter    bool           `json:"bot_filter"`
+	KeyEvents    []string       `json:"key_events"`
+	ChannelRules []channel.Rule `json:"channel_rules"`
 }
 
 type streamView struct {
@@ -68,7 +71,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
-		KeyEvents: m.Settings.KeyEvents, KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
+		KeyEvents: m.Settings.KeyEvents, ChannelRules: rulesOf(m.Settings), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
 		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
 	}
 	if v.KeyEvents == nil {
@@ -79,7 +82,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	}
 	if shown := m.View(book); shown.Settings.AltersNumbers(m.Settings) {
 		s := shown.Settings.Normal()
-		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents}}
+		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, rulesOf(s)}}
 		for _, next := range m.AllViews() {
 			if next.Layers.Equal(shown.Layers) && !next.Settings.AltersNumbers(m.Settings) {
 				v.CountingAnew.Since = next.Since
@@ -87,6 +90,14 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 		}
 	}
 	return v
+}
+
+// rulesOf is never nil, for a list is shown as a list.
+func rulesOf(s access.Settings) []channel.Rule {
+	if s.ChannelRules == nil {
+		return []channel.Rule{}
+	}
+	return s.ChannelRules
 }
 
 func viewOfStream(s access.Stream) streamView {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/processed"
 )
 
@@ -78,6 +79,7 @@ func questions() []string {
 		"metrics=" + allMetrics + "&dimensions=date&filter=date!=20260310" + days,
 		"metrics=" + allMetrics + "&dimensions=hour&filter=views>3" + days,
 		"metrics=" + allMetrics + "&dimensions=page,country" + days,
+		"metrics=" + allMetrics + "&dimensions=channel,date&filter=sessionDefaultChannelGroup!=Direct,campaign==spring" + days,
 		"metrics=" + allMetrics + "&dimensions=device&filter=browser==Chrome;country!=DE" + days,
 		"metrics=" + allMetrics + "&dimensions=new_or_returning" + days,
 		"metrics=users,itemsViewed,itemsAddedToCart,itemsPurchased,itemRevenue&dimensions=item,date" + days,
@@ -106,7 +108,10 @@ func TestRecordsAndDocumentsAgree(t *testing.T) {
 			// 8 March 2026 has 23 hours in New York.
 			early := randomRows(r, 500, from, 100*time.Hour)
 			late := append(randomRows(r, 15, from.Add(75*time.Hour), 2*time.Hour), randomRows(r, 15, from.Add(100*time.Hour), 2*time.Hour)...)
-			change := func(s *access.Settings, _ *Config) { s.TimeZone = zone }
+			change := func(s *access.Settings, _ *Config) {
+				s.TimeZone = zone
+				s.ChannelRules = []channel.Rule{{Channel: "Spring", When: []channel.Condition{{Field: "campaign", Begins: "spr"}}}}
+			}
 			open, closed, mixed := newWorld(t, change), newWorld(t, change), newWorld(t, change)
 			for _, w := range []*world{open, closed, mixed} {
 				w.put(early[:250]...)

@@ -84,7 +84,7 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 func (r *reading) build(q *report.Query, add func(b *report.Builder, days report.DateRange) error) ([]*report.Builder, error) {
 	builders := make([]*report.Builder, len(q.DateRanges))
 	for i, days := range q.DateRanges {
-		b := report.NewBuilder(r.plan, r.cal, days, r.s.config.MaxGroups)
+		b := report.NewBuilder(r.plan, r.cal, days, history.SettingsOf(r.merchant.Settings), r.s.config.MaxGroups)
 		if q.KeepEmpty {
 			if err := b.AddEmpty(days, r.now); err != nil {
 				return nil, err

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/currency"
 	"pgregory.net/rapid"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 )
 
@@ -74,6 +75,7 @@ func TestSettingsValidate(t *testing.T) {
 		{func(s *Settings) { s.KeyEvents = make([]string, 31) }, "key_events"},
 		{func(s *Settings) { s.KeyEvents = []string{"ok", ""} }, "key_events[1]"},
 		{func(s *Settings) { s.KeyEvents = []string{"a\nb"} }, "key_events[0]"},
+		{func(s *Settings) { s.ChannelRules = []channel.Rule{{Channel: "A"}} }, "channel_rules[0].when"},
 		{func(s *Settings) { s.KeyEvents = nil }, ""},
 	}
 	for _, tt := range tests {

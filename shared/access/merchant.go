@@ -3,7 +3,11 @@
 // authorisation is decided.
 package access
 
-import "time"
+import (
+	"time"
+
+	"github.com/footfall/footfall/shared/channel"
+)
 
 // Merchant is the tenant: it owns streams, settings and report access.
 type Merchant struct {
@@ -31,7 +35,10 @@ type Settings struct {
 	Currency  string   `json:"currency"`   // ISO 4217
 	BotFilter bool     `json:"bot_filter"` // leave bots out of reports
 	KeyEvents []string `json:"key_events"` // event names that count as key events
-	KeepIP    bool     `json:"keep_ip"`    // keep whole addresses (the merchant asked)
+	// ChannelRules stand before the default channel group, first one first, in
+	// the primary channel group.
+	ChannelRules []channel.Rule `json:"channel_rules,omitempty"`
+	KeepIP       bool           `json:"keep_ip"` // keep whole addresses (the merchant asked)
 	// QuotaEventsPerMinute is how many events the merchant may send in a
 	// minute: 0 is no limit, nil what the operator lets everyone.
 	QuotaEventsPerMinute *int64 `json:"quota_events_per_minute"`

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 )
 
@@ -54,6 +55,9 @@ func (s *Settings) Validate() error {
 			return fault.Field(fmt.Sprintf("key_events[%d]", i), fmt.Sprintf("an event's name of 1 to %d bytes", MaxEventName))
 		}
 	}
+	if err := channel.Validate("channel_rules", s.ChannelRules); err != nil {
+		return err
+	}
 	if q := s.QuotaEventsPerMinute; q != nil && (*q < 0 || *q > MaxQuota) {
 		return fault.Field("quota_events_per_minute", fmt.Sprintf("0 (no limit) to %d, or null for the operator's default", int64(MaxQuota)))
 	}
@@ -97,7 +101,7 @@ func printable(s string) bool {
 // Keeping whole addresses shapes only what is collected from now on.
 func (s Settings) AltersNumbers(o Settings) bool {
 	return s.TimeZone != o.TimeZone || s.Currency != o.Currency || s.BotFilter != o.BotFilter ||
-		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents)
+		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents) || !channel.Equal(s.ChannelRules, o.ChannelRules)
 }
 
 // Stream returns the merchant's stream of a measurement id, nil for none. It

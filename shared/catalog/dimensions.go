@@ -98,12 +98,16 @@ func dimensionList() []Dimension {
 		{Name: "landingPage", Aliases: []string{"landing"}, Dim: summary.DimLandingPage, Scope: ScopeSession, Category: "Page", Description: "Path of the first page of the session."},
 
 		{Name: "sessionSource", Aliases: []string{"source"}, Dim: summary.DimSessionSource, Scope: ScopeSession, Fill: "(direct)", Category: "Traffic source", Description: "Where the session came from: utm_source, or the referring site; (direct) where neither is known."},
-		{Name: "sessionMedium", Aliases: []string{"medium"}, Dim: summary.DimSessionMedium, Scope: ScopeSession, Fill: "(none)", Category: "Traffic source", Description: "How the session came: utm_medium, organic, social, referral; (none) for direct sessions."},
+		{Name: "sessionMedium", Aliases: []string{"medium"}, Dim: summary.DimSessionMedium, Scope: ScopeSession, Fill: "(none)", Category: "Traffic source", Description: "How the session came: utm_medium, or organic, social, ai-assistant, referral by the referring site; (none) for direct sessions."},
 		{Name: "sessionCampaignName", Aliases: []string{"campaign", "session_campaign"}, Dim: summary.DimSessionCampaign, Scope: ScopeSession, Category: "Traffic source", Description: "The session's campaign: utm_campaign."},
 		{Name: "sessionSourceMedium", Aliases: []string{"source_medium"}, Dim: summary.DimSessionSourceMedium, Scope: ScopeSession, Fill: "(direct) / (none)", Category: "Traffic source", Description: "Source and medium of the session, as google / organic."},
+		{Name: "sessionDefaultChannelGroup", Dim: summary.DimSessionChannel, Scope: ScopeSession, Category: "Traffic source", Description: "Channel of the session in Google Analytics' default channel group, worked out from source, medium and campaign: Direct, Organic Search, Paid Social, AI Assistant, …"},
+		{Name: "sessionPrimaryChannelGroup", Aliases: []string{"channel"}, Dim: summary.DimSessionPrimaryChannel, Scope: ScopeSession, Category: "Traffic source", Description: "Channel of the session by the merchant's own channel_rules, and by the default channel group where none of them holds."},
 		{Name: "source", Aliases: []string{"event_source"}, Dim: summary.DimSource, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own source, on the events that name one."},
 		{Name: "medium", Aliases: []string{"event_medium"}, Dim: summary.DimMedium, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own medium, on the events that name one."},
 		{Name: "campaignName", Aliases: []string{"event_campaign"}, Dim: summary.DimCampaign, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own campaign, on the events that name one."},
+		{Name: "defaultChannelGroup", Dim: summary.DimChannel, Scope: ScopeEvent, Category: "Traffic source", Description: "Channel in the default channel group by the event's own source, medium and campaign, on the events that name one."},
+		{Name: "primaryChannelGroup", Aliases: []string{"event_channel"}, Dim: summary.DimPrimaryChannel, Scope: ScopeEvent, Category: "Traffic source", Description: "The same by the merchant's own channel_rules first."},
 
 		{Name: "country", Aliases: []string{"country_code"}, Dim: summary.DimCountry, Scope: ScopeEvent, Category: "Place", Description: "Country of the visitor, ISO 3166-1 alpha-2."},
 		{Name: "countryId", Dim: summary.DimCountry, Scope: ScopeEvent, Category: "Place", Description: "Country of the visitor, ISO 3166-1 alpha-2."},

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 )
@@ -72,10 +73,10 @@ type Options struct {
 
 // Enricher turns batches into documents. It may be used by many goroutines.
 type Enricher struct {
-	agents    *Agents
-	geo       *Geo
-	referrers *Referrers
-	builders  sync.Pool
+	agents   *Agents
+	geo      *Geo
+	sources  *channel.Sources
+	builders sync.Pool
 }
 
 // New compiles the lists.
@@ -84,15 +85,11 @@ func New(o Options) (*Enricher, error) {
 	if err != nil {
 		return nil, err
 	}
-	referrers, err := NewReferrers()
-	if err != nil {
-		return nil, err
-	}
 	if o.Agents <= 0 {
 		o.Agents = 16 << 10
 	}
 	return &Enricher{
-		agents: NewAgents(bots, o.Agents), geo: o.Geo, referrers: referrers,
+		agents: NewAgents(bots, o.Agents), geo: o.Geo, sources: channel.Known(),
 		builders: sync.Pool{New: func() any { return new(work) }},
 	}, nil
 }
@@ -337,7 +334,7 @@ func (e *Enricher) page(ev *event.Event, text *[processed.NumStringColumns]strin
 	text[processed.ColHostname] = page.Host
 	text[processed.ColPagePath] = page.Path
 	text[processed.ColPageQuery] = page.Query
-	s := e.referrers.sourceOf(&c, page.Host, ev.PageReferrer)
+	s := sourceOf(e.sources, &c, page.Host, ev.PageReferrer)
 	text[processed.ColSource] = s.Source
 	text[processed.ColMedium] = s.Medium
 	text[processed.ColCampaign] = s.Campaign

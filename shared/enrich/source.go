@@ -1,13 +1,10 @@
 package enrich
 
 import (
-	_ "embed"
-	"fmt"
 	"strings"
-)
 
-//go:embed data/sources/sources.txt
-var sourceList string
+	"github.com/footfall/footfall/shared/channel"
+)
 
 // Source is where an event says its visitor came from. All empty where it says
 // nothing: a page of the same site, a bookmark, a typed address.
@@ -64,63 +61,8 @@ func (c *campaign) found(key, value string) {
 	}
 }
 
-// Referrers knows search engines and social networks by their hosts.
-type Referrers struct {
-	exact map[string]referrer // "bing.com" and below
-	names map[string]referrer // "google" of "google.*" and below
-}
-
-type referrer struct{ source, medium string }
-
-// NewReferrers reads the list.
-func NewReferrers() (*Referrers, error) {
-	r := &Referrers{exact: map[string]referrer{}, names: map[string]referrer{}}
-	for line := range strings.Lines(sourceList) {
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
-		if len(words) < 3 || words[0] != "organic" && words[0] != "social" && words[0] != "referral" {
-			return nil, fmt.Errorf("cannot read source list: expected \"organic|social|referral source hosts…\", got %q", line)
-		}
-		for _, host := range words[2:] {
-			if name, ok := strings.CutSuffix(host, ".*"); ok {
-				r.names[name] = referrer{words[1], words[0]}
-			} else {
-				r.exact[host] = referrer{words[1], words[0]}
-			}
-		}
-	}
-	return r, nil
-}
-
-// of finds what a host is known as; the longest name that fits counts.
-func (r *Referrers) of(host string) (referrer, bool) {
-	for rest := host; rest != ""; {
-		if known, ok := r.exact[rest]; ok {
-			return known, true
-		}
-		label, more, _ := strings.Cut(rest, ".")
-		if known, ok := r.names[label]; ok && publicSuffix(more) {
-			return known, true
-		}
-		rest = more
-	}
-	return referrer{}, false
-}
-
-// publicSuffix reports whether a name looks like "com", "de" or "co.uk".
-func publicSuffix(s string) bool {
-	first, second, two := strings.Cut(s, ".")
-	if !two {
-		return len(first) >= 2
-	}
-	return len(first) <= 3 && len(second) == 2
-}
-
 // sourceOf decides by the page's own parameters first, by the referrer then.
-func (r *Referrers) sourceOf(c *campaign, pageHost, referring string) Source {
+func sourceOf(known *channel.Sources, c *campaign, pageHost, referring string) Source {
 	s := c.utm
 	if s.Campaign == "" {
 		s.Campaign = c.id
@@ -153,8 +95,8 @@ func (r *Referrers) sourceOf(c *campaign, pageHost, referring string) Source {
 	if host == strings.TrimPrefix(pageHost, "www.") {
 		return s
 	}
-	if known, ok := r.of(host); ok {
-		s.Source, s.Medium = known.source, known.medium
+	if service, ok := known.Host(host); ok {
+		s.Source, s.Medium = service.Source, service.Kind.Medium()
 		return s
 	}
 	s.Source, s.Medium = host, "referral"

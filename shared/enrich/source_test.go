@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/footfall/footfall/shared/channel"
 )
 
 func TestPage(t *testing.T) {
@@ -29,10 +31,7 @@ func TestPage(t *testing.T) {
 }
 
 func TestSource(t *testing.T) {
-	r, err := NewReferrers()
-	if err != nil {
-		t.Fatal(err)
-	}
+	known := channel.Known()
 	for _, c := range []struct {
 		location, referrer string
 		want               Source
@@ -57,6 +56,11 @@ func TestSource(t *testing.T) {
 		{"https://a.example/", "https://duckduckgo.com/", Source{Source: "duckduckgo", Medium: "organic"}},
 		{"https://a.example/", "https://l.facebook.com/l.php", Source{Source: "facebook", Medium: "social"}},
 		{"https://a.example/", "https://t.co/x", Source{Source: "twitter", Medium: "social"}},
+		{"https://a.example/", "https://www.youtube.com/", Source{Source: "youtube", Medium: "referral"}},
+		{"https://a.example/", "https://www.amazon.de/dp/1", Source{Source: "amazon", Medium: "referral"}},
+		{"https://a.example/", "https://chatgpt.com/", Source{Source: "chatgpt.com", Medium: "ai-assistant"}},
+		{"https://a.example/", "https://gemini.google.com/app", Source{Source: "gemini.google.com", Medium: "ai-assistant"}},
+		{"https://a.example/?utm_source=chatgpt.com", "https://chatgpt.com/", Source{Source: "chatgpt.com", Medium: notSet}},
 		{"https://a.example/?gclid=1", "https://www.google.com/", Source{Source: "google", Medium: "cpc"}},
 		{"https://a.example/?fbclid=1", "", Source{Source: "facebook", Medium: "social"}},
 		{"https://a.example/?fbclid=1&gclid=2", "", Source{Source: "google", Medium: "cpc"}},
@@ -74,7 +78,7 @@ func TestSource(t *testing.T) {
 	} {
 		var found campaign
 		page := pageOf(c.location, &found)
-		if got := r.sourceOf(&found, page.Host, c.referrer); got != c.want {
+		if got := sourceOf(known, &found, page.Host, c.referrer); got != c.want {
 			t.Errorf("%s from %q: got %+v, want %+v", c.location, c.referrer, got, c.want)
 		}
 	}
@@ -105,14 +109,10 @@ func TestQueryLaws(t *testing.T) {
 
 func FuzzPage(f *testing.F) {
 	f.Add("https://u@a.example:80/p?utm_source=%4a&x#y", "https://www.google.com/")
-	r, err := NewReferrers()
-	if err != nil {
-		f.Fatal(err)
-	}
 	f.Fuzz(func(_ *testing.T, location, referrer string) {
 		var c campaign
 		page := pageOf(location, &c)
-		r.sourceOf(&c, page.Host, referrer)
+		sourceOf(channel.Known(), &c, page.Host, referrer)
 	})
 }
 
@@ -131,14 +131,10 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func BenchmarkPageAndSource(b *testing.B) {
-	r, err := NewReferrers()
-	if err != nil {
-		b.Fatal(err)
-	}
 	b.ReportAllocs()
 	for b.Loop() {
 		var c campaign
 		page := pageOf("https://shop.example.com/products/shoes?color=red&utm_source=news&utm_medium=email", &c)
-		r.sourceOf(&c, page.Host, "https://www.google.com/")
+		sourceOf(channel.Known(), &c, page.Host, "https://www.google.com/")
 	}
 }

@@ -45,7 +45,7 @@ func recordOf(pages map[string][]uint64) *summary.Record {
 		t.Users = append(t.Users, summary.UsersOf(users...))
 	}
 	// Rows of a table stand in order of their values.
-	r.Tables[summary.TablePage] = t.Project(t.Keys, nil)
+	r.Tables[summary.TablePage] = t.Project(t.Keys, nil, nil)
 	return r
 }
 
@@ -87,7 +87,7 @@ func TestFinish(t *testing.T) {
 		query := strings.ReplaceAll(query, ";", "%3B")
 		q := parse(t, query+"&from=2026-11-20&to=2026-11-22")
 		p, cal := NewPlan(q), calendar(t, "Europe/Berlin")
-		b := NewBuilder(p, cal, q.DateRanges[0], 100)
+		b := NewBuilder(p, cal, q.DateRanges[0], summary.Settings{}, 100)
 		days := p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60)
 		if q.KeepEmpty {
 			if err := b.AddEmpty(q.DateRanges[0], 1<<60); err != nil {
@@ -116,7 +116,7 @@ func TestMinimumAndMaximum(t *testing.T) {
 	q := parse(t, "metrics=views,users&dimensions=page&from=yesterday&to=yesterday")
 	q.Aggregations = []Aggregation{Minimum, Maximum, Count}
 	p, cal := NewPlan(q), calendar(t, "UTC")
-	b := NewBuilder(p, cal, q.DateRanges[0], 100)
+	b := NewBuilder(p, cal, q.DateRanges[0], summary.Settings{}, 100)
 	for _, w := range p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60) {
 		if err := b.AddRecord(w, recordOf(map[string][]uint64{"/": {1, 1, 1}, "/b": {1, 2}})); err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestMinimumAndMaximum(t *testing.T) {
 	if got := fmt.Sprint(r.Minimums[0].Metrics, r.Maximums[0].Metrics, r.Totals); got != "[2 1] [3 2] []" {
 		t.Errorf("got %s", got)
 	}
-	r = Finish(q, []*Builder{NewBuilder(p, cal, q.DateRanges[0], 100)}, Meta{})
+	r = Finish(q, []*Builder{NewBuilder(p, cal, q.DateRanges[0], summary.Settings{}, 100)}, Meta{})
 	if got := fmt.Sprint(r.Minimums[0].Metrics, r.Maximums[0].Metrics, r.Rows); got != "[0 0] [0 0] []" {
 		t.Errorf("of nothing: got %s", got)
 	}
@@ -197,7 +197,7 @@ func TestWindowsFollowTheMerchantsClock(t *testing.T) {
 func TestGroupsAreBounded(t *testing.T) {
 	q := parse(t, "metrics=views&dimensions=page&from=yesterday&to=yesterday")
 	p, cal := NewPlan(q), calendar(t, "UTC")
-	b := NewBuilder(p, cal, q.DateRanges[0], 1)
+	b := NewBuilder(p, cal, q.DateRanges[0], summary.Settings{}, 1)
 	err := b.AddRecord(p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60)[0], recordOf(map[string][]uint64{"/": {1}, "/b": {2}}))
 	if !fault.Is(err, fault.TooLarge) {
 		t.Errorf("expected TooLarge, got %v", err)
@@ -247,7 +247,7 @@ func BenchmarkMonthByDay(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p := NewPlan(q)
-		build := NewBuilder(p, cal, q.DateRanges[0], 1000)
+		build := NewBuilder(p, cal, q.DateRanges[0], summary.Settings{}, 1000)
 		for _, w := range p.Windows(cal, q.DateRanges[0], -1<<60, 1<<60) {
 			r, err := summary.DecodeRecord(data, summary.Want{Users: true})
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/summary"
 )
@@ -14,6 +15,7 @@ import (
 type Builder struct {
 	plan      *Plan
 	cal       *summary.Calendar
+	primary   *channel.Group // the merchant's
 	maxGroups int
 	rows      *summary.Table   // from records
 	parts     []*summary.Table // from facts
@@ -22,9 +24,9 @@ type Builder struct {
 }
 
 // NewBuilder collects at most maxGroups rows of a date range before they are
-// merged.
-func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, maxGroups int) *Builder {
-	return &Builder{plan: p, cal: cal.Since(Span(cal, r).From), maxGroups: maxGroups, rows: p.emptyTable()}
+// merged, for a merchant with these settings.
+func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, s summary.Settings, maxGroups int) *Builder {
+	return &Builder{plan: p, cal: cal.Since(Span(cal, r).From), primary: channel.NewGroup(s.ChannelRules), maxGroups: maxGroups, rows: p.emptyTable()}
 }
 
 // emptyTable has the keys of the query's dimensions and no rows.
@@ -136,7 +138,7 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 		}
 		return b.room(kept)
 	}
-	projected := table.Project(keys, keep)
+	projected := table.Project(keys, keep, b.primary)
 	times := b.times(w.From)
 	for row := range projected.Len() {
 		var u summary.Users
@@ -176,7 +178,7 @@ func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) boo
 				}
 			}
 		} else {
-			value := valueOf(t, l.Dimension.Dim)
+			value := t.Column(summary.Key{Dim: l.Dimension.Dim}, b.primary)
 			for i := range v {
 				v[i] = l.Test.MatchText(l.Dimension.Show(value(i)))
 			}
@@ -186,20 +188,6 @@ func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) boo
 	return func(row int) bool {
 		return filter.Eval(func(l *Filter) bool { return verdicts[l][row] })
 	}
-}
-
-// valueOf reads a dimension out of a table that covers it.
-func valueOf(t *summary.Table, d summary.Dimension) func(row int) string {
-	if d == summary.DimSessionSourceMedium {
-		source, medium := valueOf(t, summary.DimSessionSource), valueOf(t, summary.DimSessionMedium)
-		return func(i int) string { return source(i) + " / " + medium(i) }
-	}
-	for k := range t.Keys {
-		if t.Keys[k].Dim == d {
-			return func(i int) string { return t.Values[k][i] }
-		}
-	}
-	return func(int) string { return "" }
 }
 
 // AddFacts adds what facts hold of the given windows, which are in order and

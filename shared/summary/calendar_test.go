@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/summary"
@@ -133,6 +134,19 @@ func TestTimeValues(t *testing.T) {
 	}
 }
 
+// primaryChannel is an event's own by the rules of euros.
+func primaryChannel(text *[processed.NumStringColumns]string) string {
+	source, medium, campaign := text[processed.ColSource], text[processed.ColMedium], text[processed.ColCampaign]
+	switch {
+	case source+medium+campaign == "":
+		return ""
+	case source == "news":
+		return "Newsletters"
+	default:
+		return channel.Default(source, medium, campaign)
+	}
+}
+
 // Grouping agrees with adding up row by row.
 func TestGroupAgreesWithRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -141,7 +155,8 @@ func TestGroupAgreesWithRows(t *testing.T) {
 		from, to := spanOf(rows)
 		facts := summary.Resolve(frameOf(rows), summary.Of(from, to), euros)
 		cal := calendar(t, "Asia/Kolkata")
-		keys := summary.Keys(summary.DimCountry, summary.DimDate, summary.DimSessionSourceMedium, summary.DimLandingPage)
+		keys := summary.Keys(summary.DimCountry, summary.DimDate, summary.DimSessionSourceMedium, summary.DimLandingPage,
+			summary.DimSessionChannel, summary.DimPrimaryChannel)
 		keep := make([]bool, len(facts.Rows))
 		kept := map[string]bool{}
 		for i, row := range facts.Rows {
@@ -164,7 +179,8 @@ func TestGroupAgreesWithRows(t *testing.T) {
 			}
 			a := &n.rows[f.attribution].Text
 			key := fmt.Sprint([]string{r.Text[processed.ColCountry], time.UnixMilli(r.Millis).In(cal.Location()).Format("20060102"),
-				a[processed.ColSource] + " / " + a[processed.ColMedium], n.rows[f.landing].Text[processed.ColPagePath]})
+				a[processed.ColSource] + " / " + a[processed.ColMedium], n.rows[f.landing].Text[processed.ColPagePath],
+				channel.Default(a[processed.ColSource], a[processed.ColMedium], a[processed.ColCampaign]), primaryChannel(&r.Text)})
 			g := want[key]
 			if g == nil {
 				g = &group{users: map[uint64]bool{}}

@@ -3,6 +3,7 @@ package summary
 import (
 	"strings"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/processed"
 )
 
@@ -90,6 +91,11 @@ func Needs(keys []Key) processed.Columns {
 			c.Items = true
 		case k.Dim == DimPagePathQuery:
 			c.Text |= 1<<processed.ColPagePath | 1<<processed.ColPageQuery
+		case k.Dim.parts() != nil:
+			for _, part := range k.Dim.parts() {
+				t, _ := textOf(part)
+				c.Text |= 1 << t
+			}
 		default:
 			if t, ok := textOf(k.Dim); ok {
 				c.Text |= 1 << t
@@ -102,6 +108,7 @@ func Needs(keys []Key) processed.Columns {
 // Column works out the values of a dimension. cal is needed for time
 // dimensions only. Values are as the facts have them, "" where there is none;
 // DimSessionSourceMedium joins its halves with " / " even where one is empty.
+// What follows from the values of others is worked out here.
 func (f *Facts) Column(k Key, cal *Calendar) Column {
 	switch {
 	case k.Dim.IsItem():
@@ -113,6 +120,13 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 			code[i] = t.at(f.Frame.Millis[row])
 		}
 		return Column{t.dict, code}
+	}
+	if parts := k.Dim.parts(); parts != nil {
+		columns := make([]Column, len(parts))
+		for i, part := range parts {
+			columns[i] = f.Column(Key{Dim: part}, cal)
+		}
+		return joined(k.Dim.join(channel.NewGroup(f.Settings.ChannelRules)), columns...)
 	}
 	switch k.Dim {
 	case DimParam:
@@ -129,16 +143,12 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 		}
 		return Column{[]string{"returning", "new"}, code}
 	case DimPagePathQuery:
-		return joined(f.gather(&f.Frame.Text[processed.ColPagePath], f.Rows, nil),
-			f.gather(&f.Frame.Text[processed.ColPageQuery], f.Rows, nil), func(path, query string) string {
-				if query == "" {
-					return path
-				}
+		return joined(func(v []string) string {
+			if path, query := v[0], v[1]; query != "" {
 				return path + "?" + query
-			})
-	case DimSessionSourceMedium:
-		return joined(f.Column(Key{Dim: DimSessionSource}, cal), f.Column(Key{Dim: DimSessionMedium}, cal),
-			func(source, medium string) string { return source + " / " + medium })
+			}
+			return v[0]
+		}, f.gather(&f.Frame.Text[processed.ColPagePath], f.Rows, nil), f.gather(&f.Frame.Text[processed.ColPageQuery], f.Rows, nil))
 	case DimSessionSource, DimSessionMedium, DimSessionCampaign:
 		c, _ := textOf(k.Dim)
 		return f.gather(&f.Frame.Text[c], f.Rows, f.Attribution)
@@ -181,26 +191,40 @@ func itemColumn(items *processed.ItemFrame, c processed.ItemColumn) Column {
 	return Column{s.Dict, s.Code}
 }
 
-// joined combines two columns; each pair that occurs is joined once.
-func joined(a, b Column, join func(a, b string) string) Column {
-	out := Column{Code: make([]uint32, len(a.Code))}
-	pairCode := newPairs(len(a.Code))
-	values := map[string]uint32{}
-	var codes []uint32 // by pair
-	for i := range a.Code {
-		before := pairCode.len()
-		n := pairCode.add(uint64(a.Code[i]), uint64(b.Code[i]))
-		if int(n) == before {
-			value := join(a.Dict[a.Code[i]], b.Dict[b.Code[i]])
-			code, ok := values[value]
+// joined combines columns; each tuple that occurs is joined once. join must not
+// keep what it is given.
+func joined(join func(values []string) string, columns ...Column) Column {
+	first := columns[0].Code
+	out := Column{Code: make([]uint32, len(first))}
+	copy(out.Code, first) // while it is worked on: the number of the tuple so far
+	for _, c := range columns[1:] {
+		numbers := newPairs(len(first))
+		for i, code := range c.Code {
+			out.Code[i] = numbers.add(uint64(out.Code[i]), uint64(code))
+		}
+	}
+	tuples := 0
+	for _, n := range out.Code {
+		tuples = max(tuples, int(n)+1)
+	}
+	known := make([]uint32, tuples) // by number: 1 + its code
+	codes := map[string]uint32{}
+	values := make([]string, len(columns))
+	for i, n := range out.Code {
+		if known[n] == 0 {
+			for k := range columns {
+				values[k] = columns[k].Dict[columns[k].Code[i]]
+			}
+			value := join(values)
+			code, ok := codes[value]
 			if !ok {
 				code = uint32(len(out.Dict))
 				out.Dict = append(out.Dict, strings.Clone(value))
-				values[value] = code
+				codes[value] = code
 			}
-			codes = append(codes, code)
+			known[n] = code + 1
 		}
-		out.Code[i] = codes[n-1]
+		out.Code[i] = known[n] - 1
 	}
 	return out
 }

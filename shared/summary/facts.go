@@ -3,6 +3,7 @@ package summary
 import (
 	"time"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 )
@@ -31,6 +32,8 @@ type Settings struct {
 	Currency  string   // ISO 4217; an event without a currency is in this one
 	BotFilter bool     // leave bots out
 	KeyEvents []string // names of events that are key events
+	// ChannelRules stand before the default channel group in the primary one.
+	ChannelRules []channel.Rule
 }
 
 // Window is a span of time, from its first instant to before its end, in ms
@@ -124,10 +127,14 @@ const (
 	DimSessionSource
 	DimSessionMedium
 	DimSessionCampaign
-	DimSessionSourceMedium // "google / organic"
-	DimSource              // the event's own
+	DimSessionSourceMedium   // "google / organic"
+	DimSessionChannel        // of the default channel group
+	DimSessionPrimaryChannel // the merchant's rules first
+	DimSource                // the event's own
 	DimMedium
 	DimCampaign
+	DimChannel // "" where the event names no source
+	DimPrimaryChannel
 	DimCountry
 	DimRegion
 	DimCity

@@ -1,5 +1,7 @@
 package summary
 
+import "github.com/footfall/footfall/shared/channel"
+
 // TableID names one of the tables that a record holds.
 type TableID uint8
 
@@ -71,8 +73,8 @@ func TableFor(keys []Key) (id TableID, ok bool) {
 
 func covers(have, want []Key) bool {
 	for _, k := range want {
-		if k.Dim == DimSessionSourceMedium {
-			if !covers(have, Keys(DimSessionSource, DimSessionMedium)) {
+		if parts := k.Dim.parts(); parts != nil {
+			if !covers(have, Keys(parts...)) {
 				return false
 			}
 			continue
@@ -182,14 +184,14 @@ func MergeRecords(records ...*Record) *Record {
 	return out
 }
 
-// Project is the table grouped by some of its keys, in the order given;
-// DimSessionSourceMedium is made of its halves. The table must cover the keys,
-// as TableFor says. keep selects rows; nil keeps all.
-func (t *Table) Project(keys []Key, keep func(row int) bool) *Table {
+// Project is the table grouped by some of its keys, or by what follows from
+// them, in the order given. The table must cover the keys, as TableFor says.
+// keep selects rows; nil keeps all. primary is the merchant's channel group.
+func (t *Table) Project(keys []Key, keep func(row int) bool, primary *channel.Group) *Table {
 	out := &Table{Keys: keys, Values: make([][]string, len(keys))}
 	columns := make([]func(int) string, len(keys))
 	for i, k := range keys {
-		columns[i] = t.column(k)
+		columns[i] = t.Column(k, primary)
 	}
 	if t.Users != nil {
 		out.Users = []Users{}
@@ -213,16 +215,26 @@ func (t *Table) Project(keys []Key, keep func(row int) bool) *Table {
 	return out
 }
 
-// column is the value of a key by row, "" where the table does not have it.
-func (t *Table) column(k Key) func(int) string {
-	if k.Dim == DimSessionSourceMedium {
-		source, medium := t.column(Key{Dim: DimSessionSource}), t.column(Key{Dim: DimSessionMedium})
-		return func(i int) string { return source(i) + " / " + medium(i) }
+// Column is the value of a key by row, "" where the table does not have it.
+// The function may be used by one goroutine at a time.
+func (t *Table) Column(k Key, primary *channel.Group) func(row int) string {
+	if parts := k.Dim.parts(); parts != nil {
+		columns := make([]func(int) string, len(parts))
+		for i, part := range parts {
+			columns[i] = t.Column(Key{Dim: part}, primary)
+		}
+		values, join := make([]string, len(parts)), k.Dim.join(primary)
+		return func(row int) string {
+			for i, column := range columns {
+				values[i] = column(row)
+			}
+			return join(values)
+		}
 	}
 	for i, have := range t.Keys {
 		if have == k {
 			values := t.Values[i]
-			return func(i int) string { return values[i] }
+			return func(row int) string { return values[row] }
 		}
 	}
 	return func(int) string { return "" }

@@ -9,12 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/summary"
 )
 
-var euros = summary.Settings{Currency: "EUR", BotFilter: true, KeyEvents: []string{"sign_up"}}
+var euros = summary.Settings{Currency: "EUR", BotFilter: true, KeyEvents: []string{"sign_up"}, ChannelRules: []channel.Rule{{Channel: "Newsletters", When: []channel.Condition{{Field: "source", Is: "news"}}}}}
 
 // view is what Resolve says of a row, in comparable form.
 type view struct {

@@ -151,11 +151,38 @@ func settings(s Step) (map[string]any, error) {
 			body["bot_filter"] = on
 		case "key_events":
 			body["key_events"] = strings.Split(o.Value, ",")
+		case "channel_rules":
+			rules, err := channelRules(o.Value)
+			if err != nil {
+				return nil, err
+			}
+			body["channel_rules"] = rules
 		default:
 			body[o.Key] = o.Value
 		}
 	}
 	return body, nil
+}
+
+// channelRules reads "Partners: source is partner.example; Brand: medium begins cp & campaign contains brand".
+func channelRules(text string) ([]any, error) {
+	rules := []any{}
+	for line := range strings.SplitSeq(text, ";") {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		name, when, _ := strings.Cut(line, ":")
+		var conditions []any
+		for one := range strings.SplitSeq(when, "&") {
+			words := strings.SplitN(strings.TrimSpace(one), " ", 3)
+			if len(words) != 3 {
+				return nil, fmt.Errorf("channel_rules: expected CHANNEL: FIELD is|contains|begins|regexp TEXT & …; …, got %q", line)
+			}
+			conditions = append(conditions, map[string]any{"field": words[0], words[1]: words[2]})
+		}
+		rules = append(rules, map[string]any{"channel": strings.TrimSpace(name), "when": conditions})
+	}
+	return rules, nil
 }
 
 func (p *player) createMerchant(ctx context.Context, s Step) error {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/store"
 )
@@ -15,7 +16,8 @@ func merchant(id string, streams ...string) access.Merchant {
 	quota := int64(1000)
 	m := access.Merchant{
 		ID: id, Name: "Shop " + id, CreatedAt: noon, Generation: 3, Version: 1,
-		Settings:     access.Settings{TimeZone: "Europe/Berlin", Currency: "EUR", BotFilter: true, KeyEvents: []string{"purchase"}, KeepIP: true, QuotaEventsPerMinute: &quota},
+		Settings: access.Settings{TimeZone: "Europe/Berlin", Currency: "EUR", BotFilter: true, KeyEvents: []string{"purchase"},
+			ChannelRules: []channel.Rule{{Channel: "Partners", When: []channel.Condition{{Field: "source", Is: "partner.example"}}}}, KeepIP: true, QuotaEventsPerMinute: &quota},
 		ReportTokens: []access.Hash{"h1", "h2"},
 	}
 	for _, s := range streams {
