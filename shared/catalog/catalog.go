@@ -18,6 +18,8 @@ type Catalog struct {
 	dimAlias   map[string]*Dimension // a person's names
 	metName    map[string]*Metric
 	metAlias   map[string]*Metric
+	absent     []Absent
+	whyAbsent  map[string]string // by name, in both languages
 }
 
 // New makes the catalog.
@@ -41,6 +43,7 @@ func New() *Catalog {
 			c.metAlias[a] = m
 		}
 	}
+	c.noteAbsent(absentList())
 	return c
 }
 
@@ -55,7 +58,7 @@ func (c *Catalog) Dimension(field, name string) (*Dimension, error) {
 	if d := c.dimName[name]; d != nil {
 		return d, nil
 	}
-	return nil, unknown(field, "dimension", name, c.dimNames(false))
+	return nil, c.unknown(field, "dimension", name, c.dimNames(false))
 }
 
 // DimensionFor finds a dimension by what a person typed: a short name first
@@ -67,7 +70,7 @@ func (c *Catalog) DimensionFor(field, name string) (*Dimension, error) {
 	if d := c.dimName[name]; d != nil {
 		return d, nil
 	}
-	return nil, unknown(field, "dimension", name, c.dimNames(true))
+	return nil, c.unknown(field, "dimension", name, c.dimNames(true))
 }
 
 // Metric finds a metric by the Data API's name.
@@ -75,7 +78,7 @@ func (c *Catalog) Metric(field, name string) (*Metric, error) {
 	if m := c.metName[name]; m != nil {
 		return m, nil
 	}
-	return nil, unknown(field, "metric", name, c.metNames(false))
+	return nil, c.unknown(field, "metric", name, c.metNames(false))
 }
 
 // MetricFor finds a metric by what a person typed.
@@ -86,7 +89,7 @@ func (c *Catalog) MetricFor(field, name string) (*Metric, error) {
 	if m := c.metName[name]; m != nil {
 		return m, nil
 	}
-	return nil, unknown(field, "metric", name, c.metNames(true))
+	return nil, c.unknown(field, "metric", name, c.metNames(true))
 }
 
 func (c *Catalog) dimNames(aliases bool) []string {
@@ -111,7 +114,10 @@ func (c *Catalog) metNames(aliases bool) []string {
 	return names
 }
 
-func unknown(field, what, name string, names []string) error {
+func (c *Catalog) unknown(field, what, name string, names []string) error {
+	if err := c.absentError(field, what, name); err != nil {
+		return err
+	}
 	near := nearest(name, names)
 	expected := "the name of a " + what
 	if len(near) > 0 {

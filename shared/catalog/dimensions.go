@@ -31,6 +31,8 @@ type Dimension struct {
 	Scope       Scope
 	Fill        string // what stands for "no value"
 	Category    string // for lists
+	Since       int    // version of processed documents from which on they hold it
+	Origin      Origin
 	Description string
 }
 
@@ -119,7 +121,7 @@ func dimensionList() []Dimension {
 
 		{Name: "deviceCategory", Aliases: []string{"device"}, Dim: summary.DimDeviceCategory, Scope: ScopeEvent, Category: "Device", Description: "desktop, mobile, tablet, smart tv, …"},
 		{Name: "browser", Dim: summary.DimBrowser, Scope: ScopeEvent, Category: "Device", Description: "Name of the browser."},
-		{Name: "browserVersion", Dim: summary.DimBrowserVersion, Scope: ScopeEvent, Category: "Device", Description: "Version of the browser."},
+		{Name: "browserVersion", Origin: Footfall, Dim: summary.DimBrowserVersion, Scope: ScopeEvent, Category: "Device", Description: "Version of the browser."},
 		{Name: "operatingSystem", Aliases: []string{"os"}, Dim: summary.DimOS, Scope: ScopeEvent, Category: "Device", Description: "Name of the operating system."},
 		{Name: "operatingSystemVersion", Aliases: []string{"os_version"}, Dim: summary.DimOSVersion, Scope: ScopeEvent, Category: "Device", Description: "Version of the operating system."},
 		{Name: "screenResolution", Aliases: []string{"screen"}, Dim: summary.DimScreen, Scope: ScopeEvent, Category: "Device", Description: "Size of the screen in pixels, as 1920x1080."},
@@ -136,6 +138,7 @@ func dimensionList() []Dimension {
 		if list[i].Fill == "" {
 			list[i].Fill = NotSet
 		}
+		list[i].Since, list[i].Origin = max(1, list[i].Since), origin(list[i].Origin)
 		list[i].Aliases = withSnake(list[i].Name, list[i].Aliases)
 	}
 	return list
@@ -156,4 +159,12 @@ func withSnake(name string, aliases []string) []string {
 		return append(aliases, s)
 	}
 	return aliases
+}
+
+// origin is the Data API's where a list says nothing else.
+func origin(o Origin) Origin {
+	if o == "" {
+		return GA4
+	}
+	return o
 }

@@ -2,38 +2,60 @@ package catalog
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/footfall/footfall/shared/summary"
 )
 
+// Origin says whose name it is.
+type Origin string
+
+// The origins: the Data API's list, or Footfall's own.
+const (
+	GA4      Origin = "ga4"
+	Footfall Origin = "footfall"
+)
+
+// Method says how a metric is worked out.
+type Method struct {
+	Name string `json:"method"` // exact, sketch
+	// Of a sketch: up to how many distinct users in a row it is exact, and its
+	// relative standard error beyond.
+	ExactUpTo int     `json:"exact_up_to,omitempty"`
+	Error     float64 `json:"error,omitempty"`
+}
+
+// Method says how exact a metric is.
+func (m *Metric) Method() Method {
+	if m.UsesUsers() {
+		return Method{Name: "sketch", ExactUpTo: summary.UsersExact, Error: summary.UsersError}
+	}
+	return Method{Name: "exact"}
+}
+
 type dimensionJSON struct {
 	APIName     string   `json:"api_name"`
 	Names       []string `json:"names"`
+	Origin      Origin   `json:"origin"`
+	Type        string   `json:"type"`
 	Scope       Scope    `json:"scope"`
 	Category    string   `json:"category"`
 	Absent      string   `json:"absent"`
+	Since       int      `json:"since"`
 	Description string   `json:"description"`
 }
 
 type metricJSON struct {
-	APIName     string   `json:"api_name"`
-	Names       []string `json:"names"`
-	Type        Type     `json:"type"`
-	Unit        string   `json:"unit"`
-	Scope       Scope    `json:"scope"`
-	Category    string   `json:"category"`
-	Formula     string   `json:"formula"`
-	Method      string   `json:"method"`
-	Description string   `json:"description"`
-}
-
-// Method says how exact a metric is.
-func (m *Metric) Method() string {
-	if m.UsesUsers() {
-		return fmt.Sprintf("exact up to %d users in a row, above that a HyperLogLog sketch with a relative standard error of %.2g", summary.UsersExact, summary.UsersError)
-	}
-	return "exact"
+	APIName  string   `json:"api_name"`
+	Names    []string `json:"names"`
+	Origin   Origin   `json:"origin"`
+	Type     Type     `json:"type"`
+	Unit     string   `json:"unit"`
+	Scope    Scope    `json:"scope"`
+	Category string   `json:"category"`
+	Formula  string   `json:"formula"`
+	Method
+	Since       int    `json:"since"`
+	Description string `json:"description"`
 }
 
 // JSON is the answer of GET /v1/catalog.
@@ -41,15 +63,17 @@ func (c *Catalog) JSON() []byte {
 	var out struct {
 		Dimensions []dimensionJSON `json:"dimensions"`
 		Metrics    []metricJSON    `json:"metrics"`
+		Absent     []Absent        `json:"absent"`
 	}
 	for i := range c.dimensions {
 		d := &c.dimensions[i]
-		out.Dimensions = append(out.Dimensions, dimensionJSON{d.Name, nonNil(d.Aliases), d.Scope, d.Category, d.Fill, d.Description})
+		out.Dimensions = append(out.Dimensions, dimensionJSON{d.Name, nonNil(d.Aliases), d.Origin, "text", d.Scope, d.Category, d.Fill, d.Since, d.Description})
 	}
 	for i := range c.metrics {
 		m := &c.metrics[i]
-		out.Metrics = append(out.Metrics, metricJSON{m.Name, nonNil(m.Aliases), m.Type, m.Unit, m.Scope, m.Category, m.Formula, m.Method(), m.Description})
+		out.Metrics = append(out.Metrics, metricJSON{m.Name, nonNil(m.Aliases), m.Origin, m.Type, m.Unit, m.Scope, m.Category, m.Formula, m.Method(), m.Since, m.Description})
 	}
+	out.Absent = c.absent
 	b, err := json.Marshal(out)
 	if err != nil {
 		panic(err) // texts and numbers that stand in this package

@@ -40,6 +40,8 @@ type Metric struct {
 	Per         int64 // 1000 for ms, 1,000,000 for micro-units
 	Formula     string
 	Category    string
+	Since       int // version of processed documents from which on they hold what it is made of
+	Origin      Origin
 	Description string
 }
 
@@ -136,7 +138,7 @@ func metricList() []Metric {
 		{Name: "eventCountPerUser", Aliases: []string{"events_per_user"}, Type: Float, Unit: "events per user", Scope: ScopeUser, Num: events, Den: Users, Category: "Event", Description: "Events per user."},
 		{Name: "eventValue", Aliases: []string{"value"}, Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: value, Per: micro, Category: "Event", Description: "Sum of the value of all events in the merchant's currency."},
 		{Name: "keyEvents", Aliases: []string{"conversions"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: keyEvents, Category: "Event", Description: "Events that the merchant has named key events."},
-		{Name: "unconvertedEvents", Aliases: []string{"unconverted"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: Term(summary.Unconverted), Category: "E-commerce", Description: "Events whose money is in another currency than the merchant's; it is in no sum."},
+		{Name: "unconvertedEvents", Origin: Footfall, Aliases: []string{"unconverted"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: Term(summary.Unconverted), Category: "E-commerce", Description: "Events whose money is in another currency than the merchant's; it is in no sum."},
 		{Name: "transactions", Type: Integer, Unit: "transactions", Scope: ScopeEvent, Num: transactions, Category: "E-commerce", Description: "Purchases; a transaction id counts once in 24 hours."},
 		{Name: "ecommercePurchases", Aliases: []string{"purchases"}, Type: Integer, Unit: "transactions", Scope: ScopeEvent, Num: transactions, Category: "E-commerce", Description: "The same as transactions."},
 		{Name: "purchaseRevenue", Aliases: []string{"revenue"}, Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: revenue, Per: micro, Category: "E-commerce", Description: "Value of purchases in the merchant's currency."},
@@ -160,6 +162,7 @@ func metricList() []Metric {
 		if m.Per == 0 {
 			m.Per = 1
 		}
+		m.Since, m.Origin = max(1, m.Since), origin(m.Origin)
 		m.Aliases = withSnake(m.Name, m.Aliases)
 		m.Formula = formula(m)
 	}

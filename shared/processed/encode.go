@@ -15,6 +15,9 @@ const (
 	flagCompressed = 1
 )
 
+// Version is the version of documents that Encode writes.
+const Version = formatVersion
+
 // Where compression pays. A short body stays as it is: a stream's own
 // overhead would eat the gain, and stores compress neighbours together. A
 // middling one is compressed whole; of a long one each column by itself, so

@@ -161,6 +161,9 @@ func unknownName(s string, at int, name string, errs ...error) error {
 	for _, err := range errs {
 		var f *fault.Error
 		if errors.As(err, &f) {
+			if errors.Is(err, catalog.ErrAbsent) {
+				return err
+			}
 			if _, near, ok := strings.Cut(f.Expected, ", such as "); ok {
 				return filterFault(s, at, fmt.Sprintf("%s, such as %s, not %s", expected, near, name))
 			}
