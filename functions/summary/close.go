@@ -363,7 +363,9 @@ func (c *closing) key(grain store.Grain, w summary.Window) store.SummaryKey {
 	return store.SummaryKey{Merchant: c.m.ID, Generation: c.m.Generation, Grain: grain, Start: w.From / 1000}
 }
 
-// records counts the plan's windows and makes their days.
+// records counts the plan's windows and makes their days. An entry without data
+// is of an hour or a day that has no numbers: whatever stands there is outdated,
+// for its events are gone.
 func (c *closing) records(facts *summary.Facts, p *plan) []store.SummaryEntry {
 	var entries []store.SummaryEntry
 	for _, d := range p.days {
@@ -373,20 +375,19 @@ func (c *closing) records(facts *summary.Facts, p *plan) []store.SummaryEntry {
 			r := d.have[n]
 			if p.counts(h) {
 				r = summary.NewRecord(facts.Slice(h), n)
+				e := store.SummaryEntry{Key: c.key(store.GrainHour, h)}
 				if !r.Empty() {
 					only = r.Encode()
-					entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainHour, h), Data: only})
+					e.Data = only
 				}
+				entries = append(entries, e)
 			}
 			if r != nil && !r.Empty() {
 				parts = append(parts, r)
 			}
 		}
-		if len(parts) == 0 {
-			continue
-		}
 		day := only
-		if len(parts) > 1 || only == nil {
+		if len(parts) > 1 || len(parts) == 1 && only == nil {
 			day = summary.MergeRecords(parts...).Encode()
 		} // else the day is that hour, and equal records have equal bytes
 		entries = append(entries, store.SummaryEntry{Key: c.key(store.GrainDay, d.window), Data: day})
@@ -397,7 +398,19 @@ func (c *closing) records(facts *summary.Facts, p *plan) []store.SummaryEntry {
 // putBytes bounds one write of records.
 const putBytes = 4 << 20
 
-func (c *closing) put(ctx context.Context, entries []store.SummaryEntry) error {
+func (c *closing) put(ctx context.Context, all []store.SummaryEntry) error {
+	var gone []store.SummaryKey
+	entries := make([]store.SummaryEntry, 0, len(all))
+	for i := range all {
+		if e := &all[i]; e.Data == nil {
+			gone = append(gone, e.Key)
+		} else {
+			entries = append(entries, *e)
+		}
+	}
+	if err := c.forget(ctx, gone); err != nil {
+		return err
+	}
 	for len(entries) > 0 {
 		n, size := 0, 0
 		for n < len(entries) && (n == 0 || size+len(entries[n].Data) <= putBytes) {
@@ -408,6 +421,19 @@ func (c *closing) put(ctx context.Context, entries []store.SummaryEntry) error {
 			return err
 		}
 		entries = entries[n:]
+	}
+	return nil
+}
+
+// forget removes records.
+func (c *closing) forget(ctx context.Context, keys []store.SummaryKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if err := c.Summaries.Delete(ctx, keys); err != nil {
+		return fmt.Errorf("cannot remove %d records of hours without events: %w", len(keys), err)
 	}
 	return nil
 }

@@ -534,6 +534,69 @@ func TestGenerations(t *testing.T) {
 	b.swept()
 }
 
+// An hour and a day whose events are all taken away, as an erasure does it, have
+// no record any more; a day that has others is that of the others.
+func TestEventsThatAreTakenAway(t *testing.T) {
+	b := newBench(t, "UTC")
+	defer b.close()
+	s := b.service(nil, b.ports())
+	in := newScript(3)
+	for range 20 {
+		b.put(in.next(b.now.UnixMilli()))
+		b.now = b.now.Add(3 * time.Hour)
+	}
+	b.settle(s)
+	b.check()
+	ctx := context.Background()
+	first := hourOf(slices.MinFunc(b.rows, func(a, c processed.Row) int { return cmp.Compare(a.Millis, c.Millis) }).Millis)
+	gone := map[event.Hour]bool{}
+	for h := first; h < first+30; h++ {
+		gone[h] = true
+	}
+	var keys []store.SummaryKey
+	for h := range gone {
+		var old []store.DocKey
+		if err := b.stores.Processed.Scan(ctx, b.m.ID, store.LiveRevision, h, h+1, func(d store.Doc) error {
+			old = append(old, d.Key)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(old) == 0 {
+			continue
+		}
+		none := store.Doc{Key: old[0], Data: processed.Encode(frameOf(nil))}
+		none.Key.Batch = store.MergedInto(store.MaxPlace-1, old)
+		if err := b.stores.Processed.Replace(ctx, old, none); err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, store.SummaryKey{Merchant: b.m.ID, Generation: b.m.Generation, Grain: store.GrainHour, Start: h.Start().Unix()})
+	}
+	if len(keys) < 5 {
+		t.Fatalf("only %d hours had events", len(keys))
+	}
+	b.rows = slices.DeleteFunc(b.rows, func(r processed.Row) bool { return gone[hourOf(r.Millis)] })
+	for _, v := range b.m.AllViews() {
+		if err := b.stores.Visitors.Drop(ctx, b.m.ID, v.Generation); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.stores.Processed.MarkDirty(ctx, b.m.ID, store.Queue(b.m.Generation), []store.Revision{store.LiveRevision}, 0, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(s)
+	b.check()
+	data, err := b.stores.Summaries.Get(ctx, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range data {
+		if d != nil {
+			t.Errorf("%+v is left", keys[i])
+		}
+	}
+}
+
 // nothingLeft checks that nothing stands under a generation.
 func (b *bench) nothingLeft(generation uint32) {
 	b.t.Helper()
