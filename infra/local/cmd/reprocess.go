@@ -414,7 +414,7 @@ var comparisons = map[string]string{"table": "text/plain", "json": "application/
 
 func (c *reprocessCommand) compare(ctx context.Context, args []string) error {
 	f := c.flags()
-	format := f.String("format", "table", "table, json, csv (every row) or html")
+	format := f.String("format", "table", "table, json, csv or html")
 	merchant := f.String("merchant", "", "every row of this merchant")
 	rev, err := c.parse(f, args)
 	if err != nil {
