@@ -44,6 +44,7 @@ type Service struct {
 	processed Processed
 	views     view.Keeper
 	published *view.Published
+	erasures  store.Erasures
 	authorize *access.Authorizer
 	clock     function.Clock
 }
@@ -52,10 +53,10 @@ type Service struct {
 const publishedAge = time.Second
 
 // New makes the service. The authorizer is the process's one.
-func New(registry store.Registry, processed Processed, published view.Publications, authorize *access.Authorizer, clock function.Clock) *Service {
+func New(registry store.Registry, processed Processed, published view.Publications, erasures store.Erasures, authorize *access.Authorizer, clock function.Clock) *Service {
 	return &Service{
 		registry: registry, processed: processed, views: view.Keeper{Registry: registry, Marks: processed},
-		published: view.NewPublished(published, publishedAge, clock), authorize: authorize, clock: clock,
+		published: view.NewPublished(published, publishedAge, clock), erasures: erasures, authorize: authorize, clock: clock,
 	}
 }
 
@@ -75,6 +76,9 @@ func (s *Service) routes(mux *http.ServeMux) {
 	mux.Handle("DELETE /v1/merchants/{id}/streams/{stream}/secrets/{secret}", s.handle(access.ChangeMerchant, s.removeSecret))
 	mux.Handle("POST /v1/merchants/{id}/report-tokens", s.handle(access.ChangeMerchant, s.addReportToken))
 	mux.Handle("DELETE /v1/merchants/{id}/report-tokens/{token}", s.handle(access.ChangeMerchant, s.removeReportToken))
+	mux.Handle("POST /v1/merchants/{id}/erasures", s.handle(access.ChangeMerchant, s.eraseSomebody))
+	mux.Handle("GET /v1/merchants/{id}/erasures", s.handle(access.ChangeMerchant, s.listErasures))
+	mux.Handle("GET /v1/merchants/{id}/erasures/{erasure}", s.handle(access.ChangeMerchant, s.getErasure))
 }
 
 // answer is what a handler made of a request.

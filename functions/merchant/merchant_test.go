@@ -26,7 +26,7 @@ type server struct {
 func newServer(t *testing.T) *server {
 	t.Helper()
 	m := newStores(t)
-	s := New(m, m, m.revisions, access.NewAuthorizer("operator", m), func() time.Time { return time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) })
+	s := New(m, m, m.revisions, m.erasures, access.NewAuthorizer("operator", m), func() time.Time { return time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC) })
 	mux := http.NewServeMux()
 	if err := function.Mount(mux, function.EventOptions{}, s.Function()); err != nil {
 		t.Fatal(err)

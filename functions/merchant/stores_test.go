@@ -17,6 +17,7 @@ type stores struct {
 	store.Registry
 	processed store.Processed
 	revisions store.Revisions
+	erasures  store.Erasures
 	race      func(*access.Merchant) // another request's change, just before ours
 	away      error                  // of the next Mark
 }
@@ -32,7 +33,7 @@ func newStores(t *testing.T) *stores {
 			t.Error(err)
 		}
 	})
-	return &stores{Registry: s.Registry, processed: s.Processed, revisions: s.Revisions}
+	return &stores{Registry: s.Registry, processed: s.Processed, revisions: s.Revisions, erasures: s.Erasures}
 }
 
 func (s *stores) UpdateMerchant(ctx context.Context, m access.Merchant) error {

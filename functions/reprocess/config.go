@@ -29,6 +29,13 @@ type Config struct {
 	// than a shard that is under way may go on.
 	Settle time.Duration `env:"REPROCESS_SETTLE" envDefault:"10m"`
 
+	// EraseKeep is how long files of the archive that an erasure has replaced can
+	// be read still, by those who found them in a list: as ARCHIVE_MERGE_KEEP.
+	EraseKeep time.Duration `env:"REPROCESS_ERASE_KEEP" envDefault:"6h"`
+	// EraseSettle is how long after an erasure was asked for its last pass begins:
+	// longer than the topics of the Brokers keep messages.
+	EraseSettle time.Duration `env:"REPROCESS_ERASE_SETTLE" envDefault:"192h"`
+
 	// ShardBytes is how much of the archive one shard replays, at least one
 	// file; ShardMerchants how many merchants one builds or compares.
 	ShardBytes     int64 `env:"REPROCESS_SHARD_BYTES" envDefault:"67108864"`
@@ -65,6 +72,8 @@ func (c *Config) Validate() error {
 		{"PUBLISH_DELAY", int64(c.PublishDelay), 0, int64(time.Hour)},
 		{"GRACE", int64(c.Grace), int64(time.Second), int64(10_000 * time.Hour)},
 		{"SETTLE", int64(c.Settle), 0, int64(24 * time.Hour)},
+		{"ERASE_KEEP", int64(c.EraseKeep), 0, int64(30 * 24 * time.Hour)},
+		{"ERASE_SETTLE", int64(c.EraseSettle), 0, int64(90 * 24 * time.Hour)},
 		{"SHARD_BYTES", c.ShardBytes, 1, 1 << 40},
 		{"SHARD_MERCHANTS", int64(c.ShardMerchants), 1, 1000},
 		{"AHEAD", int64(c.Ahead), 1, 10_000},

@@ -40,6 +40,7 @@ type Ports struct {
 	Summaries store.Summaries
 	Registry  store.Registry
 	Revisions store.Revisions
+	Erasures  store.Erasures
 	Publisher broker.Publisher
 	Transform *transform.Transform // whoever runs the function runs it, too
 	Authorize *access.Authorizer
@@ -116,7 +117,7 @@ func (s *Service) Request(ctx context.Context, e cloudevents.Event) error {
 	return s.refuse(ctx, r, id, err)
 }
 
-// Tick takes every job on that can go on, and sweeps.
+// Tick takes every job on that can go on, and sweeps; then every erasure.
 func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, _ := e.Extensions()[event.ExtensionTick].(string); e.Type() != event.TypePing || tick != "reprocess" {
 		return fault.Field(event.ExtensionTick, "a ping with reprocess")
@@ -140,10 +141,12 @@ func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 			errs.add(s.sweep(ctx, jobs[i].Revision))
 		}
 		if len(jobs) < jobsPage {
-			return errs.err()
+			break
 		}
 		below = jobs[len(jobs)-1].Revision
 	}
+	errs.add(s.erase(ctx))
+	return errs.err()
 }
 
 // shardData is the data of a footfall.reprocess.shard.v1.

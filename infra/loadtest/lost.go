@@ -19,8 +19,14 @@ func (p *Process) Disable(ctx context.Context, m Merchant, disabled bool) error 
 }
 
 // PublishBatch puts a batch of n page views of a merchant's first stream on a
-// Broker, as ingest does, but for the journal. prefix makes their ids.
+// Broker, as ingest does, but for the journal. prefix makes their ids; each is
+// another client's.
 func (p *Process) PublishBatch(ctx context.Context, broker string, m Merchant, at time.Time, prefix string, n int) error {
+	return p.PublishBatchOf(ctx, broker, m, at, prefix, "", n)
+}
+
+// PublishBatchOf is PublishBatch of one client's page views.
+func (p *Process) PublishBatchOf(ctx context.Context, broker string, m Merchant, at time.Time, prefix, client string, n int) error {
 	now := time.Now().UTC()
 	id, err := event.NewBatchIDAt(now)
 	if err != nil {
@@ -28,8 +34,12 @@ func (p *Process) PublishBatch(ctx context.Context, broker string, m Merchant, a
 	}
 	b := &event.Batch{ID: id, ReceivedAt: now, Instance: "loadtest"}
 	for i := range n {
+		who := client
+		if who == "" {
+			who = fmt.Sprint("c", i)
+		}
 		b.Events = append(b.Events, event.Event{
-			ID: fmt.Sprint(prefix, "-", i), Source: "/loadtest", Stream: m.Streams[0].MeasurementID, Name: "page_view", ClientID: fmt.Sprint("c", i),
+			ID: fmt.Sprint(prefix, "-", i), Source: "/loadtest", Stream: m.Streams[0].MeasurementID, Name: "page_view", ClientID: who,
 			TimeMicros: at.Add(time.Duration(i) * time.Second).UnixMicro(), PageLocation: "https://shop.example/",
 		})
 	}

@@ -150,7 +150,7 @@ func newCluster(t *testing.T) *cluster {
 	}
 	answer := report.New(cfg.report, report.Ports{Registry: stores.Registry, Revisions: stores.Revisions, Journal: stores.Journal, Processed: stores.Processed, Summaries: stores.Summaries,
 		History: history.New(stores.Processed, stores.Visitors, history.Options{})}, clock)
-	merchants := merchant.New(stores.Registry, stores.Processed, stores.Revisions, access.NewAuthorizer("admin", stores.Registry), clock)
+	merchants := merchant.New(stores.Registry, stores.Processed, stores.Revisions, stores.Erasures, access.NewAuthorizer("admin", stores.Registry), clock)
 	for _, f := range []function.Function{collect.Function(), keep.Function(), process.Function(), closing.Function(), answer.Function(), merchants.Function()} {
 		mux := http.NewServeMux()
 		if err := function.Mount(mux, function.EventOptions{Log: log}, f); err != nil {

@@ -201,7 +201,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	}
 	anew, err := reprocess.New(cfg.reprocess, reprocess.Ports{
 		Archive: s.Archive, Journal: s.Journal, Processed: s.Processed, Visitors: s.Visitors, Summaries: s.Summaries, Registry: s.Registry,
-		Revisions: s.Revisions, Publisher: publisher, Transform: transformation, Authorize: admin, Clock: o.Clock, Log: log,
+		Revisions: s.Revisions, Erasures: s.Erasures, Publisher: publisher, Transform: transformation, Authorize: admin, Clock: o.Clock, Log: log,
 	})
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 		History: history.New(s.Processed, s.Visitors, history.Options{CacheBytes: cfg.runner.FrameCacheBytes, MaxRows: int(cfg.report.MaxEvents)}),
 		Log:     log,
 	}, o.Clock)
-	merchants := merchant.New(s.Registry, s.Processed, s.Revisions, admin, o.Clock)
+	merchants := merchant.New(s.Registry, s.Processed, s.Revisions, s.Erasures, admin, o.Clock)
 
 	// In this order they are closed: what takes events in, what delivers them,
 	// what they are delivered to, and last what all of them stand on.

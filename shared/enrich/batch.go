@@ -20,6 +20,7 @@ import (
 const (
 	ReasonUnknownStream  = "unknown_stream"
 	ReasonDisabledStream = "disabled_stream"
+	ReasonErased         = "erased" // on request of the person whose event it was
 )
 
 // UserPropertyPrefix stands before the key of a user property among a row's
@@ -155,6 +156,8 @@ func (e *Enricher) rows(w *work, batches []*event.Batch, owner func(stream strin
 			ev := &b.Events[i]
 			who := owners.of(ev.Stream)
 			switch {
+			case ev.Erased() && who >= 0:
+				rejects = append(rejects, erased(b, i, owners.list[who].Merchant))
 			case who < 0:
 				rejects = append(rejects, rejected(b, i, "", ReasonUnknownStream, "the measurement id of an existing stream"))
 			case owners.list[who].Disabled:
@@ -225,6 +228,12 @@ func (o *resolver) of(stream string) int32 {
 	}
 	o.last, o.index = stream, index
 	return index
+}
+
+// erased holds the place of an event in the ledger.
+func erased(b *event.Batch, i int, merchant string) Reject {
+	ev := &b.Events[i]
+	return Reject{Batch: b.ID, ReceivedAt: b.ReceivedAt, Merchant: merchant, Stream: ev.Stream, Index: i, Hour: ev.Hour(), Reason: ReasonErased}
 }
 
 func rejected(b *event.Batch, i int, merchant, reason, expected string) Reject {

@@ -237,6 +237,9 @@ type Visitors interface {
 	// See lowers first-seen instants to the given ones where these are
 	// earlier, and returns what stood there before, as FirstSeen does.
 	See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error)
+	// Forget forgets users of a merchant's generation; one that is not known is
+	// no error. When it has returned they are forgotten for good.
+	Forget(ctx context.Context, merchant string, generation uint32, users []uint64) error
 	// Drop forgets all users of a merchant's generation.
 	Drop(ctx context.Context, merchant string, generation uint32) error
 }

@@ -20,7 +20,7 @@ func main() {
 			return nil, err
 		}
 		admin := access.NewAuthorizer(cfg.AdminToken.Reveal(), db.Registry)
-		merchants := merchant.New(db.Registry, db.Processed, db.Revisions, admin, function.SystemClock())
+		merchants := merchant.New(db.Registry, db.Processed, db.Revisions, db.Erasures, admin, function.SystemClock())
 		return []function.Function{merchants.Function(), {Name: "mongodb", Run: db.Run, Ready: db.Ready, Close: db.Close}}, nil
 	}, &cfg, &stores)
 }

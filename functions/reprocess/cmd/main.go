@@ -46,7 +46,7 @@ func main() {
 		}
 		jobs, err := reprocess.New(cfg, reprocess.Ports{
 			Archive: archive, Journal: db.Journal, Processed: db.Processed, Visitors: db.Visitors, Summaries: records.Summaries,
-			Registry: db.Registry, Revisions: db.Revisions, Publisher: publisher, Transform: transformation,
+			Registry: db.Registry, Revisions: db.Revisions, Erasures: db.Erasures, Publisher: publisher, Transform: transformation,
 			Authorize: access.NewAuthorizer(cfg.AdminToken.Reveal(), db.Registry), Clock: function.SystemClock(), Log: p.Log,
 		})
 		if err != nil {

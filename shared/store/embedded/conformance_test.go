@@ -56,6 +56,9 @@ func TestConformance(t *testing.T) {
 	t.Run("revisions", func(t *testing.T) {
 		storetest.Revisions(t, opener(func(s *Stores) store.Revisions { return s.Revisions }))
 	})
+	t.Run("erasures", func(t *testing.T) {
+		storetest.Erasures(t, opener(func(s *Stores) store.Erasures { return s.Erasures }))
+	})
 	t.Run("archive", func(t *testing.T) {
 		storetest.Archive(t, opener(func(s *Stores) store.Archive { return s.Archive }))
 	})

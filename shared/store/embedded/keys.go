@@ -11,29 +11,31 @@ import (
 // with their sign bit flipped, so that keys sort as values do. A name is its
 // length (uvarint) and its bytes, so that no name is the prefix of another.
 const (
-	tableMeta      byte = '!'
-	tableRow       byte = 'j' // batch → journal row
-	tablePayload   byte = 'p' // batch → container
-	tableStage     byte = 'i' // missing stage, received, batch → nothing
-	tableSums      byte = 'a' // stream, hour → accepted, pending
-	tableDoc       byte = 'd' // merchant, revision, hour, batch → document
-	tableMark      byte = 'm' // merchant, queue, hour, batch → nothing
-	tableDirty     byte = 'h' // live or not, hash, merchant, queue, hour → nothing
-	tableReject    byte = 'r' // merchant, revision, hour, batch, index → reject
-	tableRejectSum byte = 'R' // merchant, revision, hour, refused, reason → events
-	tableVisitor   byte = 'v' // merchant, generation, user → first seen
-	tableSummary   byte = 's' // merchant, generation, grain, start → record
-	tableMerchant  byte = 'M' // merchant → change sequence, merchant
-	tableChange    byte = 'C' // change sequence → merchant
-	tableStream    byte = 'S' // stream → merchant
-	tableSecret    byte = 'K' // name → secret
-	tableJob       byte = 'J' // revision → job
-	tableWish      byte = 'W' // request id → revision of its job
-	tableFlips     byte = 'F' // revision → flips of a job that has some
-	tableShard     byte = 'T' // revision, phase, index → shard
-	tableUndone    byte = 'U' // revision, phase, index → nothing
-	tableProgress  byte = 'P' // revision, phase → progress
-	tablePart      byte = 'B' // revision, name → bytes
+	tableMeta        byte = '!'
+	tableRow         byte = 'j' // batch → journal row
+	tablePayload     byte = 'p' // batch → container
+	tableStage       byte = 'i' // missing stage, received, batch → nothing
+	tableSums        byte = 'a' // stream, hour → accepted, pending
+	tableDoc         byte = 'd' // merchant, revision, hour, batch → document
+	tableMark        byte = 'm' // merchant, queue, hour, batch → nothing
+	tableDirty       byte = 'h' // live or not, hash, merchant, queue, hour → nothing
+	tableReject      byte = 'r' // merchant, revision, hour, batch, index → reject
+	tableRejectSum   byte = 'R' // merchant, revision, hour, refused, reason → events
+	tableVisitor     byte = 'v' // merchant, generation, user → first seen
+	tableSummary     byte = 's' // merchant, generation, grain, start → record
+	tableMerchant    byte = 'M' // merchant → change sequence, merchant
+	tableChange      byte = 'C' // change sequence → merchant
+	tableStream      byte = 'S' // stream → merchant
+	tableSecret      byte = 'K' // name → secret
+	tableJob         byte = 'J' // revision → job
+	tableWish        byte = 'W' // request id → revision of its job
+	tableFlips       byte = 'F' // revision → flips of a job that has some
+	tableShard       byte = 'T' // revision, phase, index → shard
+	tableUndone      byte = 'U' // revision, phase, index → nothing
+	tableProgress    byte = 'P' // revision, phase → progress
+	tablePart        byte = 'B' // revision, name → bytes
+	tableErasure     byte = 'E' // merchant, id → erasure
+	tableOpenErasure byte = 'e' // id → merchant of an erasure that is not done
 )
 
 var errKey = errors.New("a stored key or value is cut short")

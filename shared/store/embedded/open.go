@@ -46,6 +46,7 @@ type Stores struct {
 	Quotas    store.Quotas
 	Registry  store.Registry
 	Revisions store.Revisions
+	Erasures  store.Erasures
 
 	engine  *engine
 	archive *archive
@@ -127,8 +128,8 @@ func open(dir string, o Options) (*Stores, error) {
 		Summaries: &summaries{e: e},
 		Quotas:    newQuotas(o.Now),
 		Registry:  &registry{e: e},
-		Revisions: &revisions{e: e},
-		engine:    e, archive: a, cache: cache, lock: lock,
+		Revisions: &revisions{e: e}, Erasures: &erasures{e: e},
+		engine: e, archive: a, cache: cache, lock: lock,
 	}, nil
 }
 

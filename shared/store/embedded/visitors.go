@@ -152,6 +152,24 @@ func (v *visitors) see(ctx context.Context, merchant string, generation uint32, 
 	return before, v.e.commitLater(b, unlock)
 }
 
+// Forget implements store.Visitors.
+func (v *visitors) Forget(ctx context.Context, merchant string, generation uint32, users []uint64) error {
+	return v.e.write(ctx, "forget some visitors", func() error {
+		var set stripeSet
+		set.addName(merchant)
+		unlock := v.merchants.lock(set)
+		prefix := visitorPrefix(merchant, generation)
+		b := v.e.db.NewBatch()
+		for _, u := range users {
+			if err := b.Delete(appendUint64(prefix[:len(prefix):len(prefix)], u), nil); err != nil {
+				unlock()
+				return errors.Join(err, b.Close())
+			}
+		}
+		return v.e.commit(b, unlock)
+	})
+}
+
 // Drop implements store.Visitors.
 func (v *visitors) Drop(ctx context.Context, merchant string, generation uint32) error {
 	return v.e.write(ctx, "forget visitors", func() error {

@@ -120,6 +120,9 @@ func conform(t *testing.T, uri string, crash func()) {
 	t.Run("revisions", func(t *testing.T) {
 		storetest.Revisions(t, opener(uri, crash, func(s *Stores) store.Revisions { return s.Revisions }))
 	})
+	t.Run("erasures", func(t *testing.T) {
+		storetest.Erasures(t, opener(uri, crash, func(s *Stores) store.Erasures { return s.Erasures }))
+	})
 	t.Run("registry", func(t *testing.T) {
 		storetest.Registry(t, opener(uri, crash, func(s *Stores) store.Registry { return s.Registry }))
 	})

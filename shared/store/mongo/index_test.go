@@ -25,13 +25,13 @@ import (
 var shardKeys = map[string]string{
 	batchesName: "_id", payloadsName: "_id", countsName: "s", foldsName: "_id", documentsName: "k", rejectsName: "k", marksName: "k",
 	versionsName: "_id", visitorsName: "_id", merchantsName: "_id", streamsName: "_id", secretsName: "_id", countersName: "_id",
-	jobsName: "_id", jobShardsName: "r", jobPartsName: "r",
+	jobsName: "_id", jobShardsName: "r", jobPartsName: "r", erasuresName: "_id",
 }
 
 // everywhere are the queries that ask all shards, by the field that they look
 // by: the first of all rows, the rows of a stream that are not folded, what was
-// left alone, the changes of the registry, and jobs, which are few.
-var everywhere = []string{"batches stages", "payloads at", "folds at", "merchants seq", "jobs request", "jobs open", "jobs published"}
+// left alone, the changes of the registry, and jobs and erasures, which are few.
+var everywhere = []string{"batches stages", "payloads at", "folds at", "merchants seq", "jobs request", "jobs open", "jobs published", "erasures m", "erasures open"}
 
 // query is a command of ours that looks for documents.
 type query struct {

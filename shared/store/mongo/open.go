@@ -25,6 +25,7 @@ type Stores struct {
 	Visitors  store.Visitors
 	Registry  store.Registry
 	Revisions store.Revisions
+	Erasures  store.Erasures
 
 	*conn
 	journal   *journal
@@ -54,7 +55,7 @@ func open(cfg Config, log *slog.Logger, more ...*options.ClientOptions) (*Stores
 	c.health = function.NewHealth(c.ping)
 	j := newJournal(c)
 	return &Stores{
-		Journal: j, Processed: newProcessed(c), Visitors: newVisitors(c), Registry: newRegistry(c), Revisions: newRevisions(c),
+		Journal: j, Processed: newProcessed(c), Visitors: newVisitors(c), Registry: newRegistry(c), Revisions: newRevisions(c), Erasures: newErasures(c),
 		conn: c, journal: j, log: log, foldEvery: cfg.FoldEvery, foldAfter: cfg.FoldAfter,
 	}, nil
 }
@@ -77,6 +78,7 @@ const (
 	jobsName      = "jobs"
 	jobShardsName = "job_shards"
 	jobPartsName  = "job_parts"
+	erasuresName  = "erasures"
 )
 
 // index is one index of a collection. Those that find ids are there anyway.
@@ -122,6 +124,8 @@ var indexes = []index{
 	// Progress, Unfinished.
 	{collection: jobShardsName, name: progressIndex, keys: ascending(append([]string{"r", "p", "done", "i"}, progressSums...)...)},
 	{collection: jobPartsName, name: "part", keys: ascending("r", "n"), unique: true},
+	{collection: erasuresName, name: "merchant", keys: ascending("m", "_id")},
+	{collection: erasuresName, name: "open", keys: ascending("open", "_id"), partial: bson.D{{Key: "open", Value: true}}},
 }
 
 // Run prepares the indexes, trying until it can, and then keeps house: it

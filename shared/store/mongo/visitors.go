@@ -244,6 +244,24 @@ func (s *seeing) lower(ctx context.Context, users []uint64, known firstSeen) err
 	return nil
 }
 
+// Forget implements store.Visitors.
+func (v *visitors) Forget(ctx context.Context, merchant string, generation uint32, users []uint64) error {
+	of := visitorsOf(merchant, generation)
+	for part := range slices.Chunk(users, inChunk) {
+		keys := make([]bson.Binary, len(part))
+		for i, u := range part {
+			keys[i] = of.key(u)
+		}
+		if err := v.call(ctx, "forget some visitors", func(ctx context.Context) error {
+			_, err := v.c.DeleteMany(ctx, bson.D{{Key: "_id", Value: in(keys)}})
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // dropUsers is how many users one delete forgets.
 const dropUsers = 2000
 

@@ -42,6 +42,31 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 		ok(t, err)
 		same(t, "first seen", got, []int64{30, 9})
 	})
+	sub(t, open, "forget some", func(t *testing.T, v V, reopen func() V) {
+		ctx := deadline(t)
+		ok(t, v.Forget(ctx, "m", 1, []uint64{1}))
+		ok(t, v.Forget(ctx, "m", 1, nil))
+		for _, m := range []string{"m", "n"} {
+			_, err := v.See(ctx, m, 1, []uint64{1, 2, math.MaxUint64}, []int64{10, 20, 30})
+			ok(t, err)
+		}
+		_, err := v.See(ctx, "m", 2, []uint64{1}, []int64{10})
+		ok(t, err)
+		ok(t, v.Forget(ctx, "m", 1, []uint64{math.MaxUint64, 1, 9, 1}))
+		v = mustReopen(t, reopen)
+		for _, of := range []struct {
+			merchant   string
+			generation uint32
+			want       []int64
+		}{{"m", 1, []int64{never, 20, never}}, {"n", 1, []int64{10, 20, 30}}, {"m", 2, []int64{10, never, never}}} {
+			got, err := v.FirstSeen(ctx, of.merchant, of.generation, []uint64{1, 2, math.MaxUint64})
+			ok(t, err)
+			same(t, fmt.Sprintf("first seen of %s %d", of.merchant, of.generation), got, of.want)
+		}
+		before, err := v.See(ctx, "m", 1, []uint64{1}, []int64{50})
+		ok(t, err)
+		same(t, "what stood there", before, []int64{never})
+	})
 	sub(t, open, "merchants and generations are apart", func(t *testing.T, v V, _ func() V) {
 		ctx := deadline(t)
 		for i, m := range neighbours {
