@@ -58,6 +58,9 @@ func (c *Catalog) Dimension(field, name string) (*Dimension, error) {
 	if d := c.dimName[name]; d != nil {
 		return d, nil
 	}
+	if d := custom(name); d != nil {
+		return d, nil
+	}
 	return nil, c.unknown(field, "dimension", name, c.dimNames(false))
 }
 
@@ -68,6 +71,9 @@ func (c *Catalog) DimensionFor(field, name string) (*Dimension, error) {
 		return d, nil
 	}
 	if d := c.dimName[name]; d != nil {
+		return d, nil
+	}
+	if d := custom(name); d != nil {
 		return d, nil
 	}
 	return nil, c.unknown(field, "dimension", name, c.dimNames(true))

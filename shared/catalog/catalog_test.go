@@ -126,6 +126,7 @@ func TestShownValues(t *testing.T) {
 		{"sessionSource", "", "(direct)"}, {"sessionMedium", "", "(none)"}, {"sessionCampaignName", "", "(not set)"},
 		{"sessionSourceMedium", "", "(direct) / (none)"}, {"sessionSourceMedium", " / ", "(direct) / (none)"},
 		{"sessionSourceMedium", "google / ", "google / (none)"}, {"sessionSourceMedium", "google / organic", "google / organic"},
+		{"sourceMedium", " / ", "(not set)"}, {"sourceMedium", "google / ", "google / (not set)"},
 		{"country", "", "(not set)"}, {"country", "DE", "DE"},
 	} {
 		d, err := c.Dimension("dimensions", tc.dim)
@@ -134,6 +135,29 @@ func TestShownValues(t *testing.T) {
 		}
 		if got := d.Show(tc.value); got != tc.want {
 			t.Errorf("%s %q: expected %q, got %q", tc.dim, tc.value, tc.want, got)
+		}
+	}
+}
+
+func TestCustomDimensions(t *testing.T) {
+	c := New()
+	for name, want := range map[string]summary.Key{
+		"customEvent:size":           {Dim: summary.DimParam, Param: "size"},
+		"customUser:plan":            {Dim: summary.DimParam, Param: "user:plan"},
+		"customEvent:transaction_id": {Dim: summary.DimTransactionID},
+	} {
+		d, err := c.Dimension("dimensions", name)
+		if err != nil || d.Key() != want || d.Show("") != NotSet || d.Show("x") != "x" {
+			t.Errorf("%s: got %+v, %v", name, d, err)
+		}
+		if p, err := c.DimensionFor("dimensions", name); err != nil || p.Key() != want {
+			t.Errorf("%s for a person: got %+v, %v", name, p, err)
+		}
+	}
+	// A user's property is no event's parameter.
+	for _, name := range []string{"customEvent:", "customUser:", "customEvent:user:plan", "customEvent:a\nb", "customEvent:" + strings.Repeat("x", 101), "customItem:x"} {
+		if d, err := c.Dimension("dimensions", name); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: got %+v, %v", name, d, err)
 		}
 	}
 }

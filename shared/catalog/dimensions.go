@@ -1,8 +1,12 @@
 package catalog
 
 import (
+	"cmp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -44,17 +48,18 @@ func (d *Dimension) Show(value string) string {
 	if value == "" {
 		return d.Fill
 	}
-	if d.Dim == summary.DimSessionSourceMedium {
+	if d.Dim == summary.DimSessionSourceMedium || d.Dim == summary.DimSourceMedium {
 		// Group joins the two halves, each of which may be absent.
 		source, medium, ok := strings.Cut(value, " / ")
 		if ok && (source == "" || medium == "") {
-			if source == "" {
-				source = "(direct)"
+			noSource, noMedium, both := strings.Cut(d.Fill, " / ")
+			if !both {
+				noMedium = noSource
 			}
-			if medium == "" {
-				medium = "(none)"
+			if source == "" && medium == "" {
+				return d.Fill
 			}
-			return source + " / " + medium
+			return cmp.Or(source, noSource) + " / " + cmp.Or(medium, noMedium)
 		}
 	}
 	return value
@@ -91,13 +96,42 @@ func dimensionList() []Dimension {
 
 		{Name: "eventName", Aliases: []string{"event"}, Dim: summary.DimEventName, Scope: ScopeEvent, Category: "Event", Description: "Name of the event, such as page_view."},
 		{Name: "streamId", Aliases: []string{"stream"}, Dim: summary.DimStream, Scope: ScopeEvent, Category: "Event", Description: "Measurement id of the stream that the event came from, G-…"},
+		{Name: "contentGroup", Dim: summary.DimParam, Param: "content_group", Scope: ScopeEvent, Category: "Event", Description: "Group of the content: the event's parameter content_group."},
+		{Name: "contentId", Dim: summary.DimParam, Param: "content_id", Scope: ScopeEvent, Category: "Event", Description: "Id of the content: the event's parameter content_id."},
+		{Name: "contentType", Dim: summary.DimParam, Param: "content_type", Scope: ScopeEvent, Category: "Event", Description: "Kind of the content: the event's parameter content_type."},
+		{Name: "searchTerm", Dim: summary.DimParam, Param: "search_term", Scope: ScopeEvent, Category: "Event", Description: "What was searched for: the event's parameter search_term."},
+		{Name: "method", Dim: summary.DimParam, Param: "method", Scope: ScopeEvent, Category: "Event", Description: "Way of a login, sign-up or share: the event's parameter method."},
+		{Name: "linkUrl", Dim: summary.DimParam, Param: "link_url", Scope: ScopeEvent, Category: "Event", Description: "Address of a link that was clicked: the event's parameter link_url."},
+		{Name: "linkDomain", Dim: summary.DimParam, Param: "link_domain", Scope: ScopeEvent, Category: "Event", Description: "Domain of a link that was clicked: the event's parameter link_domain."},
+		{Name: "linkId", Dim: summary.DimParam, Param: "link_id", Scope: ScopeEvent, Category: "Event", Description: "HTML id of a link that was clicked: the event's parameter link_id."},
+		{Name: "linkClasses", Dim: summary.DimParam, Param: "link_classes", Scope: ScopeEvent, Category: "Event", Description: "HTML classes of a link that was clicked: the event's parameter link_classes."},
+		{Name: "linkText", Dim: summary.DimParam, Param: "link_text", Scope: ScopeEvent, Category: "Event", Description: "Text of a link that was clicked: the event's parameter link_text."},
+		{Name: "outbound", Dim: summary.DimParam, Param: "outbound", Scope: ScopeEvent, Category: "Event", Description: "true where a link led away from the site: the event's parameter outbound."},
+		{Name: "fileName", Dim: summary.DimParam, Param: "file_name", Scope: ScopeEvent, Category: "Event", Description: "Name of a downloaded file: the event's parameter file_name."},
+		{Name: "fileExtension", Dim: summary.DimParam, Param: "file_extension", Scope: ScopeEvent, Category: "Event", Description: "Extension of a downloaded file: the event's parameter file_extension."},
+		{Name: "percentScrolled", Dim: summary.DimParam, Param: "percent_scrolled", Scope: ScopeEvent, Category: "Event", Description: "How far down a page was scrolled, in percent: the event's parameter percent_scrolled."},
+		{Name: "videoTitle", Dim: summary.DimParam, Param: "video_title", Scope: ScopeEvent, Category: "Event", Description: "Title of a video: the event's parameter video_title."},
+		{Name: "videoUrl", Dim: summary.DimParam, Param: "video_url", Scope: ScopeEvent, Category: "Event", Description: "Address of a video: the event's parameter video_url."},
+		{Name: "videoProvider", Dim: summary.DimParam, Param: "video_provider", Scope: ScopeEvent, Category: "Event", Description: "Where a video is from: the event's parameter video_provider."},
+		{Name: "visible", Dim: summary.DimParam, Param: "visible", Scope: ScopeEvent, Category: "Event", Description: "true where a video was in sight: the event's parameter visible."},
+		{Name: "groupId", Dim: summary.DimParam, Param: "group_id", Scope: ScopeEvent, Category: "Event", Description: "Id of the group that was joined: the event's parameter group_id."},
+		{Name: "achievementId", Dim: summary.DimParam, Param: "achievement_id", Scope: ScopeEvent, Category: "Event", Description: "Id of an achievement in a game: the event's parameter achievement_id."},
+		{Name: "character", Dim: summary.DimParam, Param: "character", Scope: ScopeEvent, Category: "Event", Description: "Character in a game: the event's parameter character."},
+		{Name: "level", Dim: summary.DimParam, Param: "level", Scope: ScopeEvent, Category: "Event", Description: "Level in a game: the event's parameter level."},
+		{Name: "virtualCurrencyName", Dim: summary.DimParam, Param: "virtual_currency_name", Scope: ScopeEvent, Category: "Event", Description: "Name of a virtual currency: the event's parameter virtual_currency_name."},
 
 		{Name: "hostName", Aliases: []string{"host", "hostname"}, Dim: summary.DimHostname, Scope: ScopeEvent, Category: "Page", Description: "Host name of the page."},
 		{Name: "pagePath", Aliases: []string{"page", "path"}, Dim: summary.DimPagePath, Scope: ScopeEvent, Category: "Page", Description: "Path of the page, without query."},
 		{Name: "pagePathPlusQueryString", Aliases: []string{"page_query"}, Dim: summary.DimPagePathQuery, Scope: ScopeEvent, Category: "Page", Description: "Path of the page with its query, tracking parameters removed."},
+		{Name: "fullPageUrl", Aliases: []string{"url"}, Dim: summary.DimFullPageURL, Scope: ScopeEvent, Category: "Page", Description: "Host name, path and query of the page, tracking parameters removed."},
 		{Name: "pageTitle", Aliases: []string{"title"}, Dim: summary.DimPageTitle, Scope: ScopeEvent, Category: "Page", Description: "Title of the page."},
 		{Name: "pageReferrer", Aliases: []string{"referrer"}, Dim: summary.DimPageReferrer, Scope: ScopeEvent, Category: "Page", Description: "Where the visitor came to the page from, as the browser says."},
+		{Name: "unifiedScreenName", Aliases: []string{"screen_name"}, Dim: summary.DimScreenName, Scope: ScopeEvent, Category: "Page", Description: "Title of the page, or where there is none the app's screen, from the parameter screen_name or firebase_screen."},
+		{Name: "unifiedPagePathScreen", Dim: summary.DimPathOrScreen, Scope: ScopeEvent, Category: "Page", Description: "Path of the page, or where there is none the class of the app's screen, from the parameter screen_class or firebase_screen_class."},
+		{Name: "unifiedPageScreen", Dim: summary.DimPathQueryScreen, Scope: ScopeEvent, Category: "Page", Description: "Path of the page with its query, or where there is none the class of the app's screen."},
 		{Name: "landingPage", Aliases: []string{"landing"}, Dim: summary.DimLandingPage, Scope: ScopeSession, Category: "Page", Description: "Path of the first page of the session."},
+		{Name: "landingPagePlusQueryString", Aliases: []string{"landing_query"}, Dim: summary.DimLandingPageQuery, Scope: ScopeSession, Category: "Page", Description: "Path of the first page of the session with its query, tracking parameters removed."},
+		{Name: "exitPage", Aliases: []string{"exit"}, Origin: Footfall, Dim: summary.DimExitPage, Scope: ScopeSession, Category: "Page", Description: "Path of the last page of the session, at most 24 hours after its beginning."},
 
 		{Name: "sessionSource", Aliases: []string{"source"}, Dim: summary.DimSessionSource, Scope: ScopeSession, Fill: "(direct)", Category: "Traffic source", Description: "Where the session came from: utm_source, or the referring site; (direct) where neither is known."},
 		{Name: "sessionMedium", Aliases: []string{"medium"}, Dim: summary.DimSessionMedium, Scope: ScopeSession, Fill: "(none)", Category: "Traffic source", Description: "How the session came: utm_medium, or organic, social, ai-assistant, referral by the referring site; (none) for direct sessions."},
@@ -105,9 +139,14 @@ func dimensionList() []Dimension {
 		{Name: "sessionSourceMedium", Aliases: []string{"source_medium"}, Dim: summary.DimSessionSourceMedium, Scope: ScopeSession, Fill: "(direct) / (none)", Category: "Traffic source", Description: "Source and medium of the session, as google / organic."},
 		{Name: "sessionDefaultChannelGroup", Dim: summary.DimSessionChannel, Scope: ScopeSession, Category: "Traffic source", Description: "Channel of the session in Google Analytics' default channel group, worked out from source, medium and campaign: Direct, Organic Search, Paid Social, AI Assistant, …"},
 		{Name: "sessionPrimaryChannelGroup", Aliases: []string{"channel"}, Dim: summary.DimSessionPrimaryChannel, Scope: ScopeSession, Category: "Traffic source", Description: "Channel of the session by the merchant's own channel_rules, and by the default channel group where none of them holds."},
+		{Name: "sessionManualTerm", Aliases: []string{"term"}, Dim: summary.DimSessionTerm, Scope: ScopeSession, Category: "Traffic source", Description: "utm_term of the link that the session came by."},
+		{Name: "sessionManualAdContent", Aliases: []string{"content"}, Dim: summary.DimSessionContent, Scope: ScopeSession, Category: "Traffic source", Description: "utm_content of the link that the session came by."},
 		{Name: "source", Aliases: []string{"event_source"}, Dim: summary.DimSource, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own source, on the events that name one."},
 		{Name: "medium", Aliases: []string{"event_medium"}, Dim: summary.DimMedium, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own medium, on the events that name one."},
 		{Name: "campaignName", Aliases: []string{"event_campaign"}, Dim: summary.DimCampaign, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own campaign, on the events that name one."},
+		{Name: "sourceMedium", Aliases: []string{"event_source_medium"}, Dim: summary.DimSourceMedium, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own source and medium, on the events that name one."},
+		{Name: "manualTerm", Aliases: []string{"event_term"}, Dim: summary.DimTerm, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own utm_term."},
+		{Name: "manualAdContent", Aliases: []string{"event_content"}, Dim: summary.DimContent, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own utm_content."},
 		{Name: "defaultChannelGroup", Dim: summary.DimChannel, Scope: ScopeEvent, Category: "Traffic source", Description: "Channel in the default channel group by the event's own source, medium and campaign, on the events that name one."},
 		{Name: "primaryChannelGroup", Aliases: []string{"event_channel"}, Dim: summary.DimPrimaryChannel, Scope: ScopeEvent, Category: "Traffic source", Description: "The same by the merchant's own channel_rules first."},
 
@@ -117,7 +156,7 @@ func dimensionList() []Dimension {
 		{Name: "city", Dim: summary.DimCity, Scope: ScopeEvent, Category: "Place", Description: "City of the visitor, where a place database is installed."},
 		{Name: "language", Dim: summary.DimLanguage, Scope: ScopeEvent, Category: "Visitor", Description: "First language of the visitor's browser, a BCP 47 tag."},
 		{Name: "languageCode", Dim: summary.DimLanguage, Scope: ScopeEvent, Category: "Visitor", Description: "First language of the visitor's browser, a BCP 47 tag."},
-		{Name: "newVsReturning", Aliases: []string{"new_or_returning", "visitor"}, Dim: summary.DimNewVsReturning, Scope: ScopeUser, Category: "Visitor", Description: "new on the first event ever of a user, returning on all others."},
+		{Name: "newVsReturning", Aliases: []string{"new_or_returning", "visitor"}, Dim: summary.DimNewVsReturning, Scope: ScopeUser, Category: "Visitor", Description: "new in the session in which a user was first seen in the merchant's history, returning in all later ones."},
 
 		{Name: "deviceCategory", Aliases: []string{"device"}, Dim: summary.DimDeviceCategory, Scope: ScopeEvent, Category: "Device", Description: "desktop, mobile, tablet, smart tv, …"},
 		{Name: "browser", Dim: summary.DimBrowser, Scope: ScopeEvent, Category: "Device", Description: "Name of the browser."},
@@ -134,14 +173,55 @@ func dimensionList() []Dimension {
 		{Name: "itemVariant", Dim: summary.DimItemVariant, Scope: ScopeItem, Category: "E-commerce", Description: "Variant of the item."},
 		{Name: "itemCategory", Aliases: []string{"category"}, Dim: summary.DimItemCategory, Scope: ScopeItem, Category: "E-commerce", Description: "First category of the item."},
 	}
+	var taken []string
+	for i := range list {
+		taken = append(taken, list[i].Aliases...)
+	}
 	for i := range list {
 		if list[i].Fill == "" {
 			list[i].Fill = NotSet
 		}
 		list[i].Since, list[i].Origin = max(1, list[i].Since), origin(list[i].Origin)
-		list[i].Aliases = withSnake(list[i].Name, list[i].Aliases)
+		given := list[i].Aliases
+		list[i].Aliases = withSnake(list[i].Name, given)
+		if last := list[i].Aliases; len(last) > len(given) && slices.Contains(taken, last[len(given)]) {
+			list[i].Aliases = given // another's short name wins
+		}
 	}
 	return list
+}
+
+// Prefixes of the names of dimensions that a merchant's own events make.
+const (
+	customEvent = "customEvent:"
+	customUser  = "customUser:"
+	maxCustom   = 100 // bytes of the name of a parameter
+)
+
+// custom is the dimension of an event's parameter or a user's property, nil
+// where the name is neither.
+func custom(name string) *Dimension {
+	d := &Dimension{Name: name, Origin: GA4, Dim: summary.DimParam, Fill: NotSet, Category: "Custom", Since: 1}
+	param, ok := strings.CutPrefix(name, customEvent)
+	switch property, user := strings.CutPrefix(name, customUser); {
+	case user && validParam(property):
+		d.Scope, d.Param = ScopeUser, processed.UserProperty+property
+		d.Description = "The user's property " + property + ", as the event itself carried it."
+	case ok && validParam(param):
+		d.Scope, d.Param = ScopeEvent, param
+		d.Description = "The event's parameter " + param + "."
+		if param == "transaction_id" { // which has a column of its own
+			d.Dim, d.Param = summary.DimTransactionID, ""
+		}
+	default:
+		return nil
+	}
+	return d
+}
+
+func validParam(name string) bool {
+	return name != "" && len(name) <= maxCustom && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) && !strings.HasPrefix(name, processed.UserProperty)
 }
 
 // withSnake adds the snake_case form of a name, which is what the rest of

@@ -23,10 +23,6 @@ const (
 	ReasonErased         = "erased" // on request of the person whose event it was
 )
 
-// UserPropertyPrefix stands before the key of a user property among a row's
-// parameters.
-const UserPropertyPrefix = "user:"
-
 // Owner is what must be known of a stream.
 type Owner struct {
 	Merchant string
@@ -411,7 +407,7 @@ func params(ev *event.Event, r *processed.Row) {
 	}
 	for i := range ev.UserProperties {
 		p := &ev.UserProperties[i]
-		r.Params = append(r.Params, processed.Param{Key: UserPropertyPrefix + p.Key, Text: paramText(p)})
+		r.Params = append(r.Params, processed.Param{Key: processed.UserProperty + p.Key, Text: paramText(p)})
 	}
 }
 

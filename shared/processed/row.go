@@ -25,6 +25,10 @@ type Row struct {
 	Items   []Item
 }
 
+// UserProperty stands before the key of a user property among a row's
+// parameters.
+const UserProperty = "user:"
+
 // Param is one custom parameter as text.
 type Param struct{ Key, Text string }
 

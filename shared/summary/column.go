@@ -1,6 +1,8 @@
 package summary
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/footfall/footfall/shared/channel"
@@ -24,7 +26,7 @@ func textOf(d Dimension) (processed.StringColumn, bool) {
 		return processed.ColStream, true
 	case DimHostname:
 		return processed.ColHostname, true
-	case DimPagePath, DimLandingPage:
+	case DimPagePath, DimLandingPage, DimExitPage:
 		return processed.ColPagePath, true
 	case DimPageTitle:
 		return processed.ColPageTitle, true
@@ -36,6 +38,10 @@ func textOf(d Dimension) (processed.StringColumn, bool) {
 		return processed.ColMedium, true
 	case DimCampaign, DimSessionCampaign:
 		return processed.ColCampaign, true
+	case DimTerm, DimSessionTerm:
+		return processed.ColTerm, true
+	case DimContent, DimSessionContent:
+		return processed.ColContent, true
 	case DimCountry:
 		return processed.ColCountry, true
 	case DimRegion:
@@ -80,6 +86,13 @@ func itemTextOf(d Dimension) processed.ItemColumn {
 	}
 }
 
+// screenParams are the parameters in which apps tell their screen, by what of
+// it they tell: as Google's tags name them for the web and for apps.
+var (
+	screenNames   = []string{"screen_name", "firebase_screen"}
+	screenClasses = []string{"screen_class", "firebase_screen_class"}
+)
+
 // Needs are the columns that Resolve and a grouping or filter by keys read.
 func Needs(keys []Key) processed.Columns {
 	c := processed.Columns{Identity: true, Actors: true, Text: ResolveText | 1<<processed.ColCurrency}
@@ -89,25 +102,50 @@ func Needs(keys []Key) processed.Columns {
 			c.Params = append(c.Params, k.Param)
 		case k.Dim.IsItem():
 			c.Items = true
-		case k.Dim == DimPagePathQuery:
-			c.Text |= 1<<processed.ColPagePath | 1<<processed.ColPageQuery
 		case k.Dim.parts() != nil:
 			for _, part := range k.Dim.parts() {
 				t, _ := textOf(part)
 				c.Text |= 1 << t
 			}
 		default:
-			if t, ok := textOf(k.Dim); ok {
-				c.Text |= 1 << t
-			}
+			text, params := columnsOf(k.Dim)
+			c.Text |= text
+			c.Params = append(c.Params, params...)
 		}
 	}
+	slices.Sort(c.Params)
+	c.Params = slices.Compact(c.Params)
 	return c
+}
+
+// columnsOf are the columns (bits of processed.Columns.Text) and parameters that a
+// dimension of events is made of.
+func columnsOf(d Dimension) (text uint64, params []string) {
+	const (
+		path  = 1 << processed.ColPagePath
+		query = 1 << processed.ColPageQuery
+	)
+	switch d {
+	case DimPagePathQuery, DimLandingPageQuery:
+		return path | query, nil
+	case DimFullPageURL:
+		return path | query | 1<<processed.ColHostname, nil
+	case DimScreenName:
+		return 1 << processed.ColPageTitle, screenNames
+	case DimPathOrScreen:
+		return path, screenClasses
+	case DimPathQueryScreen:
+		return path | query, screenClasses
+	}
+	if t, ok := textOf(d); ok {
+		return 1 << t, nil
+	}
+	return 0, nil // of what Resolve reads anyway, or of no column
 }
 
 // Column works out the values of a dimension. cal is needed for time
 // dimensions only. Values are as the facts have them, "" where there is none;
-// DimSessionSourceMedium joins its halves with " / " even where one is empty.
+// sources and mediums are joined with " / " even where one is empty.
 // What follows from the values of others is worked out here.
 func (f *Facts) Column(k Key, cal *Calendar) Column {
 	switch {
@@ -130,35 +168,71 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 	}
 	switch k.Dim {
 	case DimParam:
-		if p := f.Frame.Params[k.Param]; p != nil {
-			return f.gather(p, f.Rows, nil)
-		}
-		return f.constant("")
+		return f.param(k.Param)
 	case DimNewVsReturning:
 		code := make([]uint32, len(f.Rows))
 		for i, row := range f.Rows {
-			if f.NewUser[row] {
+			if f.NewSession[row] {
 				code[i] = 1
 			}
 		}
 		return Column{[]string{"returning", "new"}, code}
 	case DimPagePathQuery:
-		return joined(func(v []string) string {
-			if path, query := v[0], v[1]; query != "" {
-				return path + "?" + query
-			}
-			return v[0]
-		}, f.gather(&f.Frame.Text[processed.ColPagePath], f.Rows, nil), f.gather(&f.Frame.Text[processed.ColPageQuery], f.Rows, nil))
-	case DimSessionSource, DimSessionMedium, DimSessionCampaign:
+		return f.pathQuery(nil)
+	case DimLandingPageQuery:
+		return f.pathQuery(f.Landing)
+	case DimFullPageURL:
+		return joined(func(v []string) string { return v[0] + v[1] }, f.text(processed.ColHostname, nil), f.pathQuery(nil))
+	case DimScreenName:
+		return f.orScreen(f.text(processed.ColPageTitle, nil), screenNames)
+	case DimPathOrScreen:
+		return f.orScreen(f.text(processed.ColPagePath, nil), screenClasses)
+	case DimPathQueryScreen:
+		return f.orScreen(f.pathQuery(nil), screenClasses)
+	case DimSessionSource, DimSessionMedium, DimSessionCampaign, DimSessionTerm, DimSessionContent:
 		c, _ := textOf(k.Dim)
-		return f.gather(&f.Frame.Text[c], f.Rows, f.Attribution)
+		return f.text(c, f.Attribution)
 	case DimLandingPage:
-		return f.gather(&f.Frame.Text[processed.ColPagePath], f.Rows, f.Landing)
+		return f.text(processed.ColPagePath, f.Landing)
+	case DimExitPage:
+		return f.text(processed.ColPagePath, f.Exit)
 	}
 	if c, ok := textOf(k.Dim); ok {
-		return f.gather(&f.Frame.Text[c], f.Rows, nil)
+		return f.text(c, nil)
 	}
 	return f.constant("")
+}
+
+// text is a column of the frame, of the rows themselves or of those that via
+// names for them.
+func (f *Facts) text(c processed.StringColumn, via []uint32) Column {
+	return f.gather(&f.Frame.Text[c], f.Rows, via)
+}
+
+func (f *Facts) param(name string) Column {
+	if p := f.Frame.Params[name]; p != nil {
+		return f.gather(p, f.Rows, nil)
+	}
+	return f.constant("")
+}
+
+func (f *Facts) pathQuery(via []uint32) Column {
+	return joined(func(v []string) string {
+		if path, query := v[0], v[1]; query != "" {
+			return path + "?" + query
+		}
+		return v[0]
+	}, f.text(processed.ColPagePath, via), f.text(processed.ColPageQuery, via))
+}
+
+// orScreen fills what a web page has with what an app says of its screen.
+func (f *Facts) orScreen(page Column, params []string) Column {
+	for _, name := range params {
+		if f.Frame.Params[name] != nil {
+			page = joined(func(v []string) string { return cmp.Or(v[0], v[1]) }, page, f.param(name))
+		}
+	}
+	return page
 }
 
 func (f *Facts) constant(value string) Column {

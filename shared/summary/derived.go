@@ -13,6 +13,8 @@ func (d Dimension) parts() []Dimension {
 	switch d {
 	case DimSessionSourceMedium:
 		return sessionTraffic[:2]
+	case DimSourceMedium:
+		return eventTraffic[:2]
 	case DimSessionChannel, DimSessionPrimaryChannel:
 		return sessionTraffic
 	case DimChannel, DimPrimaryChannel:
@@ -25,7 +27,7 @@ func (d Dimension) parts() []Dimension {
 // join makes the value of a dimension of those of its parts.
 func (d Dimension) join(primary *channel.Group) func(values []string) string {
 	switch d {
-	case DimSessionSourceMedium:
+	case DimSessionSourceMedium, DimSourceMedium:
 		return func(v []string) string { return v[0] + " / " + v[1] }
 	case DimChannel, DimPrimaryChannel:
 		of := primary.Of

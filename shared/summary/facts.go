@@ -52,9 +52,12 @@ type Facts struct {
 
 	// Attribution is the row whose source, medium and campaign are those of
 	// the row's session: the session's first row that names one of them, else
-	// its first. Landing is its first row with a page, else its first.
+	// its first. Landing is its first row with a page, else its first; Exit its
+	// last row with a page, else its first. Start is its first row.
 	Attribution []uint32
 	Landing     []uint32
+	Exit        []uint32
+	Start       []uint32
 	// Session facts stand on the row that begins a session, and are zero on
 	// all others: a session counts once, where it began.
 	Begins        []bool
@@ -62,6 +65,7 @@ type Facts struct {
 	SessionMillis []int64 // from first to last event
 	SessionViews  []int32
 	NewUser       []bool // on the first row ever of a user; all false before SetFirstSeen
+	NewSession    []bool // on the rows of sessions before which nothing was seen of their user; likewise
 	Purchase      []bool // a transaction's first row
 	KeyEvent      []bool
 	Duplicates    int64 // rows in the window dropped because their id was counted before
@@ -121,20 +125,31 @@ const (
 	DimHostname
 	DimPagePath
 	DimPagePathQuery // path with its query string
+	DimFullPageURL   // host name, path and query
 	DimPageTitle
 	DimPageReferrer
+	DimScreenName      // page title, else the name of an app's screen
+	DimPathOrScreen    // path, else the class of an app's screen
+	DimPathQueryScreen // path with query, else the class of an app's screen
 	DimLandingPage
+	DimLandingPageQuery // path with query
+	DimExitPage         // path of the session's last page
 	DimSessionSource
 	DimSessionMedium
 	DimSessionCampaign
 	DimSessionSourceMedium   // "google / organic"
 	DimSessionChannel        // of the default channel group
 	DimSessionPrimaryChannel // the merchant's rules first
+	DimSessionTerm           // utm_term
+	DimSessionContent        // utm_content
 	DimSource                // the event's own
 	DimMedium
 	DimCampaign
+	DimSourceMedium
 	DimChannel // "" where the event names no source
 	DimPrimaryChannel
+	DimTerm
+	DimContent
 	DimCountry
 	DimRegion
 	DimCity

@@ -79,7 +79,8 @@ type fact struct {
 	duplicate, filtered                    bool
 	length                                 int64
 	views                                  int32
-	attribution, landing                   int // index into rows
+	// indexes into rows
+	attribution, landing, exit, start int
 }
 
 func (n *naive) fact(i int) fact {
@@ -120,7 +121,12 @@ func (n *naive) fact(i int) fact {
 		}
 		session = append(session, j)
 	}
-	f.attribution, f.landing = session[0], session[0]
+	f.attribution, f.landing, f.exit, f.start = session[0], session[0], session[0], session[0]
+	for _, j := range session {
+		if n.rows[j].Text[processed.ColPagePath] != "" {
+			f.exit = j
+		}
+	}
 	for _, j := range slices.Backward(session) {
 		t := &n.rows[j].Text
 		if t[processed.ColSource]+t[processed.ColMedium]+t[processed.ColCampaign] != "" {
@@ -243,6 +249,17 @@ func frameOf(rows []processed.Row) *processed.Frame {
 		frames = append(frames, b.Frame())
 	}
 	return processed.Merge(frames...)
+}
+
+// newSession reports whether the user of a row was not seen before the row's
+// session: copies and bots are not seen.
+func (n *naive) newSession(i int, f fact) bool {
+	for j := range n.rows {
+		if r := &n.rows[j]; r.User == n.rows[i].User && r.Millis < n.rows[f.start].Millis && n.fact(j).counts {
+			return false
+		}
+	}
+	return true
 }
 
 func rowKey(r *processed.Row) string { return fmt.Sprintf("%x/%d", r.Batch[:1], r.Seq) }

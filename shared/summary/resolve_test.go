@@ -22,16 +22,19 @@ type view struct {
 	Begins, Engaged, Purchase, Key, New bool
 	Length                              int64
 	Views                               int32
-	Attribution, Landing                string
+	Attribution, Landing, Exit, Start   string
 }
 
 func viewsOf(f *summary.Facts) map[string]view {
 	out := map[string]view{}
 	for _, row := range f.Rows {
 		r := f.Frame.Row(int(row))
-		a, l := f.Frame.Row(int(f.Attribution[row])), f.Frame.Row(int(f.Landing[row]))
+		key := func(row uint32) string {
+			r := f.Frame.Row(int(row))
+			return rowKey(&r)
+		}
 		out[rowKey(&r)] = view{f.Begins[row], f.EngagedBegin[row], f.Purchase[row], f.KeyEvent[row], f.NewUser[row],
-			f.SessionMillis[row], f.SessionViews[row], rowKey(&a), rowKey(&l)}
+			f.SessionMillis[row], f.SessionViews[row], key(f.Attribution[row]), key(f.Landing[row]), key(f.Exit[row]), key(f.Start[row])}
 	}
 	return out
 }
@@ -73,7 +76,7 @@ func TestResolveKeepsTheRules(t *testing.T) {
 			default:
 				order = append(order, rowKey(&n.rows[i]))
 				want[rowKey(&n.rows[i])] = view{f.begins, f.engaged, f.purchase, f.key, false, f.length, f.views,
-					rowKey(&n.rows[f.attribution]), rowKey(&n.rows[f.landing])}
+					rowKey(&n.rows[f.attribution]), rowKey(&n.rows[f.landing]), rowKey(&n.rows[f.exit]), rowKey(&n.rows[f.start])}
 			}
 		}
 		if d := cmp.Diff(want, viewsOf(facts)); d != "" {
@@ -258,7 +261,7 @@ func TestNewUsers(t *testing.T) {
 	if d := cmp.Diff([]string{"new", "returning"}, table.Values[0]); d != "" {
 		t.Fatal(d)
 	}
-	if table.Counters[0][summary.NewUsers] != 2 || table.Counters[0][summary.Events] != 2 || table.Users[1].Estimate() != 2 {
+	if table.Counters[0][summary.NewUsers] != 2 || table.Counters[0][summary.Events] != 3 || table.Users[1].Estimate() != 1 {
 		t.Errorf("got %v", table.Counters)
 	}
 }
@@ -293,4 +296,44 @@ func BenchmarkAffected(b *testing.B) {
 	f := benchFrame(1_000_000, 60_000)
 	from := event.Hour(hourOf(slices.Min(f.Millis)))
 	perEvent(b, f.Len, func() { summary.Affected([]event.Hour{from + 20}, f, euros) })
+}
+
+// A session is its user's first where nothing of it was seen before the session
+// began, whatever window is asked for.
+func TestNewSessions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rows := drawRows(t, 40)
+		settings := drawSettings(t)
+		n := newNaive(rows, settings)
+		from, to := spanOf(rows)
+		whole := summary.Resolve(frameOf(rows), summary.Of(from, to), settings)
+		first := map[uint64]int64{}
+		users, millis := whole.Users()
+		for i, u := range users {
+			first[u] = millis[i]
+		}
+		w := summary.Window{From: int64(from) * hourMs, To: int64(to) * hourMs}
+		w.From = rapid.Int64Range(w.From, w.To-1).Draw(t, "from")
+		facts := summary.Resolve(frameOf(rows), w, settings)
+		users, _ = facts.Users()
+		known := make([]int64, len(users))
+		for i, u := range users {
+			known[i] = first[u]
+		}
+		facts.SetFirstSeen(users, known)
+		got := map[string]bool{}
+		for _, row := range facts.Rows {
+			r := facts.Frame.Row(int(row))
+			got[rowKey(&r)] = facts.NewSession[row]
+		}
+		want := map[string]bool{}
+		for i := range n.rows {
+			if f := n.fact(i); f.counts && n.rows[i].Millis >= w.From {
+				want[rowKey(&n.rows[i])] = n.newSession(i, f)
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Fatalf("new sessions differ (-rules +facts):\n%s", d)
+		}
+	})
 }

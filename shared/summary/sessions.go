@@ -166,8 +166,8 @@ func (w *walker) session(visits []visit) {
 	if v := visits[0]; v.ms >= w.window.From {
 		w.begin(visits)
 	}
-	// first, sourced and paged only move on: hours grow along the list.
-	first, sourced, paged := 0, 0, 0
+	// All of these only move on: hours grow along the list.
+	first, sourced, paged, next, last := 0, 0, 0, 0, -1
 	for i := range visits {
 		v := &visits[i]
 		if v.ms < w.window.From {
@@ -187,8 +187,16 @@ func (w *walker) session(visits []visit) {
 		for paged < len(visits) && !visits[paged].paged {
 			paged++
 		}
+		for next < len(visits) && visits[next].hour <= until {
+			if visits[next].paged {
+				last = next
+			}
+			next++
+		}
 		w.Attribution[v.row] = visits[within(visits, sourced, first, until)].row
 		w.Landing[v.row] = visits[within(visits, paged, first, until)].row
+		w.Exit[v.row] = visits[max(last, first)].row
+		w.Start[v.row] = visits[first].row
 	}
 }
 

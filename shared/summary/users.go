@@ -289,12 +289,18 @@ func (f *Facts) indexUsers() {
 // SetFirstSeen tells when each user was first seen in the merchant's history:
 // users as Users lists them, millis in the same order, math.MaxInt64 for a
 // user that nothing is known of. A user is new on its first row of the window
-// where nothing of it was seen earlier.
+// where nothing of it was seen earlier, and in the sessions that did not begin
+// after it was first seen.
 func (f *Facts) SetFirstSeen(users []uint64, millis []int64) {
 	f.indexUsers()
-	for i, row := range f.actors.first {
-		if i < len(users) && i < len(millis) {
-			f.NewUser[row] = millis[i] >= f.Frame.Millis[row]
+	n := min(len(users), len(millis), len(f.actors.first))
+	for i, row := range f.actors.first[:n] {
+		f.NewUser[row] = millis[i] >= f.Frame.Millis[row]
+	}
+	for place, row := range f.Rows {
+		if user := int(f.actors.of[place]); user < n {
+			seen := min(millis[user], f.Frame.Millis[f.actors.first[user]])
+			f.NewSession[row] = seen >= f.Frame.Millis[f.Start[row]]
 		}
 	}
 }

@@ -40,7 +40,7 @@ var verbs = map[string][]string{
 	"advance":  {},
 	"send": {
 		"id", "client", "user", "session", "page", "title", "referrer", "agent", "ip", "language", "screen",
-		"value", "currency", "engaged", "item", "param.", "stream", "reject",
+		"value", "currency", "engaged", "item", "param.", "property.", "stream", "reject",
 	},
 	"resend":   {},
 	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "total", "token", "error"},

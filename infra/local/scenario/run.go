@@ -321,7 +321,7 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 	p.events++
 	id = fmt.Sprintf("event-%d", p.events)
 	data := map[string]any{"name": s.Words[1]}
-	page, params := map[string]any{}, map[string]any{}
+	page, params, properties := map[string]any{}, map[string]any{}, map[string]any{}
 	var items []any
 	stream := p.current.stream
 	for _, o := range s.Options {
@@ -352,6 +352,10 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 			items = append(items, map[string]any{"item_id": f[0], "item_name": f[1], "price": number(f[2]), "quantity": number(f[3])})
 		case "reject":
 		default:
+			if name, ok := strings.CutPrefix(o.Key, "property."); ok {
+				properties[name] = number(o.Value)
+				continue
+			}
 			params[strings.TrimPrefix(o.Key, "param.")] = number(o.Value)
 		}
 	}
@@ -360,6 +364,9 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 	}
 	if len(params) > 0 {
 		data["params"] = params
+	}
+	if len(properties) > 0 {
+		data["user_properties"] = properties
 	}
 	if items != nil {
 		data["items"] = items
