@@ -53,12 +53,35 @@ func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Den == Users }
 func (m *Metric) OnlyUsers() bool { return m.Num == Users && m.Den == None }
 
 // Value is a metric's value, the fraction N/D with D > 0. It stays a fraction
-// so that two ways to one answer agree to the last digit.
+// so that two ways to one answer agree to the last digit. Where D is 0 it is
+// what was worked out from such values: N holds the bits of a float.
 type Value struct{ N, D int64 }
+
+// FloatValue is a number that is no fraction of counts.
+func FloatValue(f float64) Value {
+	if whole := int64(f); float64(whole) == f && math.Abs(f) < 1<<53 {
+		return Value{whole, 1}
+	}
+	return Value{int64(math.Float64bits(f)), 0} //nolint:gosec // its bits are kept, not its value
+}
+
+// Minus is v − o.
+func (v Value) Minus(o Value) Value {
+	if v.D == o.D && v.D != 0 {
+		if n := v.N - o.N; n != 0 {
+			return Value{n, v.D}
+		}
+		return Value{0, 1}
+	}
+	return FloatValue(v.Float() - o.Float())
+}
 
 // Float is the value as a number.
 func (v Value) Float() float64 {
-	if v.D == 1 {
+	switch v.D {
+	case 0:
+		return math.Float64frombits(uint64(v.N)) //nolint:gosec // as FloatValue put them
+	case 1:
 		return float64(v.N)
 	}
 	return float64(v.N) / float64(v.D)
@@ -70,7 +93,7 @@ func (v Value) Append(b []byte) []byte {
 	if v.D == 1 {
 		return strconv.AppendInt(b, v.N, 10)
 	}
-	if v.N%v.D == 0 {
+	if v.D != 0 && v.N%v.D == 0 {
 		return strconv.AppendInt(b, v.N/v.D, 10)
 	}
 	return strconv.AppendFloat(b, v.Float(), 'f', -1, 64)

@@ -17,12 +17,12 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 	r := &Result{Query: q, Meta: meta}
 	r.Meta.Error = summary.UsersError
 	var all []Row
-	for i, b := range builders {
-		var total *summary.Counters
-		if b.plan.itemEvents {
-			total = &b.itemTotal
+	if q.Compare != CompareNone {
+		all = r.compare(builders[0], builders[1])
+	} else {
+		for i, b := range builders {
+			all = append(all, r.rows(i, b.table(), b.total())...)
 		}
-		all = append(all, r.rows(i, b.table(), total)...)
 	}
 	r.RowCount = len(all)
 	order := q.OrderBys
@@ -34,6 +34,14 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 	to := min(int64(len(all)), from+q.Limit)
 	r.Rows = all[from:to:to]
 	return r
+}
+
+// total is the sum of what was counted, where it is not that of the rows.
+func (b *Builder) total() *summary.Counters {
+	if !b.plan.itemEvents {
+		return nil
+	}
+	return &b.itemTotal
 }
 
 // rows turns a table into the rows that pass, and adds the range's totals,
@@ -86,17 +94,13 @@ func (r *Result) rows(rangeAt int, t *summary.Table, given *summary.Counters) []
 func (r *Result) aggregate(rangeAt int, rows []Row, total *summary.Counters, sets []summary.Users) {
 	q := r.Query
 	for _, a := range q.Aggregations {
-		row := Row{Range: rangeAt, Metrics: make([]catalog.Value, len(q.Metrics))}
+		row := Row{Range: rangeAt}
 		switch a {
 		case Total:
-			set := summary.UnionAll(sets)
-			r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
-			users := set.Estimate()
-			for j, m := range q.Metrics {
-				row.Metrics[j] = m.Of.Of(total, users)
-			}
+			row.Metrics = r.total(total, sets)
 			r.Totals = append(r.Totals, row)
 		case Minimum, Maximum:
+			row.Metrics = make([]catalog.Value, len(q.Metrics))
 			for j := range q.Metrics {
 				row.Metrics[j] = extreme(rows, j, a == Maximum)
 			}
@@ -109,6 +113,18 @@ func (r *Result) aggregate(rangeAt int, rows []Row, total *summary.Counters, set
 			// RowCount is the answer, and is always there.
 		}
 	}
+}
+
+// total are the metrics of everything together.
+func (r *Result) total(c *summary.Counters, sets []summary.Users) []catalog.Value {
+	set := summary.UnionAll(sets)
+	r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
+	values := make([]catalog.Value, len(r.Query.Metrics))
+	users := set.Estimate()
+	for j, m := range r.Query.Metrics {
+		values[j] = m.Of.Of(c, users)
+	}
+	return values
 }
 
 // extreme is the largest or smallest value of a metric; 0 without rows.

@@ -36,7 +36,7 @@ func TestParseGoogle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []DateRange{{"date_range_0", today - 22, today - 1}, {"week", today - 7, today}}
+	want := []DateRange{{Name: "date_range_0", From: today - 22, To: today - 1}, {Name: "week", From: today - 7, To: today}}
 	if diff := cmp.Diff(want, q.DateRanges); diff != "" {
 		t.Error(diff)
 	}

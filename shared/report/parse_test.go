@@ -77,18 +77,35 @@ func TestParseURLFaultsNameTheField(t *testing.T) {
 		"metrics=users&empty=yes":                      "empty: expected true or false",
 		"metrics=users&metric=views":                   "metric: expected no such parameter",
 		"metrics=users&metrics=views":                  "metrics: expected the parameter once",
-		"metrics=users&filter=page":                    "filter: expected one of == != =~ !~ *= !* ^= $= after a dimension, or == != > >= < <= after a metric, at position 5",
+		"metrics=users&filter=page":                    "filter: expected one of == != =~ !~ *= !* ^= $= > >= < <= =in= =out= =between= =empty= after a dimension, or == != > >= < <= =in= =out= =between= after a metric, at position 5",
 		"metrics=users&filter=page==/a%3B":             "filter: expected the name of a dimension or metric, at position 10",
 		"metrics=users&filter=pge==/a":                 "filter: expected the name of a dimension or metric, such as page, not pge, at position 1",
 		"metrics=users&filter=%C3%A4==/a":              "filter: expected the name of a dimension or metric, at position 1",
-		"metrics=users&filter=page==%C3%A4%3Busers=~a": "filter: expected one of == != > >= < <= after the metric users, at position 14",
+		"metrics=users&filter=page==%C3%A4%3Busers=~a": "filter: expected one of == != > >= < <= =in= =out= =between= after the metric users, at position 14",
 		"metrics=users&filter=users>many":              "filter: expected a number after users>, at position 7",
-		"metrics=users&filter=page>3":                  "filter: expected one of == != =~ !~ *= !* ^= $= after the dimension page, at position 5",
-		"metrics=users&filter=page==/a,users>3":        "filter: expected dimensions or metrics between commas, not both, at position 1",
+		"metrics=users&filter=page>a":                  "filter: expected a number after page>, at position 6",
+		"metrics=users&filter=(page==/a":               "filter: expected a closing parenthesis to that of position 1, at position 10",
+		"metrics=users&filter=page==/a)":               "",
+		"metrics=users&filter=(page==/a))":             "filter: expected no closing parenthesis without an opening one, at position 11",
+		"metrics=users&filter=!(page==/a%3Busers>3)":   "filter: expected dimensions or metrics in what commas join or ! denies, not both, at position 1",
+		"metrics=users&filter=page=in=/a":              "filter: expected a list in parentheses after page=in=, such as (a,b), at position 9",
+		"metrics=users&filter=page=in=(/a":             "filter: expected a closing parenthesis after the list of page=in=, at position 12",
+		"metrics=users&filter=users=in=(1,x)":          "filter: expected a number after users=in=, at position 10",
+		"metrics=users&filter=users=between=(3,1)":     "filter: expected two numbers after users=between=, the lower one first, at position 15",
+		"metrics=users&filter=page=empty=no":           "filter: expected true or false after page=empty=, at position 12",
+		"metrics=users&filter=users=empty=":            "filter: expected one of == != > >= < <= =in= =out= =between= after the metric users, at position 6",
+		"metrics=users&filter=userGender==x":           "filter: expected a dimension that Footfall has",
+		"metrics=users&filter=page==/a,users>3":        "filter: expected dimensions or metrics in what commas join or ! denies, not both, at position 1",
 		"metrics=users&filter=page=~(":                 "filter: expected a regular expression",
 	} {
 		_, err := ParseURL(catalog.New(), "m1", values(t, query), today)
 		var f *fault.Error
+		if want == "" {
+			if err != nil {
+				t.Errorf("%q: %v", query, err)
+			}
+			continue
+		}
 		if !errors.As(err, &f) || f.Kind != fault.Invalid || f.Field == "" || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: expected %q, got %v", query, want, err)
 		}
@@ -106,7 +123,7 @@ func verdict(f *Filter, text map[string]string, numbers map[string]float64) bool
 }
 
 func TestFilterLanguage(t *testing.T) {
-	text := map[string]string{"pagePath": "/shop/a,b;c.html", "country": "DE", "sessionSource": "(direct)"}
+	text := map[string]string{"pagePath": "/shop/a,b;c.html", "country": "DE", "sessionSource": "(direct)", "hour": "09", "region": "(not set)"}
 	numbers := map[string]float64{"screenPageViews": 10}
 	for filter, want := range map[string]bool{
 		`country==DE`: true, `country==de`: false, `country!=DE`: false, `country==AT,country==DE`: true,
@@ -116,6 +133,14 @@ func TestFilterLanguage(t *testing.T) {
 		`page==/shop/a\,b\;c.html`: true, `page=~^/shop/\w\,`: true, `page!~^/shop`: false, `page=~b\;c\.html$`: true,
 		`views>9`: true, `views>10`: false, `views>=10`: true, `views<=10`: true, `views<10`: false, `views==10`: true, `views!=10`: false,
 		`views>=10;country==DE`: true, `views>3,views<1`: true, `page!=`: true, `page==`: false,
+		`(country==AT;source==google),country==DE`: true, `(country==AT;source==google),(country==DE;source==google)`: false,
+		`(country==DE;source==(direct))`: true, `!(country==DE;source==(direct))`: false, `!(country==AT,source==google);hour==09`: true,
+		`((country==AT,country==DE);!(hour==10))`: true, `(page=~^/(shop|x)/;country==DE)`: true, `(page=~\w\(?;country==AT)`: false,
+		`(source==\(direct\))`: true, `(source==\(direct),country==DE`: true, `(country==DE;views>9)`: true, `(country==DE;views>10)`: false,
+		`country=in=(AT,DE)`: true, `country=in=(AT)`: false, `country=out=(AT,CH)`: true, `country=out=(DE)`: false,
+		`source=in=(google,(direct))`: true, `page=in=(/,/shop/a\,b\;c.html)`: true, `views=in=(9,10)`: true, `views=out=(9,10)`: false,
+		`views=between=(10,11)`: true, `views=between=(11,12)`: false, `hour=between=(8,10)`: true, `hour>8`: true, `hour<9`: false, `page>8`: false,
+		`region=empty=`: true, `region=empty=true`: true, `country=empty=`: false, `country=empty=false`: true, `(region=empty=;country==DE)`: true,
 	} {
 		dims, mets, err := ParseFilter(catalog.New(), filter)
 		if err != nil {
@@ -129,7 +154,7 @@ func TestFilterLanguage(t *testing.T) {
 }
 
 func FuzzParseFilter(f *testing.F) {
-	for _, s := range []string{"page==/a;views>3", `page=~^/(a|b)$,country!=DE`, `a\`, "page", ";", "views>", `page==\,\;\\`} {
+	for _, s := range []string{"page==/a;views>3", `page=~^/(a|b)$,country!=DE`, `a\`, "page", ";", "views>", `page==\,\;\\`, "!(page==/,(views>3))", "page=in=(/a,(b))", "hour=between=(1,2)", "page=empty=false", "((((", "!("} {
 		f.Add(s)
 	}
 	c := catalog.New()

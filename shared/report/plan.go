@@ -119,7 +119,7 @@ func (p *Plan) ticks(cal *summary.Calendar, r DateRange, end int64) []summary.Wi
 
 func (p *Plan) windows(cal *summary.Calendar, r DateRange, first, end int64, cut func(from, to int64) []summary.Window, decided bool) []summary.Window {
 	span := Span(cal, r)
-	cal = cal.Since(span.From)
+	cal = p.calendar(cal, r)
 	span.From, span.To = max(span.From, first), min(span.To, end)
 	if span.From >= span.To {
 		return nil
@@ -129,6 +129,22 @@ func (p *Plan) windows(cal *summary.Calendar, r DateRange, first, end int64, cut
 		return windows
 	}
 	return slices.DeleteFunc(windows, func(w summary.Window) bool { return !p.passes(cal, w.From) })
+}
+
+// calendar is the one that names the instants of a date range.
+func (p *Plan) calendar(cal *summary.Calendar, r DateRange) *summary.Calendar {
+	cal = cal.Since(Span(cal, r).From)
+	if r.Shift == (summary.Shift{}) {
+		return cal
+	}
+	shift := r.Shift
+	for _, d := range p.Query.Dimensions {
+		switch d.Of.Dim {
+		case summary.DimDate, summary.DimDay, summary.DimDateHour, summary.DimDateHourMinute:
+			shift.Weekdays = true // beside a date stands its own day of the week
+		}
+	}
+	return cal.Shifted(shift)
 }
 
 // Span is the time of a date range on a calendar.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/summary"
 )
 
 // Limits of a query.
@@ -32,6 +33,8 @@ type Query struct {
 	KeepEmpty       bool // also rows whose metrics are all 0
 	Aggregations    []Aggregation
 	Quota           bool // the asker wants to see the quota
+	// Compare lays the second date range beside the first, row by row.
+	Compare Compare
 }
 
 // Column is a dimension or metric under the name by which it was asked for.
@@ -44,6 +47,8 @@ type Column[T any] struct {
 type DateRange struct {
 	Name     string
 	From, To Day
+	// Shift names its dates as those of the range that it is compared with.
+	Shift summary.Shift
 }
 
 // OrderBy is one key of the answer's order: a dimension's or a metric's place

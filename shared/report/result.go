@@ -12,6 +12,7 @@ type Row struct {
 	Range      int             // which of the query's date ranges
 	Dimensions []string        // in the order of the query's
 	Metrics    []catalog.Value // in the order of the query's
+	Before     []catalog.Value // of the range compared with; nil where none is
 }
 
 // Result is the answer to a query.

@@ -26,7 +26,7 @@ type Builder struct {
 // NewBuilder collects at most maxGroups rows of a date range before they are
 // merged, for a merchant with these settings.
 func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, s summary.Settings, maxGroups int) *Builder {
-	return &Builder{plan: p, cal: cal.Since(Span(cal, r).From), primary: channel.NewGroup(s.ChannelRules), maxGroups: maxGroups, rows: p.emptyTable()}
+	return &Builder{plan: p, cal: p.calendar(cal, r), primary: channel.NewGroup(s.ChannelRules), maxGroups: maxGroups, rows: p.emptyTable()}
 }
 
 // emptyTable has the keys of the query's dimensions and no rows.

@@ -19,9 +19,9 @@ const DefaultLimit = 1000
 func ParseURL(c *catalog.Catalog, merchant string, v url.Values, today Day) (*Query, error) {
 	for name, values := range v {
 		switch name {
-		case "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "revision":
+		case "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "revision":
 		default:
-			return nil, fault.Field(printable(name), "no such parameter; there are metrics, dimensions, from, to, filter, order, limit, offset, empty, revision")
+			return nil, fault.Field(printable(name), "no such parameter; there are metrics, dimensions, from, to, filter, order, limit, offset, empty, compare, revision")
 		}
 		if len(values) > 1 {
 			return nil, fault.Field(name, "the parameter once")
@@ -50,6 +50,9 @@ func ParseURL(c *catalog.Catalog, merchant string, v url.Values, today Day) (*Qu
 		return nil, err
 	}
 	q.DateRanges = []DateRange{r}
+	if err := q.parseCompare(v.Get("compare")); err != nil {
+		return nil, err
+	}
 	if s := v.Get("filter"); s != "" {
 		if q.DimensionFilter, q.MetricFilter, err = ParseFilter(c, s); err != nil {
 			return nil, err

@@ -22,7 +22,17 @@ func (r *Result) AppendJSON(b []byte) []byte {
 	b = append(b, q.DateRanges[0].From.String()...)
 	b = append(b, `","to":"`...)
 	b = append(b, q.DateRanges[0].To.String()...)
-	b = append(b, `","time_zone":`...)
+	b = append(b, '"')
+	if q.Compare != CompareNone {
+		b = append(b, `,"compare":{"with":`...)
+		b = appendText(b, string(q.Compare))
+		b = append(b, `,"from":"`...)
+		b = append(b, q.DateRanges[1].From.String()...)
+		b = append(b, `","to":"`...)
+		b = append(b, q.DateRanges[1].To.String()...)
+		b = append(b, `"}`...)
+	}
+	b = append(b, `,"time_zone":`...)
 	b = appendText(b, m.TimeZone)
 	b = append(b, `,"currency":`...)
 	b = appendText(b, m.Currency)
@@ -49,14 +59,14 @@ func (r *Result) AppendJSON(b []byte) []byte {
 		if len(q.Dimensions) > 0 {
 			b = append(b, ',')
 		}
-		b = appendMetrics(b, q, r.Rows[i].Metrics)
+		b = appendMetrics(b, q, &r.Rows[i])
 		b = append(b, '}')
 	}
 	b = append(b, `],"row_count":`...)
 	b = strconv.AppendInt(b, int64(r.RowCount), 10)
 	if len(r.Totals) > 0 {
 		b = append(b, `,"totals":{`...)
-		b = appendMetrics(b, q, r.Totals[0].Metrics)
+		b = appendMetrics(b, q, &r.Totals[0])
 		b = append(b, '}')
 	}
 	b = append(b, `,"metadata":`...)
@@ -64,12 +74,22 @@ func (r *Result) AppendJSON(b []byte) []byte {
 	return append(b, "}\n"...)
 }
 
-func appendMetrics(b []byte, q *Query, values []catalog.Value) []byte {
+func appendMetrics(b []byte, q *Query, row *Row) []byte {
 	for i, c := range q.Metrics {
 		b = comma(b, i)
 		b = appendText(b, c.Name)
 		b = append(b, ':')
-		b = values[i].Append(b)
+		b = row.Metrics[i].Append(b)
+		if row.Before != nil {
+			b = append(b, ',')
+			b = appendText(b, c.Name+beforeSuffix)
+			b = append(b, ':')
+			b = row.Before[i].Append(b)
+			b = append(b, ',')
+			b = appendText(b, c.Name+differenceSuffix)
+			b = append(b, ':')
+			b = row.Metrics[i].Minus(row.Before[i]).Append(b)
+		}
 	}
 	return b
 }
@@ -144,8 +164,11 @@ func (r *Result) WriteCSV(w io.Writer) error {
 		for _, d := range row.Dimensions {
 			line = append(line, Harmless(d))
 		}
-		for _, v := range row.Metrics {
+		for i, v := range row.Metrics {
 			line = append(line, v.String())
+			if row.Before != nil {
+				line = append(line, row.Before[i].String(), v.Minus(row.Before[i]).String())
+			}
 		}
 		if err := out.Write(line); err != nil {
 			return fmt.Errorf("cannot write a CSV row: %w", err)
@@ -165,6 +188,9 @@ func (r *Result) header() []string {
 	}
 	for _, m := range r.Query.Metrics {
 		names = append(names, m.Name)
+		if r.Query.Compare != CompareNone {
+			names = append(names, m.Name+beforeSuffix, m.Name+differenceSuffix)
+		}
 	}
 	return names
 }
@@ -176,18 +202,18 @@ func (r *Result) WriteText(w io.Writer) error {
 	names := len(q.Dimensions)
 	lines := make([][]string, 0, len(r.Rows)+2)
 	lines = append(lines, r.header())
-	add := func(dims []string, values []catalog.Value) {
-		line := make([]string, names, names+len(values))
+	add := func(dims []string, row *Row) {
+		line := make([]string, names, names+3*len(row.Metrics))
 		for i, d := range dims {
 			line[i] = Plain(d)
 		}
-		lines = append(lines, r.cells(line, values))
+		lines = append(lines, r.cells(line, row))
 	}
-	for _, row := range r.Rows {
-		add(row.Dimensions, row.Metrics)
+	for i := range r.Rows {
+		add(r.Rows[i].Dimensions, &r.Rows[i])
 	}
 	if len(r.Totals) > 0 && names > 0 {
-		add([]string{"total"}, r.Totals[0].Metrics)
+		add([]string{"total"}, &r.Totals[0])
 	}
 	var b strings.Builder
 	b.WriteString(Align(lines, names))
@@ -201,22 +227,28 @@ func (r *Result) WriteText(w io.Writer) error {
 }
 
 // cells appends values in the form that a person reads.
-func (r *Result) cells(line []string, values []catalog.Value) []string {
-	for i, v := range values {
-		var cell string
-		switch m := r.Query.Metrics[i].Of; {
-		case m.Type == catalog.Currency:
-			cell = strconv.FormatFloat(v.Float(), 'f', 2, 64)
-		case m.Unit == "fraction":
-			cell = strconv.FormatFloat(100*v.Float(), 'f', 1, 64) + " %"
-		case m.Type == catalog.Seconds:
-			cell = time.Duration(v.Float() * float64(time.Second)).Round(time.Second).String()
-		case v.D == 1:
-			cell = strconv.FormatInt(v.N, 10)
-		default:
-			cell = strconv.FormatFloat(v.Float(), 'f', 2, 64)
+func (r *Result) cells(line []string, row *Row) []string {
+	for i, v := range row.Metrics {
+		m := r.Query.Metrics[i].Of
+		line = append(line, readable(m, v))
+		if row.Before != nil {
+			line = append(line, readable(m, row.Before[i]), readable(m, v.Minus(row.Before[i])))
 		}
-		line = append(line, cell)
 	}
 	return line
+}
+
+func readable(m *catalog.Metric, v catalog.Value) string {
+	switch {
+	case m.Type == catalog.Currency:
+		return strconv.FormatFloat(v.Float(), 'f', 2, 64)
+	case m.Unit == "fraction":
+		return strconv.FormatFloat(100*v.Float(), 'f', 1, 64) + " %"
+	case m.Type == catalog.Seconds:
+		return time.Duration(v.Float() * float64(time.Second)).Round(time.Second).String()
+	case v.D == 1:
+		return strconv.FormatInt(v.N, 10)
+	default:
+		return strconv.FormatFloat(v.Float(), 'f', 2, 64)
+	}
 }

@@ -20,6 +20,7 @@ import (
 type Calendar struct {
 	loc   *time.Location
 	since int64 // ms: where the nth… dimensions begin to count
+	shift Shift
 }
 
 // NewCalendar is the calendar of an IANA time zone. An unknown zone is a fault
@@ -38,7 +39,36 @@ func (c *Calendar) Location() *time.Location { return c.loc }
 
 // Since is the calendar whose nth… dimensions count from an instant (ms), the
 // start of a date range; without it they count from 1970.
-func (c *Calendar) Since(ms int64) *Calendar { return &Calendar{loc: c.loc, since: ms} }
+func (c *Calendar) Since(ms int64) *Calendar {
+	return &Calendar{loc: c.loc, since: ms, shift: c.shift}
+}
+
+// Shift names dates as those of another date range, so that two ranges can be
+// laid side by side.
+type Shift struct {
+	Days  int64
+	Years int
+	// Weekdays: days of the week are those of the other date.
+	Weekdays bool
+}
+
+// Shifted is the calendar with the same hours and days, whose dates are named
+// as those that lie a shift later.
+func (c *Calendar) Shifted(s Shift) *Calendar {
+	return &Calendar{loc: c.loc, since: c.since, shift: s}
+}
+
+// of is the date to name; 29 February is the 28th in a year without it.
+func (s Shift) of(date time.Time) time.Time {
+	if s.Years != 0 {
+		later := date.AddDate(s.Years, 0, 0)
+		if later.Day() != date.Day() {
+			later = later.AddDate(0, 0, -1)
+		}
+		date = later
+	}
+	return date.AddDate(0, 0, int(s.Days))
+}
 
 const (
 	minuteMillis = int64(time.Minute / time.Millisecond)

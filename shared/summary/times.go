@@ -50,6 +50,9 @@ func (c *Calendar) TimeValue(d Dimension, ms int64) string { return c.timeValue(
 func (c *Calendar) timeValue(d Dimension, r regime, ms int64) string {
 	civil := r.day(ms)
 	date := time.Unix(civil*86400, 0).UTC()
+	if c.shift != (Shift{}) && (c.shift.Weekdays || d != DimDayOfWeek && d != DimDayOfWeekName) {
+		date = c.shift.of(date)
+	}
 	// The hour's label is its start on the clock; its date is the calendar's.
 	local := ms + r.offset
 	hour := floorDiv(local, hourMillis) - floorDiv(local, dayMillis)*24

@@ -43,6 +43,9 @@ func (a *answer) table() [][]string {
 		}
 		for _, m := range a.Metrics {
 			cells = append(cells, string(row[m]))
+			if before, ok := row[m+"_before"]; ok {
+				cells = append(cells, string(before), string(row[m+"_difference"]))
+			}
 		}
 		rows = append(rows, cells)
 	}
@@ -60,7 +63,7 @@ func (p *player) report(ctx context.Context, s Step) error {
 		}
 		token = o.token
 	}
-	path := "/v1/reports/" + m.id + "?" + query(s, "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset")
+	path := "/v1/reports/" + m.id + "?" + query(s, "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare")
 	if fault := s.Get("error"); fault != "" {
 		return p.refused(ctx, path, token, fault)
 	}
@@ -81,7 +84,7 @@ func (p *player) report(ctx context.Context, s Step) error {
 		}
 		return same("the report", a.table(), want)
 	})
-	if err != nil || s.Get("filter") != "" || s.Get("limit") != "" || s.Get("offset") != "" {
+	if err != nil || s.Get("filter") != "" || s.Get("limit") != "" || s.Get("offset") != "" || s.Get("compare") != "" || s.Get("empty") != "" {
 		return err
 	}
 	// Behind a balancer another instance may answer, which keeps settings for a
