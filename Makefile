@@ -33,7 +33,7 @@ conformance: ## the wiring through Knative's own types and filters (compiles for
 
 test-services: services ## the adapters' suites and the stories on real Kafka, HDFS, Redis and the MongoDB stand-in
 	$(BIN)/services-tool run -- $(MAKE) --no-print-directory conformance-table
-	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -timeout 20m -run '^Test(Stories|CloudEventsModes|Import|Demo|Reprocess)$$'
+	FOOTFALL_TEST_CLUSTER=1 $(GO) test ./infra/cluster -count=1 -timeout 20m -run '^Test(Stories|CloudEventsModes|Import|Demo|Reprocess|Erasure)$$'
 
 test-spark: services ## Spark, and what it counts in an archive in HDFS (fetches 270 MB at the first time)
 	$(BIN)/services-tool -only hdfs run -- $(GO) test ./infra/spark -run TestArchiveForOthers -count=1 -v -timeout 20m

@@ -148,7 +148,7 @@ func (s *Service) beginPass(e *erasure.Erasure, state erasure.State) {
 // endPass ends one that has looked at everything.
 func (p *pass) endPass() {
 	e, now := p.e, p.Clock().UTC()
-	e.Work.Pass.Ended = now
+	e.Work.Pass.Ended, e.WaitingFor = now, ""
 	e.Proof.Passes = append(e.Proof.Passes, e.Work.Pass)
 	if e.State == erasure.Checking && e.Work.Pass.Nothing() {
 		p.endErasure(e)
@@ -184,7 +184,11 @@ func (s *Service) keepReplaced(ctx context.Context, e *erasure.Erasure) (bool, e
 		}
 		slices.Sort(hours)
 		for _, h := range slices.Compact(hours) {
-			if err := s.sweepArchive(ctx, h, replaced.Add(time.Nanosecond)); err != nil {
+			err := s.sweepArchive(ctx, h, replaced.Add(time.Nanosecond))
+			if fault.Is(err, fault.Conflict) {
+				return waitFor(e, busy(h)), nil
+			}
+			if err != nil {
 				return false, err
 			}
 		}
@@ -203,6 +207,12 @@ func (s *Service) keepReplaced(ctx context.Context, e *erasure.Erasure) (bool, e
 	}
 	s.beginPass(e, erasure.Checking)
 	return true, nil
+}
+
+// busy says that others look after the files of an hour, or one who died at it
+// a moment ago.
+func busy(h event.Hour) string {
+	return fmt.Sprintf("another process looks after the archive's hour %s", h)
 }
 
 func (s *Service) sweepArchive(ctx context.Context, h event.Hour, before time.Time) error {
@@ -586,7 +596,7 @@ func (p *pass) archive(ctx context.Context) (bool, error) {
 			p.e.Problems = append(p.e.Problems, fmt.Sprintf("file %q of the archive cannot be read to its end, and so not be edited: %v", f.Path, damaged.Err))
 			return true, nil
 		case fault.Is(err, fault.Conflict), fault.Is(err, fault.NotFound):
-			return false, nil // others look after the same hour: again with the next tick
+			return waitFor(p.e, busy(h)), nil
 		case err != nil:
 			return false, err
 		case found > 0:
@@ -597,7 +607,7 @@ func (p *pass) archive(ctx context.Context) (bool, error) {
 			return true, nil // it is recorded before the next file is looked at
 		}
 	}
-	w.Hour = h + 1
+	w.Hour, p.e.WaitingFor = h+1, ""
 	return true, nil
 }
 

@@ -113,7 +113,7 @@ func quick(name string) []string {
 			fmt.Sprint("JOURNAL_UNARCHIVED_AFTER=", max(90*time.Second, 2**outageTime)),
 		},
 		"archive":   {"ARCHIVE_FILE_AGE=8s", "ARCHIVE_FILE_IDLE=2s"},
-		"reprocess": {"REPROCESS_CUT_MARGIN=2s", "REPROCESS_PUBLISH_DELAY=3s", "REPROCESS_REPUBLISH=5s"},
+		"reprocess": {"REPROCESS_CUT_MARGIN=2s", "REPROCESS_PUBLISH_DELAY=3s", "REPROCESS_REPUBLISH=5s", "REPROCESS_ERASE_KEEP=5s", "REPROCESS_ERASE_SETTLE=10s"},
 	}[name]
 	env := make([]string, len(settings))
 	for i, s := range settings {
