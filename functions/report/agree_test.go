@@ -17,6 +17,10 @@ import (
 
 const allMetrics = "users,new_users,sessions,engaged_sessions,engagementRate,bounceRate,averageSessionDuration,engagement,views,events,key_events,transactions,revenue,eventValue,unconverted,itemsPurchased,itemRevenue"
 
+// measured are metrics that no record holds.
+const measured = "users,sessions,events,returningUsers,scrolledUsers,totalPurchasers,purchaserRate,transactionsPerPurchaser,userKeyEventRate,sessionKeyEventRate," +
+	"keyEvents:scroll,userKeyEventRate:scroll,sessionKeyEventRate:scroll,customEvent:size,countCustomEvent:size,averageCustomEvent:size"
+
 // randomRows are events of a small shop within some days: few clients, so that
 // sessions, duplicates and returning users abound.
 func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []processed.Row {
@@ -42,6 +46,9 @@ func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []proce
 		}
 		if r.IntN(8) == 0 {
 			row.Flags |= processed.FlagBot
+		}
+		if size := pick("", "", "39", "40.5", "large"); size != "" {
+			row.Params = append(row.Params, processed.Param{Key: "size", Text: size})
 		}
 		row.Engaged = int64(r.IntN(3)) * 6000
 		switch row.Text[processed.ColName] {
@@ -82,6 +89,10 @@ func questions() []string {
 		"metrics=" + allMetrics + "&dimensions=channel,date&filter=sessionDefaultChannelGroup!=Direct,campaign==spring" + days,
 		"metrics=" + allMetrics + "&dimensions=device&filter=browser==Chrome;country!=DE" + days,
 		"metrics=" + allMetrics + "&dimensions=new_or_returning" + days,
+		"metrics=" + measured + days,
+		"metrics=" + measured + "&dimensions=date&empty=true" + days,
+		"metrics=" + measured + "&dimensions=device,source&filter=returningUsers>0" + days,
+		"metrics=" + measured + "&dimensions=item" + days,
 		"metrics=users,itemsViewed,itemsAddedToCart,itemsPurchased,itemRevenue&dimensions=item,date" + days,
 		"metrics=users,itemsPurchased,itemRevenue&dimensions=item&filter=item_id!=2" + days,
 		"metrics=itemsPurchased,itemRevenue&dimensions=country&filter=item==Shoes,page==/" + days,

@@ -84,6 +84,9 @@ func (c *Catalog) Metric(field, name string) (*Metric, error) {
 	if m := c.metName[name]; m != nil {
 		return m, nil
 	}
+	if m := ofEvent(name); m != nil {
+		return m, nil
+	}
 	return nil, c.unknown(field, "metric", name, c.metNames(false))
 }
 
@@ -93,6 +96,9 @@ func (c *Catalog) MetricFor(field, name string) (*Metric, error) {
 		return m, nil
 	}
 	if m := c.metName[name]; m != nil {
+		return m, nil
+	}
+	if m := ofEvent(name); m != nil {
 		return m, nil
 	}
 	return nil, c.unknown(field, "metric", name, c.metNames(true))
@@ -201,21 +207,33 @@ var counterNames = [summary.NumCounters]string{
 	summary.ItemAddToCarts: "item_add_to_carts",
 }
 
-func (t Term) name() string {
-	if t == Users {
+// measureNames are the words in which a formula names its measures.
+var measureNames = map[summary.MeasureKind]string{
+	summary.EventUsers: "distinct(users with %s)", summary.KeyEventUsers: "distinct(users with a key event)",
+	summary.Purchasers: "distinct(users with a transaction)", summary.ReturningUsers: "distinct(returning users)",
+	summary.EventsNamed: "events(%s)", summary.EventSessions: "sessions with %s", summary.KeySessions: "sessions with a key event",
+	summary.ParamSum: "sum(%s)", summary.ParamCount: "count(%s)",
+}
+
+func (m *Metric) term(t Term) string {
+	switch {
+	case t == Users:
 		return "distinct(users)"
+	case t >= First:
+		measure := m.Measures[t-First]
+		return strings.ReplaceAll(measureNames[measure.Kind], "%s", measure.Name)
 	}
 	return counterNames[t]
 }
 
 // formula says how a metric is worked out, over the counters' names.
 func formula(m *Metric) string {
-	s := m.Num.name()
+	s := m.term(m.Num)
 	if m.Less != None {
-		s = "(" + s + " - " + m.Less.name() + ")"
+		s = "(" + s + " - " + m.term(m.Less) + ")"
 	}
 	if m.Den != None {
-		s += " / " + m.Den.name()
+		s += " / " + m.term(m.Den)
 	}
 	if m.Per != 1 {
 		s += fmt.Sprintf(" / %d", m.Per)

@@ -114,7 +114,7 @@ func TestMetricValues(t *testing.T) {
 		}
 	}
 	for _, m := range cat.Metrics() {
-		if got := m.Of(&summary.Counters{}, 0).String(); got != "0" {
+		if got := m.Of(&summary.Counters{}, 0, make([]int64, len(m.Measures))...).String(); got != "0" {
 			t.Errorf("%s of nothing: expected 0, got %s", m.Name, got)
 		}
 	}
@@ -158,6 +158,33 @@ func TestCustomDimensions(t *testing.T) {
 	for _, name := range []string{"customEvent:", "customUser:", "customEvent:user:plan", "customEvent:a\nb", "customEvent:" + strings.Repeat("x", 101), "customItem:x"} {
 		if d, err := c.Dimension("dimensions", name); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: got %+v, %v", name, d, err)
+		}
+	}
+}
+
+func TestMetricsOfAName(t *testing.T) {
+	c := New()
+	var counters summary.Counters
+	counters[summary.Sessions] = 4
+	for name, want := range map[string]string{
+		"keyEvents:sign_up": "3", "userKeyEventRate:sign_up": "0.5", "sessionKeyEventRate:sign_up": "0.75",
+		"customEvent:size": "0.000003", "countCustomEvent:size": "3", "averageCustomEvent:size": "0.0000015",
+	} {
+		m, err := c.Metric("metrics", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		measured := []int64{3, 2}[:len(m.Measures)]
+		if got := m.Of(&counters, 6, measured...).String(); got != want || m.Formula == "" || m.Description == "" {
+			t.Errorf("%s: got %s, want %s: %+v", name, got, want, m)
+		}
+		if p, err := c.MetricFor("metrics", name); err != nil || p.Name != name {
+			t.Errorf("%s for a person: %+v, %v", name, p, err)
+		}
+	}
+	for _, name := range []string{"keyEvents:", "customEvent:user:plan", "customUser:plan"} {
+		if m, err := c.Metric("metrics", name); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: got %+v, %v", name, m, err)
 		}
 	}
 }

@@ -26,7 +26,7 @@ type Method struct {
 
 // Method says how exact a metric is.
 func (m *Metric) Method() Method {
-	if m.UsesUsers() {
+	if m.Sketched() {
 		return Method{Name: "sketch", ExactUpTo: summary.UsersExact, Error: summary.UsersError}
 	}
 	return Method{Name: "exact"}

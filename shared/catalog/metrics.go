@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/footfall/footfall/shared/summary"
 )
@@ -21,10 +23,13 @@ const (
 // Term is one quantity of a formula: a counter, or the number of users.
 type Term uint8
 
-// Users is the number of distinct users; None is left out of the formula.
+// Users is the number of distinct users; None is left out of the formula. First
+// is the metric's own measure.
 const (
 	Users Term = Term(summary.NumCounters) + iota
 	None
+	First
+	Second
 )
 
 // Metric is one number of a report: (Num − Less) / (Den × Per).
@@ -35,9 +40,10 @@ type Metric struct {
 	Unit        string // "users", "seconds", "fraction", "currency", …
 	Scope       Scope
 	Num         Term
-	Less        Term  // None: nothing is taken away
-	Den         Term  // None: 1. Where it is 0 the metric is 0
-	Per         int64 // 1000 for ms, 1,000,000 for micro-units
+	Less        Term              // None: nothing is taken away
+	Den         Term              // None: 1. Where it is 0 the metric is 0
+	Measures    []summary.Measure // what First and Second are: records do not hold them
+	Per         int64             // 1000 for ms, 1,000,000 for micro-units
 	Formula     string
 	Category    string
 	Since       int // version of processed documents from which on they hold what it is made of
@@ -45,9 +51,14 @@ type Metric struct {
 	Description string
 }
 
-// UsesUsers reports whether the metric needs the set of users, and is thus a
-// sketch above summary's bound.
-func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Den == Users }
+// UsesUsers reports whether the metric needs the set of users.
+func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Less == Users || m.Den == Users }
+
+// Sketched reports whether the metric is worked out from sets of users, and is
+// thus a sketch above summary's bound.
+func (m *Metric) Sketched() bool {
+	return m.UsesUsers() || slices.ContainsFunc(m.Measures, summary.Measure.Users)
+}
 
 // OnlyUsers reports whether the metric is a number of users and nothing else.
 func (m *Metric) OnlyUsers() bool { return m.Num == Users && m.Den == None }
@@ -102,15 +113,16 @@ func (v Value) Append(b []byte) []byte {
 // String is what Append writes.
 func (v Value) String() string { return string(v.Append(nil)) }
 
-// Of works the metric out from counters and a number of users.
-func (m *Metric) Of(c *summary.Counters, users int64) Value {
-	n := m.Num.of(c, users)
+// Of works the metric out from counters, a number of users and the numbers of
+// its Measures.
+func (m *Metric) Of(c *summary.Counters, users int64, measured ...int64) Value {
+	n := m.Num.of(c, users, measured)
 	if m.Less != None {
-		n -= m.Less.of(c, users)
+		n -= m.Less.of(c, users, measured)
 	}
 	d := m.Per
 	if m.Den != None {
-		den := m.Den.of(c, users)
+		den := m.Den.of(c, users, measured)
 		if den <= 0 {
 			return Value{0, 1}
 		}
@@ -125,11 +137,72 @@ func (m *Metric) Of(c *summary.Counters, users int64) Value {
 	return Value{n, d}
 }
 
-func (t Term) of(c *summary.Counters, users int64) int64 {
-	if t == Users {
+func (t Term) of(c *summary.Counters, users int64, measured []int64) int64 {
+	switch {
+	case t == Users:
 		return users
+	case t >= First:
+		return measured[t-First]
 	}
 	return c[t]
+}
+
+func measures(kind summary.MeasureKind, name string) []summary.Measure {
+	return []summary.Measure{{Kind: kind, Name: name}}
+}
+
+// ofEvents are the metrics that take a name behind a colon: of an event, or of
+// a parameter.
+var ofEvents = []struct {
+	prefix string
+	build  func(name string) Metric
+}{
+	{"keyEvents:", func(n string) Metric {
+		return Metric{Type: Integer, Unit: "events", Scope: ScopeEvent, Num: First, Measures: measures(summary.EventsNamed, n), Description: "Events named " + n + "."}
+	}},
+	{"userKeyEventRate:", func(n string) Metric {
+		return Metric{Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Users, Measures: measures(summary.EventUsers, n), Description: "Share of users with an event named " + n + "."}
+	}},
+	{"sessionKeyEventRate:", func(n string) Metric {
+		return Metric{Type: Float, Unit: "fraction", Scope: ScopeSession, Num: First, Den: Term(summary.Sessions), Measures: measures(summary.EventSessions, n), Description: "Share of sessions with an event named " + n + "."}
+	}},
+	{customEvent, func(n string) Metric {
+		return Metric{Type: Float, Unit: "as sent", Scope: ScopeEvent, Num: First, Per: 1_000_000, Measures: measures(summary.ParamSum, n), Description: "Sum of the numbers in the parameter " + n + ", to six decimals."}
+	}},
+	{"countCustomEvent:", func(n string) Metric {
+		return Metric{Type: Integer, Unit: "events", Scope: ScopeEvent, Num: First, Measures: measures(summary.ParamCount, n), Description: "Events whose parameter " + n + " is a number."}
+	}},
+	{"averageCustomEvent:", func(n string) Metric {
+		return Metric{Type: Float, Unit: "as sent", Scope: ScopeEvent, Num: First, Den: Second, Per: 1_000_000, Measures: append(measures(summary.ParamSum, n), measures(summary.ParamCount, n)...), Description: "Mean of the numbers in the parameter " + n + "."}
+	}},
+}
+
+// ofEvent is the metric of an event's or a parameter's name, nil where the name
+// is none.
+func ofEvent(name string) *Metric {
+	for _, o := range ofEvents {
+		if n, ok := strings.CutPrefix(name, o.prefix); ok && validParam(n) {
+			m := o.build(n)
+			m.Name, m.Category = name, "Custom"
+			m.complete()
+			return &m
+		}
+	}
+	return nil
+}
+
+// complete fills in what a list leaves out.
+func (m *Metric) complete() {
+	// The zero Term is a counter: only what the list leaves out is None.
+	if m.Less == 0 {
+		m.Less = None
+	}
+	if m.Den == 0 {
+		m.Den = None
+	}
+	m.Per = max(1, m.Per)
+	m.Since, m.Origin = max(1, m.Since), origin(m.Origin)
+	m.Formula = formula(m)
 }
 
 func metricList() []Metric {
@@ -146,6 +219,11 @@ func metricList() []Metric {
 		{Name: "activeUsers", Aliases: []string{"users"}, Type: Integer, Unit: "users", Scope: ScopeUser, Num: Users, Category: "User", Description: "Distinct users with at least one counted event. A user is a user id, else a client id, else a visitor's daily hash. Equal to totalUsers: no event is asked for beyond being counted."},
 		{Name: "totalUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: Users, Category: "User", Description: "Distinct users with at least one counted event."},
 		{Name: "newUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: newUsers, Category: "User", Description: "Users whose first event ever of this merchant is in the group."},
+		{Name: "returningUsers", Origin: Footfall, Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.ReturningUsers, ""), Category: "User", Description: "Distinct users with an event in a session that is not their first, as newVsReturning tells. Google's pages have this number, its API does not."},
+		{Name: "scrolledUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.EventUsers, "scroll"), Category: "User", Description: "Distinct users with an event scroll, which a tag sends at 90 percent of a page's height."},
+		{Name: "totalPurchasers", Aliases: []string{"purchasers"}, Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Distinct users with a transaction."},
+		{Name: "purchaserRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Users, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Share of users that made a transaction."},
+		{Name: "transactionsPerPurchaser", Type: Float, Unit: "transactions per user", Scope: ScopeUser, Num: transactions, Den: First, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Transactions per user that made one."},
 		{Name: "sessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: sessions, Category: "Session", Description: "Sessions that began in the group. A session counts once, at its first event; it ends after 30 minutes without an event, a session named by the client after 24 hours."},
 		{Name: "engagedSessions", Type: Integer, Unit: "sessions", Scope: ScopeSession, Num: engaged, Category: "Session", Description: "Sessions that last longer than 10 seconds, or have over 10 seconds in focus, two views or a key event."},
 		{Name: "engagementRate", Type: Float, Unit: "fraction", Scope: ScopeSession, Num: engaged, Den: sessions, Category: "Session", Description: "Share of sessions that are engaged."},
@@ -161,6 +239,8 @@ func metricList() []Metric {
 		{Name: "eventCountPerUser", Aliases: []string{"events_per_user"}, Type: Float, Unit: "events per user", Scope: ScopeUser, Num: events, Den: Users, Category: "Event", Description: "Events per user."},
 		{Name: "eventValue", Aliases: []string{"value"}, Type: Currency, Unit: "currency", Scope: ScopeEvent, Num: value, Per: micro, Category: "Event", Description: "Sum of the value of all events in the merchant's currency."},
 		{Name: "keyEvents", Aliases: []string{"conversions"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: keyEvents, Category: "Event", Description: "Events that the merchant has named key events."},
+		{Name: "userKeyEventRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Users, Measures: measures(summary.KeyEventUsers, ""), Category: "Event", Description: "Share of users with a key event."},
+		{Name: "sessionKeyEventRate", Type: Float, Unit: "fraction", Scope: ScopeSession, Num: First, Den: sessions, Measures: measures(summary.KeySessions, ""), Category: "Event", Description: "Share of sessions with a key event."},
 		{Name: "unconvertedEvents", Origin: Footfall, Aliases: []string{"unconverted"}, Type: Integer, Unit: "events", Scope: ScopeEvent, Num: Term(summary.Unconverted), Category: "E-commerce", Description: "Events whose money is in another currency than the merchant's; it is in no sum."},
 		{Name: "transactions", Type: Integer, Unit: "transactions", Scope: ScopeEvent, Num: transactions, Category: "E-commerce", Description: "Purchases; a transaction id counts once in 24 hours."},
 		{Name: "ecommercePurchases", Aliases: []string{"purchases"}, Type: Integer, Unit: "transactions", Scope: ScopeEvent, Num: transactions, Category: "E-commerce", Description: "The same as transactions."},
@@ -175,19 +255,8 @@ func metricList() []Metric {
 	}
 	for i := range list {
 		m := &list[i]
-		// The zero Term is a counter: only what the list leaves out is None.
-		if m.Less == 0 {
-			m.Less = None
-		}
-		if m.Den == 0 {
-			m.Den = None
-		}
-		if m.Per == 0 {
-			m.Per = 1
-		}
-		m.Since, m.Origin = max(1, m.Since), origin(m.Origin)
+		m.complete()
 		m.Aliases = withSnake(m.Name, m.Aliases)
-		m.Formula = formula(m)
 	}
 	return list
 }

@@ -71,14 +71,13 @@ func (r *Result) compare(now, before *Builder) []Row {
 	sides := [2]struct {
 		table *summary.Table
 		at    map[string]int
-		total summary.Counters
-		sets  []summary.Users
+		total *tally
 	}{}
 	var keys []string // rows in order of their first appearance
 	var dims [][]string
 	for i, b := range []*Builder{now, before} {
 		s := &sides[i]
-		s.table, s.at = b.table(), map[string]int{}
+		s.table, s.at, s.total = b.table(), map[string]int{}, b.plan.tally()
 		for row := range s.table.Len() {
 			values := s.table.Row(row)
 			key := strings.Join(values, "\x00")
@@ -90,42 +89,33 @@ func (r *Result) compare(now, before *Builder) []Row {
 	}
 	var rows []Row
 	for k, key := range keys {
-		var counters [2]summary.Counters
-		var users [2]summary.Users
+		both := [2]numbers{now.plan.none(), before.plan.none()}
 		var values [2][]catalog.Value
 		empty := true
 		for i := range sides {
-			s := &sides[i]
-			if at, there := s.at[key]; there {
-				counters[i] = s.table.Counters[at]
-				if s.table.Users != nil {
-					users[i] = s.table.Users[at]
-				}
+			if at, there := sides[i].at[key]; there {
+				both[i] = both[i].plan.numbers(sides[i].table, at)
 			}
-			n := users[i].Estimate()
 			for _, m := range q.Metrics {
-				v := m.Of.Of(&counters[i], n)
+				v := both[i].of(m.Of)
 				empty = empty && v.N == 0
 				values[i] = append(values[i], v)
 			}
 		}
-		n := users[0].Estimate()
-		if empty && !q.KeepEmpty || !q.MetricFilter.Eval(func(l *Filter) bool { return l.Test.MatchNumber(l.Metric.Of(&counters[0], n).Float()) }) {
+		if empty && !q.KeepEmpty || !both[0].passes() {
 			continue
 		}
 		rows = append(rows, Row{Dimensions: dims[k], Metrics: values[0], Before: values[1]})
 		for i := range sides {
-			sides[i].total.Add(&counters[i])
-			sides[i].sets = append(sides[i].sets, users[i])
-			r.Meta.Sketched = r.Meta.Sketched || !users[i].Exact()
+			if at, there := sides[i].at[key]; there {
+				sides[i].total.add(sides[i].table, at)
+			}
+			r.Meta.Sketched = r.Meta.Sketched || !both[i].exact
 		}
 	}
 	total := func(i int, b *Builder) []catalog.Value {
-		s := &sides[i]
-		if given := b.total(); given != nil {
-			s.total = *given
-		}
-		return r.total(&s.total, s.sets)
+		sides[i].total.instead(b.total())
+		return r.total(sides[i].total)
 	}
 	r.Totals = []Row{{Metrics: total(0, now), Before: total(1, before)}}
 	return rows

@@ -21,7 +21,7 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 		all = r.compare(builders[0], builders[1])
 	} else {
 		for i, b := range builders {
-			all = append(all, r.rows(i, b.table(), b.total())...)
+			all = append(all, r.rows(i, b)...)
 		}
 	}
 	r.RowCount = len(all)
@@ -37,38 +37,37 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 }
 
 // total is the sum of what was counted, where it is not that of the rows.
-func (b *Builder) total() *summary.Counters {
+func (b *Builder) total() *tally {
 	if !b.plan.itemEvents {
 		return nil
 	}
-	return &b.itemTotal
+	y := b.plan.tally()
+	for _, t := range b.itemTotals {
+		y.add(t, 0)
+	}
+	return y
 }
 
-// rows turns a table into the rows that pass, and adds the range's totals,
-// minimums and maximums. The totals are those given, else the sum of the rows.
-func (r *Result) rows(rangeAt int, t *summary.Table, given *summary.Counters) []Row {
-	q := r.Query
-	var total summary.Counters
-	var sets []summary.Users
+// rows turns what was collected of a date range into the rows that pass, and
+// adds its totals, minimums and maximums.
+func (r *Result) rows(rangeAt int, b *Builder) []Row {
+	q, t := r.Query, b.table()
+	total := b.plan.tally()
 	rows := make([]Row, 0, t.Len())
 	slab := make([]catalog.Value, t.Len()*len(q.Metrics))
 	texts := make([]string, t.Len()*len(q.Dimensions))
 	for i := range t.Len() {
-		var set summary.Users
-		if t.Users != nil {
-			set = t.Users[i]
-		}
-		users := set.Estimate()
+		numbers := b.plan.numbers(t, i)
 		values := slab[:len(q.Metrics):len(q.Metrics)]
 		empty := true
 		for j, m := range q.Metrics {
-			values[j] = m.Of.Of(&t.Counters[i], users)
+			values[j] = numbers.of(m.Of)
 			empty = empty && values[j].N == 0
 		}
 		if empty && !q.KeepEmpty && len(q.Metrics) > 0 {
 			continue
 		}
-		if !q.MetricFilter.Eval(func(l *Filter) bool { return l.Test.MatchNumber(l.Metric.Of(&t.Counters[i], users).Float()) }) {
+		if !numbers.passes() {
 			continue
 		}
 		slab = slab[len(q.Metrics):]
@@ -78,26 +77,21 @@ func (r *Result) rows(rangeAt int, t *summary.Table, given *summary.Counters) []
 			dims[k] = t.Values[k][i]
 		}
 		rows = append(rows, Row{Range: rangeAt, Dimensions: dims, Metrics: values})
-		total.Add(&t.Counters[i])
-		if t.Users != nil {
-			sets = append(sets, set)
-			r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
-		}
+		total.add(t, i)
+		r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
 	}
-	if given != nil {
-		total = *given
-	}
-	r.aggregate(rangeAt, rows, &total, sets)
+	total.instead(b.total())
+	r.aggregate(rangeAt, rows, total)
 	return rows
 }
 
-func (r *Result) aggregate(rangeAt int, rows []Row, total *summary.Counters, sets []summary.Users) {
+func (r *Result) aggregate(rangeAt int, rows []Row, total *tally) {
 	q := r.Query
 	for _, a := range q.Aggregations {
 		row := Row{Range: rangeAt}
 		switch a {
 		case Total:
-			row.Metrics = r.total(total, sets)
+			row.Metrics = r.total(total)
 			r.Totals = append(r.Totals, row)
 		case Minimum, Maximum:
 			row.Metrics = make([]catalog.Value, len(q.Metrics))
@@ -116,13 +110,12 @@ func (r *Result) aggregate(rangeAt int, rows []Row, total *summary.Counters, set
 }
 
 // total are the metrics of everything together.
-func (r *Result) total(c *summary.Counters, sets []summary.Users) []catalog.Value {
-	set := summary.UnionAll(sets)
-	r.Meta.Sketched = r.Meta.Sketched || !set.Exact()
+func (r *Result) total(total *tally) []catalog.Value {
+	numbers := total.numbers()
+	r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
 	values := make([]catalog.Value, len(r.Query.Metrics))
-	users := set.Estimate()
 	for j, m := range r.Query.Metrics {
-		values[j] = m.Of.Of(c, users)
+		values[j] = numbers.of(m.Of)
 	}
 	return values
 }

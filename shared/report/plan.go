@@ -35,6 +35,7 @@ type Plan struct {
 	itemKey bool // keys has one more than the query has dimensions
 	// itemEvents: beside items their events are asked for, which no record has.
 	itemEvents bool
+	measures   []summary.Measure // of all metrics, each once
 }
 
 // NewPlan plans a query that Validate has passed.
@@ -63,13 +64,15 @@ func NewPlan(q *Query) *Plan {
 			filterItem = append(filterItem, k)
 		}
 	})
-	for _, m := range q.Metrics {
-		p.Users = p.Users || m.Of.UsesUsers()
-		p.FirstSeen = p.FirstSeen || m.Of.Num == catalog.Term(summary.NewUsers)
-	}
-	q.MetricFilter.each(func(f *Filter) {
-		p.Users = p.Users || f.Metric.UsesUsers()
-		p.FirstSeen = p.FirstSeen || f.Metric.Num == catalog.Term(summary.NewUsers)
+	q.eachMetric(func(m *catalog.Metric) {
+		p.Users = p.Users || m.UsesUsers()
+		p.FirstSeen = p.FirstSeen || m.Num == catalog.Term(summary.NewUsers)
+		for _, measure := range m.Measures {
+			p.FirstSeen = p.FirstSeen || measure.FirstSeen()
+			if !slices.Contains(p.measures, measure) {
+				p.measures = append(p.measures, measure)
+			}
+		}
 	})
 	p.itemEvents = p.items && q.asksEvents()
 	p.Records = len(p.fixed) == 0
@@ -77,10 +80,15 @@ func NewPlan(q *Query) *Plan {
 		p.Table, p.Records = summary.TableFor(p.fixed)
 		p.ByTable = p.Records
 	}
-	if p.Minutely {
+	if p.Minutely || len(p.measures) > 0 {
 		p.Records, p.ByTable = false, false
 	}
 	p.Columns = summary.Needs(p.fixed)
+	for _, param := range summary.MeasureColumns(p.measures) {
+		if !slices.Contains(p.Columns.Params, param) {
+			p.Columns.Params = append(p.Columns.Params, param)
+		}
+	}
 	p.Columns.Items = p.Columns.Items || p.countsItems()
 	if len(filterItem) > 0 && !p.itemEvents && !slices.ContainsFunc(p.keys, func(k summary.Key) bool { return k.Dim.IsItem() }) {
 		p.keys, p.itemKey = append(p.keys, filterItem[0]), true
@@ -90,11 +98,7 @@ func NewPlan(q *Query) *Plan {
 
 func (p *Plan) countsItems() bool {
 	items := false
-	see := func(m *catalog.Metric) { items = items || m.Scope == catalog.ScopeItem }
-	for _, m := range p.Query.Metrics {
-		see(m.Of)
-	}
-	p.Query.MetricFilter.each(func(f *Filter) { see(f.Metric) })
+	p.Query.eachMetric(func(m *catalog.Metric) { items = items || m.Scope == catalog.ScopeItem })
 	return items
 }
 

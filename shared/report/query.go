@@ -115,12 +115,16 @@ func (q *Query) Validate() error {
 // not of items or users.
 func (q *Query) asksEvents() bool {
 	events := false
-	see := func(m *catalog.Metric) { events = events || m.Scope != catalog.ScopeItem && !m.OnlyUsers() }
-	for _, m := range q.Metrics {
-		see(m.Of)
-	}
-	q.MetricFilter.each(func(f *Filter) { see(f.Metric) })
+	q.eachMetric(func(m *catalog.Metric) { events = events || m.Scope != catalog.ScopeItem && !m.OnlyUsers() })
 	return events
+}
+
+// eachMetric calls fn for the metrics of the columns and of the filter.
+func (q *Query) eachMetric(fn func(*catalog.Metric)) {
+	for _, m := range q.Metrics {
+		fn(m.Of)
+	}
+	q.MetricFilter.each(func(f *Filter) { fn(f.Metric) })
 }
 
 // byItem reports whether the query groups or filters items.

@@ -57,7 +57,7 @@ func (s *Sources) Add(o Sources) {
 
 // method is "sketch" where a metric of this answer is an estimate.
 func (m *Meta) method(c *catalog.Metric) string {
-	if m.Sketched && c.UsesUsers() {
+	if m.Sketched && c.Sketched() {
 		return "sketch"
 	}
 	return "exact"

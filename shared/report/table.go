@@ -20,7 +20,9 @@ type Builder struct {
 	rows      *summary.Table   // from records
 	parts     []*summary.Table // from facts
 	groups    int
-	itemTotal summary.Counters // with Plan.itemEvents: of all events that hold items asked for
+	// itemTotals are, with Plan.itemEvents, of all events that hold items asked
+	// for.
+	itemTotals []*summary.Table
 }
 
 // NewBuilder collects at most maxGroups rows of a date range before they are
@@ -31,12 +33,7 @@ func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, s summary.Settings,
 
 // emptyTable has the keys of the query's dimensions and no rows.
 func (p *Plan) emptyTable() *summary.Table {
-	keys := p.keys[:len(p.Query.Dimensions)]
-	t := &summary.Table{Keys: keys, Values: make([][]string, len(keys))}
-	if p.Users {
-		t.Users = []summary.Users{}
-	}
-	return t
+	return summary.EmptyTable(p.keys[:len(p.Query.Dimensions)], p.Users, p.measures)
 }
 
 func (b *Builder) room(rows int) error {
@@ -102,6 +99,7 @@ func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Coun
 	if b.plan.Users {
 		b.rows.Users = append(b.rows.Users, u)
 	}
+	b.rows.AddZero() // records have no measures
 }
 
 // AddRecord adds a window that a record answers, as Plan.Holds says it does.
@@ -205,12 +203,12 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	}
 	keep, keepItems := p.keep(f, column)
 	keep = within(f, windows, keep)
-	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Calendar: b.cal, Columns: columns}
+	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Measures: p.measures, Calendar: b.cal, Columns: columns}
 	t := summary.Group(f, p.keys, o)
 	if p.itemEvents {
 		// An event with two items is in two rows, and once in the total.
 		o.Users = false
-		b.itemTotal.Add(&summary.Group(f, nil, o).Counters[0])
+		b.itemTotals = append(b.itemTotals, summary.Group(f, nil, o))
 	}
 	if p.itemKey {
 		t.Keys, t.Values = t.Keys[:len(t.Keys)-1], t.Values[:len(t.Values)-1]

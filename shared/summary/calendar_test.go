@@ -250,6 +250,105 @@ func countNaively(c *summary.Counters, r *processed.Row, f fact, items map[strin
 	}
 }
 
+// What no record holds agrees with adding up row by row, in groups of events
+// and in groups of items.
+func TestMeasuresAgreeWithRows(t *testing.T) {
+	measures := []summary.Measure{
+		{Kind: summary.EventUsers, Name: "scroll"}, {Kind: summary.KeyEventUsers}, {Kind: summary.Purchasers}, {Kind: summary.ReturningUsers},
+		{Kind: summary.EventsNamed, Name: "sign_up"}, {Kind: summary.EventSessions, Name: "scroll"}, {Kind: summary.KeySessions},
+		{Kind: summary.ParamSum, Name: "size"}, {Kind: summary.ParamCount, Name: "size"},
+	}
+	micros := map[string]int64{"39": 39_000_000, "40.5": 40_500_000, "-1e3": -1_000_000_000}
+	rapid.Check(t, func(t *rapid.T) {
+		rows := drawRows(t, 40)
+		n := newNaive(rows, euros)
+		from, to := spanOf(rows)
+		facts := summary.Resolve(frameOf(rows), summary.Of(from, to), euros)
+		users, millis := facts.Users()
+		facts.SetFirstSeen(users, millis)
+		byItem := rapid.Bool().Draw(t, "by item")
+		keys := summary.Keys(summary.DimCountry)
+		if byItem {
+			keys = summary.Keys(summary.DimItemID)
+		}
+		type group struct {
+			sums  [9]int64
+			users [9]map[uint64]bool
+		}
+		want := map[string]*group{}
+		for i := range n.rows {
+			r, f := &n.rows[i], n.fact(i)
+			if !f.counts {
+				continue
+			}
+			name, size := r.Text[processed.ColName], ""
+			if len(r.Params) > 0 {
+				size = r.Params[0].Text
+			}
+			_, number := micros[size]
+			values := [9]int64{
+				boolInt(name == "scroll"), boolInt(f.key), boolInt(f.purchase), boolInt(!n.newSession(i, f)),
+				boolInt(name == "sign_up"), boolInt(f.events["scroll"]), boolInt(f.keyed), micros[size], boolInt(number),
+			}
+			groups := map[string]bool{r.Text[processed.ColCountry]: true}
+			if byItem {
+				clear(groups)
+				for _, it := range r.Items {
+					groups[it.Text[processed.ItemID]] = true
+				}
+			}
+			for key := range groups {
+				g := want[key]
+				if g == nil {
+					g = &group{}
+					want[key] = g
+				}
+				for k, v := range values {
+					g.sums[k] += v
+					if g.users[k] == nil {
+						g.users[k] = map[uint64]bool{}
+					}
+					if v != 0 {
+						g.users[k][r.User] = true
+					}
+				}
+			}
+		}
+		table := summary.Group(facts, keys, summary.GroupOptions{ItemEvents: byItem, Measures: measures})
+		if table.Len() != len(want) {
+			t.Fatalf("%d groups, want %d", table.Len(), len(want))
+		}
+		for i := range table.Len() {
+			g := want[table.Values[0][i]]
+			for k, m := range measures {
+				e, value := table.Extra[k], g.sums[k]
+				got := int64(0)
+				if m.Users() {
+					got, value = e.Users[i].Estimate(), int64(len(g.users[k]))
+				} else {
+					got = e.Sums[i]
+				}
+				if got != value {
+					t.Fatalf("group %q: measure %+v is %d, want %d", table.Values[0][i], m, got, value)
+				}
+			}
+		}
+		// Parts add up.
+		cut := rapid.Int64Range(int64(from)*hourMs, int64(to)*hourMs).Draw(t, "cut")
+		o := summary.GroupOptions{ItemEvents: byItem, Measures: measures}
+		parts := summary.MergeTables(summary.Group(facts.Slice(summary.Window{From: facts.Window.From, To: cut}), keys, o),
+			summary.EmptyTable(keys, false, measures),
+			summary.Group(facts.Slice(summary.Window{From: cut, To: facts.Window.To}), keys, o))
+		for i := range table.Len() {
+			for k, m := range measures {
+				if !m.Users() && parts.Extra[k].Sums[i] != table.Extra[k].Sums[i] || m.Users() && parts.Extra[k].Users[i].Estimate() != table.Extra[k].Users[i].Estimate() {
+					t.Fatalf("group %q: measure %+v of parts differs", table.Values[0][i], m)
+				}
+			}
+		}
+	})
+}
+
 // Every time dimension against the standard library's clock, and the nth…
 // ones against counting the calendar's spans.
 func TestTimeDimensions(t *testing.T) {

@@ -79,6 +79,8 @@ type fact struct {
 	duplicate, filtered                    bool
 	length                                 int64
 	views                                  int32
+	keyed                                  bool            // the session that begins here has a key event
+	events                                 map[string]bool // and events of these names
 	// indexes into rows
 	attribution, landing, exit, start int
 }
@@ -146,8 +148,13 @@ func (n *naive) fact(i int) fact {
 				f.views++
 			}
 			focus += n.rows[j].Engaged
+			if f.events == nil {
+				f.events = map[string]bool{}
+			}
+			f.events[name] = true
 			key = key || slices.Contains(n.settings.KeyEvents, name)
 		}
+		f.keyed = key
 		f.engaged = f.views >= 2 || key || f.length > 10_000 || focus > 10_000
 	}
 	if r.Text[processed.ColName] == "purchase" {
@@ -209,6 +216,9 @@ func drawRows(t *rapid.T, most int) []processed.Row {
 			r.Flags |= processed.FlagHasValue
 			r.Value = rapid.Int64Range(-5, 50_000_000).Draw(t, "value")
 			r.Text[processed.ColCurrency] = rapid.SampledFrom([]string{"", "EUR", "USD"}).Draw(t, "currency")
+		}
+		if size := rapid.SampledFrom([]string{"", "", "39", "40.5", "-1e3", "large", "1e13"}).Draw(t, "size"); size != "" {
+			r.Params = append(r.Params, processed.Param{Key: "size", Text: size})
 		}
 		r.Engaged = rapid.SampledFrom([]int64{0, 0, 4000, 10_000, 10_001}).Draw(t, "engaged")
 		for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "items") {

@@ -93,6 +93,10 @@ type resolver struct {
 	// repeats holds for a row that repeats an earlier one's id the hour of the
 	// latest such; noHour for all others. nil where no id repeats.
 	repeats []event.Hour
+	// match, where there is one, is asked for the rows of each session; marked
+	// says of the rows that begin one whether one of them matched.
+	match  func(row uint32) bool
+	marked []bool
 }
 
 // row is the i-th row in that order.

@@ -230,6 +230,11 @@ func (w *walker) begin(visits []visit) {
 		key = key || v.class&isKeyEvent != 0
 	}
 	row := visits[0].row
+	if w.match != nil {
+		for i := 0; i < len(visits) && visits[i].hour <= until; i++ {
+			w.marked[row] = w.marked[row] || w.match(visits[i].row)
+		}
+	}
 	w.Begins[row] = true
 	w.SessionMillis[row] = last - visits[0].ms
 	w.SessionViews[row] = views

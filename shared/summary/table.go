@@ -14,6 +14,7 @@ type Table struct {
 	Values   [][]string // by key, then by row
 	Counters []Counters // by row
 	Users    []Users    // by row; nil where users were not asked for
+	Extra    []Extra    // by measure that was asked for
 }
 
 // Len is the number of rows.
@@ -40,6 +41,8 @@ type GroupOptions struct {
 	ItemEvents bool
 	// Users asks for the set of users of each row.
 	Users bool
+	// Measures asks for what no counter counts.
+	Measures []Measure
 	// Calendar is needed for time dimensions.
 	Calendar *Calendar
 	// Columns may hold columns that were worked out for filters already.
@@ -75,6 +78,7 @@ func Group(f *Facts, keys []Key, o GroupOptions) *Table {
 	} else {
 		g.countRows()
 	}
+	g.extra = g.extras(o.Measures, items)
 	return g.table()
 }
 
@@ -92,6 +96,7 @@ type grouping struct {
 	first  []uint32 // by group: a unit in it
 	counts []Counters
 	sets   []Users
+	extra  []Extra
 }
 
 func (g *grouping) all() {
@@ -337,43 +342,60 @@ func (f *Facts) money() currencies {
 
 func (m currencies) ours(row uint32) bool { return m.code == nil || m.own[m.code[row]] }
 
-// gatherUsers finds the distinct users of each group: the units are brought
-// together by group, and a stamp on each user says which group met it last.
+// gatherUsers finds the distinct users of each group.
 func (g *grouping) gatherUsers() {
-	if !g.users {
-		return
+	if g.users {
+		g.sets = g.distinct(nil)
 	}
+}
+
+// distinct are the distinct users of each group, of the units whose place is
+// not 0 by of, or of all: the units are brought together by group, and a stamp
+// on each user says which group met it last.
+func (g *grouping) distinct(of func(place uint32) int64) []Users {
 	f := g.facts
 	f.indexUsers()
-	g.sets = make([]Users, len(g.first))
+	sets := make([]Users, len(g.first))
 	a := &f.actors
 	if len(g.place) == 0 {
-		return
+		return sets
 	}
 	starts := make([]uint32, len(g.first)+1)
 	users := make([]uint32, len(g.place))
-	if g.group == nil {
-		starts[1] = uint32(len(users))
+	places, groups := g.place, g.group
+	if of != nil {
+		places, groups = nil, nil
 		for u, place := range g.place {
+			if of(place) != 0 {
+				places = append(places, place)
+				if g.group != nil {
+					groups = append(groups, g.group[u])
+				}
+			}
+		}
+	}
+	if g.group == nil {
+		starts[1] = uint32(len(places))
+		for u, place := range places {
 			users[u] = a.of[place]
 		}
 	} else {
-		for _, group := range g.group {
+		for _, group := range groups {
 			starts[group+1]++
 		}
 		for i := 1; i < len(starts); i++ {
 			starts[i] += starts[i-1]
 		}
 		next := slices.Clone(starts)
-		for u, place := range g.place {
-			at := &next[g.group[u]]
+		for u, place := range places {
+			at := &next[groups[u]]
 			users[*at] = a.of[place]
 			*at++
 		}
 	}
 	stamp := make([]uint32, len(a.users))
 	hashes := make([]uint64, 0, len(a.users))
-	for i := range g.sets {
+	for i := range sets {
 		hashes = hashes[:0]
 		for _, user := range users[starts[i]:starts[i+1]] {
 			if stamp[user] != uint32(i+1) {
@@ -381,13 +403,14 @@ func (g *grouping) gatherUsers() {
 				hashes = append(hashes, a.hashes[user])
 			}
 		}
-		g.sets[i] = hashSet(hashes, true)
+		sets[i] = hashSet(hashes, true)
 	}
+	return sets
 }
 
 // table puts the groups into the order of their values.
 func (g *grouping) table() *Table {
-	t := &Table{Keys: g.keys, Values: make([][]string, len(g.keys)), Counters: g.counts, Users: g.sets}
+	t := &Table{Keys: g.keys, Values: make([][]string, len(g.keys)), Counters: g.counts, Users: g.sets, Extra: g.extra}
 	for k := range g.keys {
 		values := make([]string, len(g.first))
 		for i, u := range g.first {
@@ -426,12 +449,18 @@ func (t *Table) normalise() {
 	if t.Users != nil {
 		out.Users = make([]Users, 0, t.Len())
 	}
+	for i := range t.Extra {
+		out.Extra = append(out.Extra, t.Extra[i].like())
+	}
 	for i, row := range order {
 		if i > 0 && compare(order[i-1], row) == 0 {
 			last := len(out.Counters) - 1
 			out.Counters[last].Add(&t.Counters[row])
 			if t.Users != nil {
 				out.Users[last] = out.Users[last].Union(t.Users[row])
+			}
+			for k := range out.Extra {
+				out.Extra[k].merge(&t.Extra[k], int(row))
 			}
 			continue
 		}
@@ -442,12 +471,15 @@ func (t *Table) normalise() {
 		if t.Users != nil {
 			out.Users = append(out.Users, t.Users[row])
 		}
+		for k := range out.Extra {
+			out.Extra[k].take(&t.Extra[k], int(row))
+		}
 	}
 	*t = out
 }
 
-// MergeTables adds up tables of the same keys. With users only where all have
-// them.
+// MergeTables adds up tables of the same keys and measures. With users only
+// where all have them.
 func MergeTables(tables ...*Table) *Table {
 	out := &Table{}
 	n, users := 0, true
@@ -470,7 +502,14 @@ func MergeTables(tables ...*Table) *Table {
 	if users {
 		out.Users = make([]Users, 0, n)
 	}
+	for i := range tables[0].Extra {
+		out.Extra = append(out.Extra, tables[0].Extra[i].like())
+	}
 	for _, t := range tables {
+		for i := range out.Extra {
+			out.Extra[i].Sums = append(out.Extra[i].Sums, t.Extra[i].Sums...)
+			out.Extra[i].Users = append(out.Extra[i].Users, t.Extra[i].Users...)
+		}
 		for k := range out.Values {
 			out.Values[k] = append(out.Values[k], t.Values[k]...)
 		}
@@ -494,6 +533,17 @@ func (t *Table) sum(users bool) *Table {
 	}
 	if users {
 		out.Users = []Users{UnionAll(t.Users)}
+	}
+	for _, e := range t.Extra {
+		if e.Users != nil {
+			out.Extra = append(out.Extra, Extra{Users: []Users{UnionAll(e.Users)}})
+			continue
+		}
+		sum := int64(0)
+		for _, v := range e.Sums {
+			sum = Plus(sum, v)
+		}
+		out.Extra = append(out.Extra, Extra{Sums: []int64{sum}})
 	}
 	return out
 }

@@ -1,0 +1,106 @@
+package report
+
+import (
+	"slices"
+
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// numbers are what the metrics of one row are worked out from.
+type numbers struct {
+	plan     *Plan
+	counters *summary.Counters
+	users    int64
+	measured []int64 // by measure of the plan
+	exact    bool    // no number of users is an estimate
+}
+
+// none are the numbers of a row in which nothing was counted.
+func (p *Plan) none() numbers {
+	return numbers{plan: p, counters: &summary.Counters{}, measured: make([]int64, len(p.measures)), exact: true}
+}
+
+// numbers are those of row i of a table.
+func (p *Plan) numbers(t *summary.Table, i int) numbers {
+	n := numbers{plan: p, counters: &t.Counters[i], exact: true}
+	if t.Users != nil {
+		n.users, n.exact = t.Users[i].Estimate(), t.Users[i].Exact()
+	}
+	if len(p.measures) > 0 {
+		n.measured = make([]int64, len(p.measures))
+	}
+	for k := range n.measured {
+		if e := &t.Extra[k]; e.Users != nil {
+			n.measured[k] = e.Users[i].Estimate()
+			n.exact = n.exact && e.Users[i].Exact()
+		} else {
+			n.measured[k] = e.Sums[i]
+		}
+	}
+	return n
+}
+
+func (n *numbers) of(m *catalog.Metric) catalog.Value {
+	if len(m.Measures) == 0 {
+		return m.Of(n.counters, n.users)
+	}
+	own := make([]int64, len(m.Measures))
+	for i, measure := range m.Measures {
+		own[i] = n.measured[slices.Index(n.plan.measures, measure)]
+	}
+	return m.Of(n.counters, n.users, own...)
+}
+
+// passes decides the query's filter on metrics.
+func (n *numbers) passes() bool {
+	return n.plan.Query.MetricFilter.Eval(func(l *Filter) bool { return l.Test.MatchNumber(n.of(l.Metric).Float()) })
+}
+
+// tally adds rows up, sets of users by their union.
+type tally struct {
+	plan     *Plan
+	counters summary.Counters
+	users    []summary.Users
+	sums     []int64           // by measure
+	sets     [][]summary.Users // by measure
+}
+
+func (p *Plan) tally() *tally {
+	return &tally{plan: p, sums: make([]int64, len(p.measures)), sets: make([][]summary.Users, len(p.measures))}
+}
+
+func (y *tally) add(t *summary.Table, i int) {
+	y.counters.Add(&t.Counters[i])
+	if t.Users != nil {
+		y.users = append(y.users, t.Users[i])
+	}
+	for k := range t.Extra {
+		if e := &t.Extra[k]; e.Users != nil {
+			y.sets[k] = append(y.sets[k], e.Users[i])
+		} else {
+			y.sums[k] = summary.Plus(y.sums[k], e.Sums[i])
+		}
+	}
+}
+
+// instead takes the sums of another tally: rows that hold an event twice do not
+// add up to it.
+func (y *tally) instead(o *tally) {
+	if o != nil {
+		y.counters, y.sums = o.counters, o.sums
+	}
+}
+
+func (y *tally) numbers() numbers {
+	users := summary.UnionAll(y.users)
+	n := numbers{plan: y.plan, counters: &y.counters, users: users.Estimate(), exact: users.Exact(), measured: slices.Clone(y.sums)}
+	for k, sets := range y.sets {
+		if len(sets) > 0 {
+			set := summary.UnionAll(sets)
+			n.measured[k] = set.Estimate()
+			n.exact = n.exact && set.Exact()
+		}
+	}
+	return n
+}
