@@ -4,6 +4,8 @@ import (
 	"unsafe"
 
 	"github.com/valyala/fastjson"
+
+	"github.com/footfall/footfall/shared/money"
 )
 
 // text is a view of a JSON string's bytes, valid as long as its document.
@@ -59,7 +61,7 @@ func appendJSON(dst []byte, v *fastjson.Value, depth int) ([]byte, bool) {
 	case fastjson.TypeNumber:
 		start := len(dst)
 		dst = v.MarshalTo(dst)
-		_, ok = validNumber(view(dst[start:]))
+		_, ok = money.ValidNumber(view(dst[start:]))
 		return dst, ok
 	default:
 		return v.MarshalTo(dst), true

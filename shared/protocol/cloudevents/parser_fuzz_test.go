@@ -56,24 +56,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
-func FuzzMicros(f *testing.F) {
-	for _, s := range []string{"1", "-0.5", "1e3", "9223372036854.775807", "1.2.3"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		v, ok := micros(s)
-		if !ok {
-			return
-		}
-		var n json.Number
-		if err := json.Unmarshal([]byte(s), &n); err != nil {
-			t.Fatalf("%q was taken for a number", s)
-		}
-		if f, err := n.Float64(); err == nil && f < 1e9 && f > -1e9 {
-			if d := f*1e6 - float64(v); d > 0.51 || d < -0.51 {
-				t.Fatalf("micros(%q) = %d", s, v)
-			}
-		}
-	})
-}

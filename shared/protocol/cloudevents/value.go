@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/money"
 )
 
 const microsPerUnit = 1_000_000
@@ -56,7 +57,7 @@ func (p *Parser) decimal(v *fastjson.Value) (int64, bool) {
 		return 0, false
 	}
 	keep := len(p.texts)
-	n, ok := micros(p.number(v))
+	n, ok := money.Micros(p.number(v))
 	p.texts = p.texts[:keep]
 	return n, ok
 }
@@ -159,7 +160,7 @@ func (p *Parser) param(parent, key string, v *fastjson.Value) {
 func (p *Parser) numberParam(parent string, out *event.Param, v *fastjson.Value) {
 	keep := len(p.texts)
 	s := p.number(v)
-	integer, ok := validNumber(s)
+	integer, ok := money.ValidNumber(s)
 	if ok && integer {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			out.Kind, out.Int = event.ParamInt, n

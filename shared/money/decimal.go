@@ -1,10 +1,10 @@
-package cloudevents
+package money
 
 import "math"
 
-// validNumber checks a JSON number's text strictly: RFC 8259, section 6. The
+// ValidNumber checks a JSON number's text strictly: RFC 8259, section 6. The
 // parser of documents is lenient and lets "nan" and "1.2.3" pass.
-func validNumber(s string) (integer, ok bool) {
+func ValidNumber(s string) (integer, ok bool) {
 	i := 0
 	if i < len(s) && s[i] == '-' {
 		i++
@@ -43,11 +43,11 @@ func digits(s string, i int) int {
 	return i
 }
 
-// micros is a decimal number times 1,000,000, exactly; what is finer than a
+// Micros is a decimal number times 1,000,000, exactly; what is finer than a
 // millionth is rounded half away from zero. ok is false where s is no JSON
 // number or the result is beyond 64 bits.
-func micros(s string) (v int64, ok bool) {
-	if _, ok := validNumber(s); !ok {
+func Micros(s string) (v int64, ok bool) {
+	if _, ok := ValidNumber(s); !ok {
 		return 0, false
 	}
 	negative := s[0] == '-'

@@ -1,0 +1,96 @@
+package money
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// Rate is how much of one currency a unit of another is worth, in 10^-12
+// parts: 0.92 is 920,000,000,000.
+type Rate int64
+
+// One is the rate of a currency to itself.
+const One Rate = 1e12
+
+// MaxRate is the highest rate that there may be.
+const MaxRate = 1_000_000 * One
+
+// ErrRate is what ParseRate says of a text that is no rate.
+var ErrRate = errors.New("expected a decimal number above 0, of at most 1000000 and 12 decimals")
+
+const rateDecimals = 12
+
+// ParseRate reads a decimal number, such as 0.9234: digits, with a point and
+// at most 12 more of them. A rate is never rounded.
+func ParseRate(s string) (Rate, error) {
+	whole, decimals, point := strings.Cut(s, ".")
+	if _, ok := ValidNumber(s); !ok || point && decimals == "" || len(decimals) > rateDecimals || len(whole) > 7 {
+		return 0, ErrRate
+	}
+	var n Rate
+	for i := range len(whole) + rateDecimals {
+		d := byte('0')
+		switch {
+		case i < len(whole):
+			d = whole[i]
+		case i-len(whole) < len(decimals):
+			d = decimals[i-len(whole)]
+		}
+		if d < '0' || d > '9' {
+			return 0, ErrRate // an exponent or a sign
+		}
+		n = n*10 + Rate(d-'0')
+	}
+	if n <= 0 || n > MaxRate {
+		return 0, ErrRate
+	}
+	return n, nil
+}
+
+// String is the rate as ParseRate reads it, without zeros at the end.
+func (r Rate) String() string {
+	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%d.%012d", r/One, r%One), "0"), ".")
+}
+
+// MarshalText and UnmarshalText make a rate a text in JSON, where a number
+// might pass through a float.
+func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (r *Rate) UnmarshalText(text []byte) error {
+	parsed, err := ParseRate(string(text))
+	if err != nil {
+		return err
+	}
+	*r = parsed
+	return nil
+}
+
+// Convert is an amount at a rate, to the nearest millionth, and from the middle
+// of two to the even one. ok is false where the result is beyond 64 bits.
+func Convert(micros int64, r Rate) (converted int64, ok bool) {
+	if r == One {
+		return micros, true
+	}
+	amount := uint64(micros)
+	if micros < 0 {
+		amount = -amount
+	}
+	hi, lo := bits.Mul64(amount, uint64(r))
+	if hi >= uint64(One) {
+		return 0, false
+	}
+	n, rest := bits.Div64(hi, lo, uint64(One))
+	if half := uint64(One) / 2; rest > half || rest == half && n&1 == 1 {
+		n++
+	}
+	if n > 1<<63-1 {
+		return 0, false
+	}
+	if micros < 0 {
+		return -int64(n), true
+	}
+	return int64(n), true
+}
