@@ -425,6 +425,37 @@ func paramText(p *event.Param) string {
 	}
 }
 
+// itemColumn is the column of a parameter that says something of an item.
+// ofEvent: an event may say it once for all its items, and Google Analytics
+// ignores that where the item has its own. What else an event says of itself,
+// such as its coupon, is the order's and no item's.
+func itemColumn(key string) (column processed.ItemColumn, ofEvent, ok bool) {
+	switch key {
+	case "item_list_id":
+		return processed.ItemListID, true, true
+	case "item_list_name":
+		return processed.ItemListName, true, true
+	case "index":
+		return processed.ItemListIndex, false, true
+	case "affiliation":
+		return processed.ItemAffiliation, true, true
+	case "location_id":
+		return processed.ItemLocationID, true, true
+	case "promotion_id":
+		return processed.ItemPromotionID, true, true
+	case "promotion_name":
+		return processed.ItemPromotionName, true, true
+	case "creative_name":
+		return processed.ItemCreativeName, true, true
+	case "creative_slot":
+		return processed.ItemCreativeSlot, true, true
+	case "discount":
+		return processed.ItemDiscount, false, true
+	default:
+		return 0, false, false
+	}
+}
+
 func items(ev *event.Event, r *processed.Row) {
 	for i := range ev.Items {
 		from := &ev.Items[i]
@@ -440,6 +471,37 @@ func items(ev *event.Event, r *processed.Row) {
 		for c, category := range from.Categories {
 			text[int(processed.ItemCategory1)+c] = category
 		}
+		for k := range from.Params {
+			if column, _, ok := itemColumn(from.Params[k].Key); ok {
+				text[column] = paramText(&from.Params[k])
+			}
+		}
+	}
+	if len(r.Items) == 0 {
+		if ev.Name != "view_promotion" && ev.Name != "select_promotion" {
+			return
+		}
+		// A banner that shows no item: what it promotes is the only thing that
+		// the event is about.
+		r.Items = append(r.Items, processed.Item{Quantity: 1})
+	}
+	said := false
+	for k := range ev.Params {
+		p := &ev.Params[k]
+		column, ofEvent, _ := itemColumn(p.Key)
+		if !ofEvent {
+			continue
+		}
+		value := paramText(p)
+		said = said || value != ""
+		for i := range r.Items {
+			if text := &r.Items[i].Text[column]; *text == "" {
+				*text = value
+			}
+		}
+	}
+	if len(ev.Items) == 0 && !said {
+		r.Items = r.Items[:0] // it names no promotion either
 	}
 }
 

@@ -160,6 +160,45 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// What an event says of all its items stands with those that say nothing else,
+// and a promotion without items is one.
+func TestItems(t *testing.T) {
+	text := func(key, value string) event.Param { return event.Param{Key: key, Text: value} }
+	ev := view("G-1", noon)
+	ev.Name = "view_item_list"
+	ev.Params = []event.Param{text("item_list_id", "l1"), text("item_list_name", "Related"), text("creative_slot", "top"), text("coupon", "ORDER"), text("discount", "9")}
+	ev.Items = []event.Item{
+		{ID: "a", Quantity: 1, Params: []event.Param{{Key: "index", Kind: event.ParamInt, Int: 2}, {Key: "discount", Kind: event.ParamDouble, Double: 4.99}}},
+		{ID: "b", ListID: "l2", Quantity: 3, Params: []event.Param{text("creative_slot", "left"), text("affiliation", "Partner"), text("location_id", "ChIJ"), text("color", "red")}},
+	}
+	banner, plain := view("G-1", noon), view("G-1", noon)
+	banner.Name, banner.Params = "select_promotion", []event.Param{text("promotion_id", "p1"), text("promotion_name", "Spring"), text("creative_name", "hero")}
+	plain.Name, plain.Params = "view_promotion", []event.Param{text("coupon", "X")}
+	want := [][]map[processed.ItemColumn]string{
+		{
+			{processed.ItemID: "a", processed.ItemListID: "l1", processed.ItemListName: "Related", processed.ItemListIndex: "2", processed.ItemCreativeSlot: "top", processed.ItemDiscount: "4.99"},
+			{processed.ItemID: "b", processed.ItemListID: "l2", processed.ItemListName: "Related", processed.ItemCreativeSlot: "left", processed.ItemAffiliation: "Partner", processed.ItemLocationID: "ChIJ"},
+		},
+		{{processed.ItemPromotionID: "p1", processed.ItemPromotionName: "Spring", processed.ItemCreativeName: "hero"}},
+		nil,
+	}
+	r := enricher(t).Batch(&event.Batch{ID: event.BatchID{7}, Events: []event.Event{ev, banner, plain}}, owner)
+	for i, row := range rows(t, r.Docs[0]) {
+		if len(row.Items) != len(want[i]) {
+			t.Fatalf("event %d: %d items, expected %d", i, len(row.Items), len(want[i]))
+		}
+		for k, item := range row.Items {
+			var texts [processed.NumItemColumns]string
+			for c, v := range want[i][k] {
+				texts[c] = v
+			}
+			if diff := cmp.Diff(texts, item.Text); diff != "" {
+				t.Errorf("event %d, item %d (-want +got)\n%s", i, k, diff)
+			}
+		}
+	}
+}
+
 // TestWhoSpeaks: what a server claims of its visitor counts with the stream's
 // secret only.
 func TestWhoSpeaks(t *testing.T) {

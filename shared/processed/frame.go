@@ -56,6 +56,14 @@ const (
 	ItemListID
 	ItemListName
 	ItemCoupon
+	ItemListIndex // place in the list, as digits
+	ItemAffiliation
+	ItemLocationID
+	ItemPromotionID
+	ItemPromotionName
+	ItemCreativeName
+	ItemCreativeSlot
+	ItemDiscount // per unit, in units of the row's currency, as a decimal number
 	NumItemColumns
 )
 
