@@ -15,7 +15,9 @@ import (
 	"github.com/footfall/footfall/shared/processed"
 )
 
-const allMetrics = "users,new_users,sessions,engaged_sessions,engagementRate,bounceRate,averageSessionDuration,engagement,views,events,key_events,transactions,revenue,eventValue,unconverted,itemsPurchased,itemRevenue"
+const allMetrics = "users,new_users,sessions,engaged_sessions,engagementRate,bounceRate,averageSessionDuration,engagement,views,events,key_events,transactions,revenue,eventValue,unconverted,itemsPurchased,itemRevenue," +
+	"ecommercePurchases,duplicateTransactions,purchaseRevenue,refundAmount,taxAmount,shippingAmount,addToCarts,checkouts,itemViewEvents,itemListViewEvents,itemListClickEvents," +
+	"promotionViews,promotionClicks,grossItemRevenue,itemRefundAmount,itemDiscountAmount,itemsViewed,itemsAddedToCart,itemsCheckedOut,itemsViewedInList,itemsClickedInPromotion"
 
 // measured are metrics that no record holds.
 const measured = "users,sessions,events,returningUsers,scrolledUsers,totalPurchasers,purchaserRate,transactionsPerPurchaser,userKeyEventRate,sessionKeyEventRate," +
@@ -29,7 +31,8 @@ func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []proce
 	for i := range rows {
 		at := from.Add(time.Duration(r.Int64N(int64(span)))).Truncate(time.Second)
 		row := row(fmt.Sprint("e", r.IntN(n*9/10)), fmt.Sprint("c", r.IntN(12)), pick("/", "/shoes", "/hats", "/thanks"), at)
-		row.Text[processed.ColName] = pick("page_view", "page_view", "page_view", "scroll", "purchase", "sign_up", "view_item", "add_to_cart")
+		row.Text[processed.ColName] = pick("page_view", "page_view", "page_view", "scroll", "purchase", "sign_up", "view_item", "add_to_cart",
+			"refund", "begin_checkout", "in_app_purchase", "view_item_list", "select_item", "view_promotion", "select_promotion")
 		row.Text[processed.ColPageTitle] = pick("Home", "Shoes", "")
 		row.Text[processed.ColPageQuery] = pick("", "", "q=1")
 		row.Text[processed.ColCountry] = pick("DE", "AT", "")
@@ -52,15 +55,22 @@ func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []proce
 		}
 		row.Engaged = int64(r.IntN(3)) * 6000
 		switch row.Text[processed.ColName] {
-		case "purchase", "view_item", "add_to_cart":
+		case "page_view", "scroll", "sign_up":
+		default:
 			row.Flags |= processed.FlagHasValue
 			row.Value = int64(r.IntN(100)) * 1_990_000
 			row.Text[processed.ColCurrency] = pick("EUR", "EUR", "USD", "")
 			row.Text[processed.ColTransactionID] = pick("", "t1", "t2", "t3")
+			row.Text[processed.ColStream] = pick("G-1", "G-2")
+			row.Params = append(row.Params, processed.Param{Key: "tax", Text: pick("1.9", "0.07", "none")}, processed.Param{Key: "shipping", Text: pick("4.9", "0")},
+				processed.Param{Key: "coupon", Text: pick("", "SPRING")})
 			for range r.IntN(3) {
 				item := processed.Item{Price: int64(r.IntN(50)) * 100_000, Quantity: int64(1 + r.IntN(3))}
 				item.Text[processed.ItemID] = pick("1", "2", "3")
 				item.Text[processed.ItemName] = pick("Shoes", "Hat", "")
+				item.Text[processed.ItemDiscount] = pick("", "0.99")
+				item.Text[processed.ItemPromotionName] = pick("", "Spring")
+				item.Text[processed.ItemListIndex] = pick("", "1", "2")
 				row.Items = append(row.Items, item)
 			}
 		}
@@ -98,6 +108,7 @@ func questions() []string {
 		"metrics=itemsPurchased,itemRevenue&dimensions=country&filter=item==Shoes,page==/" + days,
 		"metrics=itemsPurchased,itemRevenue&dimensions=date&filter=item==Shoes" + days,
 	}
+	list = append(list, "metrics=itemRevenue,itemsViewedInPromotion,itemDiscountAmount&dimensions=itemPromotionName,itemListPosition"+days)
 	c := catalog.New()
 	for i := range c.Dimensions() {
 		d := &c.Dimensions()[i]

@@ -205,6 +205,14 @@ var counterNames = [summary.NumCounters]string{
 	summary.Unconverted: "unconverted", summary.ItemQuantity: "item_quantity",
 	summary.ItemRevenue: "item_revenue_micros", summary.ItemViews: "item_views",
 	summary.ItemAddToCarts: "item_add_to_carts",
+	summary.AddToCarts:     "add_to_carts", summary.Checkouts: "checkouts", summary.ItemViewEvents: "item_view_events",
+	summary.ListViews: "list_views", summary.ListClicks: "list_clicks",
+	summary.PromotionViews: "promotion_views", summary.PromotionClicks: "promotion_clicks",
+	summary.AppTransactions: "app_transactions", summary.DuplicateOrders: "duplicate_transactions",
+	summary.RefundMicros: "refund_micros", summary.TaxMicros: "tax_micros", summary.ShippingMicros: "shipping_micros",
+	summary.ItemRefund: "item_refund_micros", summary.ItemDiscount: "item_discount_micros",
+	summary.ItemCheckouts: "item_checkouts", summary.ItemListViews: "item_list_views", summary.ItemListClicks: "item_list_clicks",
+	summary.ItemPromotionViews: "item_promotion_views", summary.ItemPromotionClicks: "item_promotion_clicks",
 }
 
 // measureNames are the words in which a formula names its measures.

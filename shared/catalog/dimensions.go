@@ -167,11 +167,26 @@ func dimensionList() []Dimension {
 
 		{Name: "currencyCode", Aliases: []string{"currency"}, Dim: summary.DimCurrency, Scope: ScopeEvent, Category: "E-commerce", Description: "Currency that the event itself names, ISO 4217."},
 		{Name: "transactionId", Aliases: []string{"transaction"}, Dim: summary.DimTransactionID, Scope: ScopeEvent, Category: "E-commerce", Description: "Id of the transaction."},
+		{Name: "orderCoupon", Aliases: []string{"coupon"}, Dim: summary.DimOrderCoupon, Scope: ScopeEvent, Category: "E-commerce", Description: "Coupon of the whole order: the event's parameter coupon."},
+		{Name: "shippingTier", Dim: summary.DimShippingTier, Scope: ScopeEvent, Category: "E-commerce", Description: "How the order is shipped, such as Ground or Next-day: the event's parameter shipping_tier."},
 		{Name: "itemId", Dim: summary.DimItemID, Scope: ScopeItem, Category: "E-commerce", Description: "Id of the item."},
 		{Name: "itemName", Aliases: []string{"item"}, Dim: summary.DimItemName, Scope: ScopeItem, Category: "E-commerce", Description: "Name of the item."},
 		{Name: "itemBrand", Aliases: []string{"brand"}, Dim: summary.DimItemBrand, Scope: ScopeItem, Category: "E-commerce", Description: "Brand of the item."},
 		{Name: "itemVariant", Dim: summary.DimItemVariant, Scope: ScopeItem, Category: "E-commerce", Description: "Variant of the item."},
 		{Name: "itemCategory", Aliases: []string{"category"}, Dim: summary.DimItemCategory, Scope: ScopeItem, Category: "E-commerce", Description: "First category of the item."},
+		{Name: "itemCategory2", Dim: summary.DimItemCategory2, Scope: ScopeItem, Category: "E-commerce", Description: "Second category of the item."},
+		{Name: "itemCategory3", Dim: summary.DimItemCategory3, Scope: ScopeItem, Category: "E-commerce", Description: "Third category of the item."},
+		{Name: "itemCategory4", Dim: summary.DimItemCategory4, Scope: ScopeItem, Category: "E-commerce", Description: "Fourth category of the item."},
+		{Name: "itemCategory5", Dim: summary.DimItemCategory5, Scope: ScopeItem, Category: "E-commerce", Description: "Fifth category of the item."},
+		{Name: "itemListId", Dim: summary.DimItemListID, Scope: ScopeItem, Category: "E-commerce", Description: "Id of the list in which the item stood: item_list_id of the item, else of the event."},
+		{Name: "itemListName", Dim: summary.DimItemListName, Scope: ScopeItem, Category: "E-commerce", Description: "Name of the list in which the item stood: item_list_name of the item, else of the event."},
+		{Name: "itemListPosition", Since: 2, Dim: summary.DimItemListPosition, Scope: ScopeItem, Category: "E-commerce", Description: "Place of the item in its list, as the item's index says."},
+		{Name: "itemAffiliation", Since: 2, Dim: summary.DimItemAffiliation, Scope: ScopeItem, Category: "E-commerce", Description: "Affiliation of the item, such as a partner's shop: affiliation of the item, else of the event."},
+		{Name: "itemLocationID", Since: 2, Dim: summary.DimItemLocationID, Scope: ScopeItem, Category: "E-commerce", Description: "Place that the item belongs to, such as a shop: location_id of the item, else of the event."},
+		{Name: "itemPromotionId", Since: 2, Dim: summary.DimItemPromotionID, Scope: ScopeItem, Category: "E-commerce", Description: "Id of the promotion that showed the item: promotion_id of the item, else of the event."},
+		{Name: "itemPromotionName", Since: 2, Dim: summary.DimItemPromotionName, Scope: ScopeItem, Category: "E-commerce", Description: "Name of the promotion: promotion_name of the item, else of the event."},
+		{Name: "itemPromotionCreativeName", Since: 2, Dim: summary.DimItemCreativeName, Scope: ScopeItem, Category: "E-commerce", Description: "Name of the promotion's creative: creative_name of the item, else of the event."},
+		{Name: "itemPromotionCreativeSlot", Since: 2, Dim: summary.DimItemCreativeSlot, Scope: ScopeItem, Category: "E-commerce", Description: "Slot of the promotion's creative: creative_slot of the item, else of the event."},
 	}
 	var taken []string
 	for i := range list {

@@ -349,10 +349,10 @@ func TestWriteText(t *testing.T) {
 	for _, line := range []string{
 		"Revision 7 (compared): what arrived from 2024-10-01T00:00:00Z to before 2024-11-01T00:00:00Z, of all merchants",
 		"1 of 5 merchants change, in 2 of 4 hours of merchants; 15 numbers differ.",
-		"TOTALS\nmetric             before     after  difference        \n",
-		"eventCount          2,023     1,923        -100  -4.9 %\n",
-		"purchaseRevenue  3,034.50  2,884.50     -150.00  -4.9 %\n",
-		"rejected                0       100        +100     new\n",
+		"TOTALS\nmetric                  before     after  difference        \n",
+		"eventCount               2,023     1,923        -100  -4.9 %\n",
+		"grossPurchaseRevenue  3,034.50  2,884.50     -150.00  -4.9 %\n",
+		"rejected                     0       100        +100     new\n",
 		"REJECTED EVENTS BY REASON",
 		"m1         2,022  1,922        -100  -4.9 %      2       15\n",
 		"m1        2024-10-04T02:00:00+02:00  country    DE",
@@ -403,7 +403,7 @@ func TestWriteCSV(t *testing.T) {
 	}
 	for _, want := range [][]string{
 		{"merchant_id", "hour", "dimension", "value", "metric", "before", "after", "difference"},
-		{"m1", "2024-10-04T02:00:00+02:00", "", "", "purchaseRevenue", "3015", "2865", "-150"},
+		{"m1", "2024-10-04T02:00:00+02:00", "", "", "grossPurchaseRevenue", "3015", "2865", "-150"},
 		{"m1", "2024-10-04T03:00:00+02:00", "country", "'=1+1", "eventCount", "0", "3", "3"},
 		{"m1", "2024-10-04T02:00:00+02:00", "reason", "invalid", "rejected", "0", "100", "100"},
 	} {
@@ -449,7 +449,7 @@ func TestWriteJSON(t *testing.T) {
 	if len(got.Totals) != int(compare.NumMetrics) || len(got.Merchant) != 1 || got.Merchant[0].ID != "m1" {
 		t.Errorf("totals %+v, merchants %+v", got.Totals, got.Merchant)
 	}
-	i := slices.IndexFunc(got.Totals, func(c change) bool { return c.Metric == "purchaseRevenue" })
+	i := slices.IndexFunc(got.Totals, func(c change) bool { return c.Metric == "grossPurchaseRevenue" })
 	if c := got.Totals[i]; c.Before != 3034.5 || c.After != 2884.5 || c.Difference != -150 {
 		t.Errorf("revenue is %+v", c)
 	}

@@ -206,8 +206,8 @@ func (r *reader) hashColumn(present, wanted bool, same []uint64) []uint64 {
 // Encode did not write give an Invalid error.
 func Decode(data []byte, columns Columns) (*Frame, error) {
 	r := &reader{body: bytesReader{data: data}}
-	if v := r.body.byte(); v != formatVersion {
-		return nil, fault.New(fault.Invalid, "cannot decode processed document: expected version %d, got %d", formatVersion, v)
+	if v := r.body.byte(); v < oldestVersion || v > formatVersion {
+		return nil, fault.New(fault.Invalid, "cannot decode processed document: expected version %d to %d, got %d", oldestVersion, formatVersion, v)
 	}
 	flags := r.body.byte()
 	rows := r.body.uvarint()

@@ -11,7 +11,8 @@ import (
 
 // The first byte of a document, and the bits of the second.
 const (
-	formatVersion  = 1
+	formatVersion  = 2
+	oldestVersion  = 1 // has fewer texts of items
 	flagCompressed = 1
 )
 

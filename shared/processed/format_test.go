@@ -53,3 +53,22 @@ func TestFormatPage(t *testing.T) {
 	}
 	sameRows(t, f, exampleRows())
 }
+
+// A document of before is read; one of after is not.
+func TestVersions(t *testing.T) {
+	data := processed.Encode(build(exampleRows()))
+	for version, readable := range map[byte]bool{0: false, 1: true, processed.Version: true, processed.Version + 1: false} {
+		data[0] = version
+		f, err := processed.Decode(data, processed.Everything())
+		if (err == nil) != readable {
+			t.Errorf("version %d: %v", version, err)
+		}
+		u := processed.NewUnion(processed.Everything())
+		if err := u.Add(data, nil); (err == nil) != readable {
+			t.Errorf("version %d in a union: %v", version, err)
+		}
+		if readable {
+			sameRows(t, f, exampleRows())
+		}
+	}
+}

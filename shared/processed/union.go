@@ -90,8 +90,8 @@ func (u *Union) Add(data []byte, keep Keep) error {
 	}
 	// Every row has its event id in full: what claims more rows is no document,
 	// and no memory is taken for them.
-	if b.short || version != formatVersion || rows > size/16 {
-		return fault.New(fault.Invalid, "cannot decode processed document: expected a header of version %d", formatVersion)
+	if b.short || version < oldestVersion || version > formatVersion || rows > size/16 {
+		return fault.New(fault.Invalid, "cannot decode processed document: expected a header of version %d to %d", oldestVersion, formatVersion)
 	}
 	u.add(part{data: u.hold(data), keep: keep}, int(rows))
 	return nil

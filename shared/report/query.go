@@ -11,7 +11,7 @@ import (
 // Limits of a query.
 const (
 	MaxDimensions = 9       // as the Data API's
-	MaxMetrics    = 40      // more than there are
+	MaxMetrics    = 100     // more than there are
 	MaxDateRanges = 4       // as the Data API's
 	MaxRows       = 250_000 // of one answer, as the Data API's
 	MaxDays       = 36525   // of one ledger: all that a date can name

@@ -151,9 +151,10 @@ func primaryChannel(text *[processed.NumStringColumns]string) string {
 func TestGroupAgreesWithRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rows := drawRows(t, 40)
-		n := newNaive(rows, euros)
+		settings := rapid.SampledFrom([]summary.Settings{euros, rated}).Draw(t, "settings")
+		n := newNaive(rows, settings)
 		from, to := spanOf(rows)
-		facts := summary.Resolve(frameOf(rows), summary.Of(from, to), euros)
+		facts := summary.Resolve(frameOf(rows), summary.Of(from, to), settings)
 		cal := calendar(t, "Asia/Kolkata")
 		keys := summary.Keys(summary.DimCountry, summary.DimDate, summary.DimSessionSourceMedium, summary.DimLandingPage,
 			summary.DimSessionChannel, summary.DimPrimaryChannel)
@@ -187,7 +188,7 @@ func TestGroupAgreesWithRows(t *testing.T) {
 				want[key] = g
 			}
 			g.users[r.User] = true
-			countNaively(&g.c, r, f, items)
+			n.count(&g.c, r, f, items)
 		}
 		if table.Len() != len(want) {
 			t.Fatalf("%d groups, want %d", table.Len(), len(want))
@@ -208,46 +209,6 @@ func TestGroupAgreesWithRows(t *testing.T) {
 			}
 		}
 	})
-}
-
-func countNaively(c *summary.Counters, r *processed.Row, f fact, items map[string]*summary.Counters) {
-	name := r.Text[processed.ColName]
-	ours := r.Text[processed.ColCurrency] != "USD"
-	c[summary.Events]++
-	c[summary.Views] += boolInt(name == "page_view")
-	c[summary.Sessions] += boolInt(f.begins)
-	c[summary.EngagedSessions] += boolInt(f.engaged)
-	c[summary.SessionMillis] += f.length
-	c[summary.EngagementMillis] += r.Engaged
-	c[summary.KeyEvents] += boolInt(f.key)
-	c[summary.Transactions] += boolInt(f.purchase)
-	if r.Flags&processed.FlagHasValue != 0 {
-		if !ours {
-			c[summary.Unconverted]++
-		} else if name != "purchase" || f.purchase {
-			c[summary.ValueMicros] += r.Value
-			if f.purchase {
-				c[summary.RevenueMicros] += r.Value
-			}
-		}
-	}
-	for _, it := range r.Items {
-		id := it.Text[processed.ItemID]
-		if items[id] == nil {
-			items[id] = &summary.Counters{}
-		}
-		for _, to := range []*summary.Counters{c, items[id]} {
-			if f.purchase {
-				to[summary.ItemQuantity] += it.Quantity
-				if ours {
-					to[summary.ItemRevenue] += it.Price * it.Quantity
-				}
-			}
-			if name == "view_item" {
-				to[summary.ItemViews]++
-			}
-		}
-	}
 }
 
 // What no record holds agrees with adding up row by row, in groups of events
@@ -282,8 +243,10 @@ func TestMeasuresAgreeWithRows(t *testing.T) {
 				continue
 			}
 			name, size := r.Text[processed.ColName], ""
-			if len(r.Params) > 0 {
-				size = r.Params[0].Text
+			for _, p := range r.Params {
+				if p.Key == "size" {
+					size = p.Text
+				}
 			}
 			_, number := micros[size]
 			values := [9]int64{

@@ -81,6 +81,32 @@ func itemTextOf(d Dimension) processed.ItemColumn {
 		return processed.ItemVariant
 	case DimItemCategory:
 		return processed.ItemCategory1
+	case DimItemCategory2:
+		return processed.ItemCategory2
+	case DimItemCategory3:
+		return processed.ItemCategory3
+	case DimItemCategory4:
+		return processed.ItemCategory4
+	case DimItemCategory5:
+		return processed.ItemCategory5
+	case DimItemListID:
+		return processed.ItemListID
+	case DimItemListName:
+		return processed.ItemListName
+	case DimItemListPosition:
+		return processed.ItemListIndex
+	case DimItemAffiliation:
+		return processed.ItemAffiliation
+	case DimItemLocationID:
+		return processed.ItemLocationID
+	case DimItemPromotionID:
+		return processed.ItemPromotionID
+	case DimItemPromotionName:
+		return processed.ItemPromotionName
+	case DimItemCreativeName:
+		return processed.ItemCreativeName
+	case DimItemCreativeSlot:
+		return processed.ItemCreativeSlot
 	default:
 		return processed.ItemID
 	}
@@ -93,13 +119,31 @@ var (
 	screenClasses = []string{"screen_class", "firebase_screen_class"}
 )
 
+// paramOf is the parameter that a dimension is the value of; "" where it is
+// none.
+func (k Key) paramOf() string {
+	switch k.Dim {
+	case DimParam:
+		return k.Param
+	case DimOrderCoupon:
+		return paramCoupon
+	case DimShippingTier:
+		return paramTier
+	default:
+		return ""
+	}
+}
+
 // Needs are the columns that Resolve and a grouping or filter by keys read.
 func Needs(keys []Key) processed.Columns {
-	c := processed.Columns{Identity: true, Actors: true, Text: ResolveText | 1<<processed.ColCurrency}
+	c := processed.Columns{
+		Identity: true, Actors: true, Text: ResolveText | 1<<processed.ColCurrency,
+		Params: []string{paramTax, paramShipping},
+	}
 	for _, k := range keys {
 		switch {
-		case k.Dim == DimParam:
-			c.Params = append(c.Params, k.Param)
+		case k.paramOf() != "":
+			c.Params = append(c.Params, k.paramOf())
 		case k.Dim.IsItem():
 			c.Items = true
 		case k.Dim.parts() != nil:
@@ -167,8 +211,8 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 		return joined(k.Dim.join(channel.NewGroup(f.Settings.ChannelRules)), columns...)
 	}
 	switch k.Dim {
-	case DimParam:
-		return f.param(k.Param)
+	case DimParam, DimOrderCoupon, DimShippingTier:
+		return f.param(k.paramOf())
 	case DimNewVsReturning:
 		code := make([]uint32, len(f.Rows))
 		for i, row := range f.Rows {

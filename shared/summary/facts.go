@@ -32,6 +32,7 @@ type Settings struct {
 	Currency  string   // ISO 4217; an event without a currency is in this one
 	BotFilter bool     // leave bots out
 	KeyEvents []string // names of events that are key events
+	Rates     []Rate   // of other currencies; money without a rate is in no sum
 	// ChannelRules stand before the default channel group in the primary one.
 	ChannelRules []channel.Rule
 }
@@ -66,7 +67,7 @@ type Facts struct {
 	SessionViews  []int32
 	NewUser       []bool // on the first row ever of a user; all false before SetFirstSeen
 	NewSession    []bool // on the rows of sessions before which nothing was seen of their user; likewise
-	Purchase      []bool // a transaction's first row
+	Purchase      []bool // a transaction's first row in its stream
 	KeyEvent      []bool
 	Duplicates    int64 // rows in the window dropped because their id was counted before
 	Filtered      int64 // rows in the window left out by the merchant's bot filter
@@ -92,13 +93,32 @@ const (
 	NewUsers
 	KeyEvents
 	Transactions
-	RevenueMicros // purchases, in the merchant's currency
-	ValueMicros   // of all events, in the merchant's currency
-	Unconverted   // events whose money is in another currency and is in no sum
-	ItemQuantity  // items of purchases (in the item table: of that item)
-	ItemRevenue   // micro-units
-	ItemViews     // view_item
-	ItemAddToCarts
+	RevenueMicros  // of transactions, in the merchant's currency, before refunds
+	ValueMicros    // of all events, in the merchant's currency
+	AddToCarts     // events, as the next ones
+	Checkouts      // begin_checkout
+	ItemViewEvents // view_item
+	ItemQuantity   // units bought (in the item table: of that item); so the next ones
+	ItemRevenue    // micro-units, before refunds
+	ItemViews      // units in view_item
+	ItemAddToCarts // units in add_to_cart
+	ItemCheckouts  // units in begin_checkout
+	TaxMicros      // of transactions
+	ShippingMicros // of transactions
+	ListViews      // events view_item_list
+	ListClicks     // events select_item
+	PromotionViews
+	PromotionClicks
+	ItemListViews // units, as the next ones
+	ItemListClicks
+	ItemPromotionViews
+	ItemPromotionClicks
+	ItemDiscount    // micro-units, of transactions
+	RefundMicros    // of refunds
+	ItemRefund      // micro-units, of items of refunds
+	DuplicateOrders // purchases whose transaction was counted before
+	AppTransactions // transactions that are no purchase event: of an app's store
+	Unconverted     // events whose value is in a currency without a rate and is in no sum
 	NumCounters
 )
 
@@ -162,12 +182,27 @@ const (
 	DimScreen
 	DimCurrency
 	DimTransactionID
+	DimOrderCoupon
+	DimShippingTier
 	DimNewVsReturning
 	DimItemID // item dimensions group items, not events
 	DimItemName
 	DimItemBrand
 	DimItemVariant
 	DimItemCategory
+	DimItemCategory2
+	DimItemCategory3
+	DimItemCategory4
+	DimItemCategory5
+	DimItemListID
+	DimItemListName
+	DimItemListPosition
+	DimItemAffiliation
+	DimItemLocationID
+	DimItemPromotionID
+	DimItemPromotionName
+	DimItemCreativeName
+	DimItemCreativeSlot
 	DimYear           // "2026"
 	DimMonth          // "11"
 	DimYearMonth      // "202611"
@@ -203,7 +238,7 @@ type Key struct {
 
 // IsItem reports whether a dimension describes items: a table with one groups
 // items and not events.
-func (d Dimension) IsItem() bool { return d >= DimItemID && d <= DimItemCategory }
+func (d Dimension) IsItem() bool { return d >= DimItemID && d <= DimItemCreativeSlot }
 
 // IsTime reports whether a dimension comes from the instant of the event.
 func (d Dimension) IsTime() bool { return d >= DimYear && d <= DimNthMinute }

@@ -157,12 +157,12 @@ func (n *naive) fact(i int) fact {
 		f.keyed = key
 		f.engaged = f.views >= 2 || key || f.length > 10_000 || focus > 10_000
 	}
-	if r.Text[processed.ColName] == "purchase" {
+	if slices.Contains(paid, r.Text[processed.ColName]) {
 		f.purchase = true
 		if txn := r.Text[processed.ColTransactionID]; txn != "" {
 			for _, j := range view {
 				o := &n.rows[j]
-				if j < i && o.Text[processed.ColName] == "purchase" && o.Text[processed.ColTransactionID] == txn && hourOf(o.Millis) >= hour-int64(summary.Reach) {
+				if j < i && slices.Contains(paid, o.Text[processed.ColName]) && o.Text[processed.ColTransactionID] == txn && o.Text[processed.ColStream] == r.Text[processed.ColStream] && hourOf(o.Millis) >= hour-int64(summary.Reach) {
 					f.purchase = false
 				}
 			}
@@ -205,9 +205,16 @@ func drawRows(t *rapid.T, most int) []processed.Row {
 		if rapid.IntRange(0, 7).Draw(t, "bot") == 0 {
 			r.Flags |= processed.FlagBot
 		}
-		r.Text[processed.ColName] = rapid.SampledFrom([]string{"page_view", "page_view", "scroll", "purchase", "sign_up", "view_item"}).Draw(t, "name")
-		if r.Text[processed.ColName] == "purchase" {
+		r.Text[processed.ColName] = rapid.SampledFrom([]string{"page_view", "page_view", "scroll", "purchase", "purchase", "sign_up", "refund", "in_app_purchase", "view_item", "add_to_cart",
+			"begin_checkout", "view_item_list", "select_item", "view_promotion", "select_promotion"}).Draw(t, "name")
+		if slices.Contains(paid, r.Text[processed.ColName]) {
 			r.Text[processed.ColTransactionID] = rapid.SampledFrom([]string{"", "T1", "T2"}).Draw(t, "txn")
+			r.Text[processed.ColStream] = rapid.SampledFrom([]string{"G-1", "G-1", "G-2"}).Draw(t, "stream")
+			for _, key := range []string{"tax", "shipping"} {
+				if text := rapid.SampledFrom([]string{"", "", "4.99", "1e-05", "free"}).Draw(t, key); text != "" {
+					r.Params = append(r.Params, processed.Param{Key: key, Text: text})
+				}
+			}
 		}
 		r.Text[processed.ColSource] = rapid.SampledFrom([]string{"", "", "google", "news"}).Draw(t, "source")
 		r.Text[processed.ColPagePath] = rapid.SampledFrom([]string{"", "/", "/a", "/b"}).Draw(t, "path")
@@ -223,6 +230,8 @@ func drawRows(t *rapid.T, most int) []processed.Row {
 		r.Engaged = rapid.SampledFrom([]int64{0, 0, 4000, 10_000, 10_001}).Draw(t, "engaged")
 		for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "items") {
 			it := processed.Item{Price: 1_000_000, Quantity: rapid.Int64Range(1, 3).Draw(t, "quantity")}
+			it.Text = itemTexts(i)
+			it.Text[processed.ItemDiscount] = rapid.SampledFrom([]string{"", "0.5", "10%"}).Draw(t, "discount")
 			it.Text[processed.ItemID] = rapid.SampledFrom([]string{"i1", "i2"}).Draw(t, "item")
 			it.Text[processed.ItemName] = "name of " + it.Text[processed.ItemID]
 			r.Items = append(r.Items, it)

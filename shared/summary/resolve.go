@@ -14,16 +14,23 @@ import (
 // ResolveText are the text columns that Resolve reads (bits of
 // processed.Columns.Text); Identity and Actors must be decoded, too.
 const ResolveText uint64 = 1<<processed.ColName | 1<<processed.ColPagePath | 1<<processed.ColSource |
-	1<<processed.ColMedium | 1<<processed.ColCampaign | 1<<processed.ColTransactionID
+	1<<processed.ColMedium | 1<<processed.ColCampaign | 1<<processed.ColTransactionID | 1<<processed.ColStream
 
 // class is what an event's name means for counting.
-type class uint8
+type class uint16
 
 const (
-	isView class = 1 << iota
-	isPurchase
+	isView     class = 1 << iota
+	isPurchase       // any event of a transaction that brings money
+	isAppPurchase
+	isRefund
 	isItemView
 	isAddToCart
+	isCheckout
+	isListView
+	isListClick
+	isPromotionView
+	isPromotionClick
 	isKeyEvent
 )
 
@@ -141,10 +148,24 @@ func classesOf(names *processed.Strings, keyEvents []string) []class {
 			classes[i] = isView
 		case "purchase":
 			classes[i] = isPurchase
+		case "ecommerce_purchase", "in_app_purchase", "app_store_subscription_convert", "app_store_subscription_renew":
+			classes[i] = isPurchase | isAppPurchase
+		case "refund", "app_store_refund":
+			classes[i] = isRefund
 		case "view_item":
 			classes[i] = isItemView
 		case "add_to_cart":
 			classes[i] = isAddToCart
+		case "begin_checkout":
+			classes[i] = isCheckout
+		case "view_item_list":
+			classes[i] = isListView
+		case "select_item":
+			classes[i] = isListClick
+		case "view_promotion":
+			classes[i] = isPromotionView
+		case "select_promotion":
+			classes[i] = isPromotionClick
 		}
 		if slices.Contains(keyEvents, name) {
 			classes[i] |= isKeyEvent
@@ -385,8 +406,8 @@ func sortUpper(keys []uint64) {
 	}
 }
 
-// purchases finds the first row of each transaction. A transaction without an
-// id is one of its own.
+// purchases finds the first row of each transaction in its stream. A
+// transaction without an id is one of its own.
 func (r *resolver) purchases() {
 	f := r.f
 	txn := f.Text[processed.ColTransactionID].Code
@@ -409,8 +430,15 @@ func (r *resolver) purchases() {
 			rows = append(rows, row)
 		}
 	}
+	streams := f.Text[processed.ColStream].Code
+	stream := func(row uint32) uint32 {
+		if streams == nil {
+			return 0
+		}
+		return streams[row]
+	}
 	slices.SortStableFunc(rows, func(a, b uint32) int {
-		return cmp.Or(cmp.Compare(txn[a], txn[b]), cmp.Compare(f.Millis[a], f.Millis[b]))
+		return cmp.Or(cmp.Compare(txn[a], txn[b]), cmp.Compare(stream(a), stream(b)), cmp.Compare(f.Millis[a], f.Millis[b]))
 	})
 	for i, row := range rows {
 		ms := f.Millis[row]
@@ -419,7 +447,7 @@ func (r *resolver) purchases() {
 			continue
 		}
 		first := true
-		for j := i - 1; first && j >= 0 && txn[rows[j]] == txn[row]; j-- {
+		for j := i - 1; first && j >= 0 && txn[rows[j]] == txn[row] && stream(rows[j]) == stream(row); j-- {
 			before := hourOf(f.Millis[rows[j]])
 			if before < hour-Reach {
 				break

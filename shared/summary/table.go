@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/footfall/footfall/shared/money"
 	"github.com/footfall/footfall/shared/processed"
 )
 
@@ -204,8 +205,7 @@ func (g *grouping) countRows() {
 	f := g.facts
 	frame := f.Frame
 	g.counts = make([]Counters, len(g.first))
-	money := f.money()
-	items := &frame.Items
+	m := f.money()
 	itemAt := f.itemAt
 	names := frame.Text[processed.ColName].Code
 	for u, place := range g.place {
@@ -215,20 +215,20 @@ func (g *grouping) countRows() {
 		if names != nil {
 			cl = f.classes[names[row]]
 		}
-		ours := money.ours(row)
-		c.addEvent(f, row, cl, ours)
+		rate := m.rate(row)
+		c.addEvent(f, row, cl, &m, rate)
 		if itemAt != nil {
 			bought := f.Purchase[row]
 			for i := itemAt[row]; i < itemAt[row+1]; i++ {
-				c.addItem(items, int(i), cl, bought, ours)
+				c.addItem(&m, int(i), cl, bought, rate)
 			}
 		}
 	}
 	g.gatherUsers()
 }
 
-// addEvent counts an event of a class, whose money is ours or foreign.
-func (c *Counters) addEvent(f *Facts, row uint32, cl class, ours bool) {
+// addEvent counts an event of a class, whose money has a rate.
+func (c *Counters) addEvent(f *Facts, row uint32, cl class, m *currencies, rate money.Rate) {
 	frame := f.Frame
 	c[Events]++
 	if cl&isView != 0 {
@@ -250,20 +250,48 @@ func (c *Counters) addEvent(f *Facts, row uint32, cl class, ours bool) {
 	if f.KeyEvent[row] {
 		c[KeyEvents]++
 	}
-	bought := f.Purchase[row]
-	if bought {
-		c[Transactions]++
-	}
 	if frame.Flags != nil && frame.Flags[row]&processed.FlagHasValue != 0 {
+		v, ok := own(frame.Value[row], rate)
 		switch {
-		case !ours:
+		case !ok:
 			c[Unconverted]++
 		case cl&isPurchase == 0:
-			c[ValueMicros] += frame.Value[row]
-		case bought:
-			c[ValueMicros] += frame.Value[row]
-			c[RevenueMicros] += frame.Value[row]
+			c[ValueMicros] += v
+			if cl&isRefund != 0 {
+				c[RefundMicros] += v
+			}
+		case f.Purchase[row]:
+			c[ValueMicros] += v
+			c[RevenueMicros] += v
 		}
+	}
+	if cl&^(isView|isKeyEvent) == 0 {
+		return
+	}
+	switch {
+	case f.Purchase[row]:
+		c[Transactions]++
+		if cl&isAppPurchase != 0 {
+			c[AppTransactions]++
+		}
+		c[TaxMicros] += owned(m.tax.at(int(row)), rate)
+		c[ShippingMicros] += owned(m.shipping.at(int(row)), rate)
+	case cl&isPurchase != 0:
+		c[DuplicateOrders]++
+	case cl&isAddToCart != 0:
+		c[AddToCarts]++
+	case cl&isCheckout != 0:
+		c[Checkouts]++
+	case cl&isItemView != 0:
+		c[ItemViewEvents]++
+	case cl&isListView != 0:
+		c[ListViews]++
+	case cl&isListClick != 0:
+		c[ListClicks]++
+	case cl&isPromotionView != 0:
+		c[PromotionViews]++
+	case cl&isPromotionClick != 0:
+		c[PromotionClicks]++
 	}
 }
 
@@ -272,7 +300,7 @@ func (g *grouping) countItems(events bool) {
 	frame := f.Frame
 	g.counts = make([]Counters, len(g.first))
 	counted := make([]uint32, len(g.first)) // by group: 1 + the last row whose event it has
-	money := f.money()
+	m := f.money()
 	names := frame.Text[processed.ColName].Code
 	for u, place := range g.place {
 		row := f.Rows[place]
@@ -280,34 +308,62 @@ func (g *grouping) countItems(events bool) {
 		if names != nil {
 			cl = f.classes[names[row]]
 		}
-		c, ours := &g.counts[g.of(u)], money.ours(row)
+		c, rate := &g.counts[g.of(u)], m.rate(row)
 		// The items of a row stand together.
 		if last := &counted[g.of(u)]; events && *last != row+1 {
 			*last = row + 1
-			c.addEvent(f, row, cl, ours)
+			c.addEvent(f, row, cl, &m, rate)
 		}
-		c.addItem(&frame.Items, int(g.item[u]), cl, f.Purchase[row], ours)
+		c.addItem(&m, int(g.item[u]), cl, f.Purchase[row], rate)
 	}
 	g.gatherUsers()
 }
 
-// addItem counts an item of an event of a class.
-func (c *Counters) addItem(items *processed.ItemFrame, i int, cl class, bought, ours bool) {
+// addItem counts an item of an event of a class: its units, and its money
+// where some changed hands.
+func (c *Counters) addItem(m *currencies, i int, cl class, bought bool, rate money.Rate) {
+	items := &m.frame.Items
 	quantity := int64(1)
 	if items.Quantity != nil {
 		quantity = items.Quantity[i]
 	}
+	price := func() int64 {
+		if items.Price == nil {
+			return 0
+		}
+		return owned(items.Price[i]*quantity, rate)
+	}
 	switch {
 	case bought:
 		c[ItemQuantity] += quantity
-		if ours && items.Price != nil {
-			c[ItemRevenue] += items.Price[i] * quantity
-		}
+		c[ItemRevenue] += price()
+		c[ItemDiscount] += owned(times(m.discount.at(i), quantity), rate)
+	case cl&isRefund != 0:
+		c[ItemRefund] += price()
 	case cl&isItemView != 0:
-		c[ItemViews]++
+		c[ItemViews] += quantity
 	case cl&isAddToCart != 0:
-		c[ItemAddToCarts]++
+		c[ItemAddToCarts] += quantity
+	case cl&isCheckout != 0:
+		c[ItemCheckouts] += quantity
+	case cl&isListView != 0:
+		c[ItemListViews] += quantity
+	case cl&isListClick != 0:
+		c[ItemListClicks] += quantity
+	case cl&isPromotionView != 0:
+		c[ItemPromotionViews] += quantity
+	case cl&isPromotionClick != 0:
+		c[ItemPromotionClicks] += quantity
 	}
+}
+
+// times is an amount of so many; nothing where that is beyond 64 bits, as only
+// a discount that ingest did not look at can be.
+func times(micros, quantity int64) int64 {
+	if product := micros * quantity; quantity == 0 || product/quantity == micros {
+		return product
+	}
+	return 0
 }
 
 // itemStarts is by row the first item that is not of an earlier row.
@@ -324,23 +380,6 @@ func itemStarts(f *processed.Frame) []uint32 {
 	}
 	return starts
 }
-
-// currencies tells the merchant's own money from other.
-type currencies struct {
-	code []uint32
-	own  []bool
-}
-
-func (f *Facts) money() currencies {
-	s := &f.Frame.Text[processed.ColCurrency]
-	m := currencies{code: s.Code, own: make([]bool, len(s.Dict))}
-	for i, c := range s.Dict {
-		m.own[i] = c == "" || strings.EqualFold(c, f.Settings.Currency)
-	}
-	return m
-}
-
-func (m currencies) ours(row uint32) bool { return m.code == nil || m.own[m.code[row]] }
 
 // gatherUsers finds the distinct users of each group.
 func (g *grouping) gatherUsers() {

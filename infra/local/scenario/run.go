@@ -346,10 +346,15 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 			data["engagement_ms"] = number(o.Value)
 		case "item":
 			f := strings.Split(o.Value, ",")
-			if len(f) != 4 {
-				return nil, "", fmt.Errorf("item: expected id,name,price,quantity, got %q", o.Value)
+			if len(f) < 4 {
+				return nil, "", fmt.Errorf("item: expected id,name,price,quantity and then member:value, got %q", o.Value)
 			}
-			items = append(items, map[string]any{"item_id": f[0], "item_name": f[1], "price": number(f[2]), "quantity": number(f[3])})
+			item := map[string]any{"item_id": f[0], "item_name": f[1], "price": number(f[2]), "quantity": number(f[3])}
+			for _, more := range f[4:] {
+				member, value, _ := strings.Cut(more, ":")
+				item[member] = number(value)
+			}
+			items = append(items, item)
 		case "reject":
 		default:
 			if name, ok := strings.CutPrefix(o.Key, "property."); ok {

@@ -1,0 +1,122 @@
+package summary
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/footfall/footfall/shared/money"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// Rate is what one unit of a currency is worth in the merchant's own, from an
+// instant (ms since the Unix epoch) until that of the currency's next rate.
+type Rate struct {
+	Currency string
+	From     int64
+	Rate     money.Rate
+}
+
+// The parameters in which an event says amounts beside its value.
+const (
+	paramTax      = "tax"
+	paramShipping = "shipping"
+	paramCoupon   = "coupon"
+	paramTier     = "shipping_tier"
+)
+
+// amounts are a text column read as decimal numbers; what is none is nothing.
+type amounts struct {
+	code   []uint32
+	micros []int64
+}
+
+func amountsOf(s *processed.Strings) amounts {
+	if s == nil || s.Code == nil {
+		return amounts{}
+	}
+	a := amounts{code: s.Code, micros: make([]int64, len(s.Dict))}
+	for i, text := range s.Dict {
+		a.micros[i], _ = money.Micros(text)
+	}
+	return a
+}
+
+func (a amounts) at(i int) int64 {
+	if a.code == nil {
+		return 0
+	}
+	return a.micros[a.code[i]]
+}
+
+// currencies turns amounts into the merchant's own money.
+type currencies struct {
+	frame         *processed.Frame
+	rates         [][]Rate // by code of the currency column, ascending; nil where there is no rate
+	tax, shipping amounts  // by row
+	discount      amounts  // by item
+}
+
+func (f *Facts) money() currencies {
+	s := &f.Frame.Text[processed.ColCurrency]
+	m := currencies{
+		frame: f.Frame, rates: make([][]Rate, len(s.Dict)),
+		tax: amountsOf(f.Frame.Params[paramTax]), shipping: amountsOf(f.Frame.Params[paramShipping]),
+		discount: amountsOf(&f.Frame.Items.Text[processed.ItemDiscount]),
+	}
+	for i, c := range s.Dict {
+		m.rates[i] = f.Settings.ratesOf(c)
+	}
+	return m
+}
+
+// ratesOf are the rates of a currency, ascending by instant.
+func (s *Settings) ratesOf(currency string) []Rate {
+	if currency == "" || strings.EqualFold(currency, s.Currency) {
+		return []Rate{{From: math.MinInt64, Rate: money.One}}
+	}
+	var rates []Rate
+	for _, r := range s.Rates {
+		if strings.EqualFold(r.Currency, currency) {
+			rates = append(rates, r)
+		}
+	}
+	slices.SortFunc(rates, func(a, b Rate) int { return cmp.Compare(a.From, b.From) })
+	return rates
+}
+
+// rate is that of a row's money; 0 where the merchant gave none for its
+// currency and instant.
+func (m *currencies) rate(row uint32) money.Rate {
+	code := m.frame.Text[processed.ColCurrency].Code
+	if code == nil {
+		return money.One
+	}
+	rates := m.rates[code[row]]
+	if len(rates) == 1 && rates[0].From == math.MinInt64 {
+		return rates[0].Rate
+	}
+	ms := m.frame.Millis[row]
+	for _, r := range slices.Backward(rates) {
+		if r.From <= ms {
+			return r.Rate
+		}
+	}
+	return 0
+}
+
+// own is an amount in the merchant's money; ok is false where there is no rate
+// or the result is beyond what can be counted.
+func own(micros int64, rate money.Rate) (_ int64, ok bool) {
+	if rate == 0 {
+		return 0, false
+	}
+	return money.Convert(micros, rate)
+}
+
+// owned is own where what cannot be converted is nothing.
+func owned(micros int64, rate money.Rate) int64 {
+	v, _ := own(micros, rate)
+	return v
+}
