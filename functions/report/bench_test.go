@@ -50,7 +50,7 @@ func (w *world) bench(b *testing.B, query string) {
 	for b.Loop() {
 		q, err := report.ParseURL(w.service.catalog, m.ID, v, w.service.today(cal))
 		w.must(err)
-		result, err := w.service.run(context.Background(), m, cal, q, "")
+		result, _, err := w.service.run(context.Background(), m, cal, q, "")
 		w.must(err)
 		sources, rows = result.Meta.Sources, len(result.Rows)
 		result.AppendJSON(nil)

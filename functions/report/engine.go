@@ -24,6 +24,7 @@ type reading struct {
 	plan     *report.Plan
 	sources  report.Sources
 	now      int64            // ms
+	picture  *picture         // that the answer is from; nil where it is not from one
 	leave    func()           // gives the slot back; nil before documents are read
 	lost     []summary.Window // clean hours of the date range without a record, in order: quiet, or their records are lost
 }
@@ -31,19 +32,22 @@ type reading struct {
 // run answers a query: from records alone where they hold the answer, stored
 // ones and the live picture's, and else with documents. question is the text
 // that q was read from: the same question is answered once for each picture.
-func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query, question string) (*report.Result, error) {
+// The version is that of the merchant's data before they were read.
+func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calendar, q *report.Query, question string) (*report.Result, store.Version, error) {
 	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), now: s.clock().UnixMilli()}
 	defer r.close()
 	if r.plan.Records {
 		p, marks, err := s.live.look(ctx, &m, cal)
 		if err != nil {
-			return nil, err
+			return nil, store.Version{}, err
 		}
+		r.picture = p
 		if p.Whole {
 			// Which empty rows there are depends on the hour.
 			kept := answerKey{question, cal.Hour(r.now).From}
 			if result := p.kept(kept); result != nil {
-				return r.again(ctx, q, result, &marks)
+				result, err := r.again(ctx, q, result, &marks)
+				return result, p.Version, err
 			}
 			builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
 				if !p.Some {
@@ -56,8 +60,9 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 				if err == nil && question != "" {
 					s.live.grow(&m, p.keep(kept, result))
 				}
-				return result, err
+				return result, p.Version, err
 			}
+			r.picture = nil
 			r.sources = report.Sources{}
 		}
 	}
@@ -65,11 +70,15 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 	// afterwards.
 	marks, err := s.live.marks(ctx)
 	if err != nil {
-		return nil, err
+		return nil, store.Version{}, err
+	}
+	version, err := s.ports.Processed.Version(ctx, m.ID)
+	if err != nil {
+		return nil, version, fmt.Errorf("cannot tell whether the data of merchant %q changed: %w", m.ID, err)
 	}
 	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, m.Layers.Revisions()...)
 	if err != nil {
-		return nil, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
+		return nil, version, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
 	}
 	builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
 		if !some {
@@ -77,7 +86,8 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 		}
 		return r.answer(ctx, b, days, first, last)
 	})
-	return r.finish(ctx, q, builders, &marks, err)
+	result, err := r.finish(ctx, q, builders, &marks, err)
+	return result, version, err
 }
 
 // build collects the parts of each date range.
@@ -104,6 +114,9 @@ func (r *reading) finish(ctx context.Context, q *report.Query, builders []*repor
 	}
 	meta := report.Meta{TimeZone: r.merchant.Settings.TimeZone, Currency: r.merchant.Settings.Currency, Watermark: marks.watermark, Revision: r.merchant.Layers.Top(), Sources: r.sources}
 	if meta.Pending, err = r.s.pending(ctx, &r.merchant, r.cal, q, marks); err != nil {
+		return nil, err
+	}
+	if meta.Rejected, err = r.rejected(ctx, q); err != nil {
 		return nil, err
 	}
 	return report.Finish(q, builders, meta), nil

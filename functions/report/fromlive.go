@@ -285,40 +285,98 @@ func (s *Service) pending(ctx context.Context, m *access.Merchant, cal *summary.
 	if len(marks.unfinished) == 0 {
 		return 0, nil
 	}
-	from, to := asked(cal, q)
+	spans := asked(cal, q)
 	streams := streamsOf(*m)
 	var n int64
 	if len(marks.unfinished) < fewBatches {
 		for i := range marks.unfinished {
 			for _, c := range marks.unfinished[i].Counts {
-				if c.Hour >= from && c.Hour < to && slices.Contains(streams, c.Stream) {
+				if slices.Contains(streams, c.Stream) && slices.ContainsFunc(spans, func(s hours) bool { return c.Hour >= s.from && c.Hour < s.to }) {
 					n += c.Events
 				}
 			}
 		}
 		return n, nil
 	}
-	counts, err := s.ports.Journal.Counts(ctx, streams, from, to)
-	if err != nil {
-		return 0, fmt.Errorf("cannot count pending events: %w", err)
-	}
-	for _, c := range counts {
-		n += c.Pending
+	for _, span := range spans {
+		counts, err := s.ports.Journal.Counts(ctx, streams, span.from, span.to)
+		if err != nil {
+			return 0, fmt.Errorf("cannot count pending events: %w", err)
+		}
+		for _, c := range counts {
+			n += c.Pending
+		}
 	}
 	return n, nil
 }
 
-// asked are the UTC hours [from, to) that hold all date ranges.
-func asked(cal *summary.Calendar, q *report.Query) (from, to event.Hour) {
-	var hull summary.Window
-	for i, days := range q.DateRanges {
-		span := report.Span(cal, days)
-		if i == 0 {
-			hull = span
-		}
-		hull = summary.Window{From: min(hull.From, span.From), To: max(hull.To, span.To)}
+// hours are UTC hours [from, to).
+type hours struct{ from, to event.Hour }
+
+// asked are the UTC hours of all date ranges, each once.
+func asked(cal *summary.Calendar, q *report.Query) []hours {
+	spans := make([]hours, 0, len(q.DateRanges))
+	for _, days := range q.DateRanges {
+		from, to := report.Span(cal, days).UTCHours()
+		spans = append(spans, hours{from, to})
 	}
-	return hull.UTCHours()
+	slices.SortFunc(spans, func(a, b hours) int { return int(a.from - b.from) })
+	apart := spans[:1]
+	for _, s := range spans[1:] {
+		if last := &apart[len(apart)-1]; s.from <= last.to {
+			last.to = max(last.to, s.to)
+		} else {
+			apart = append(apart, s)
+		}
+	}
+	return apart
+}
+
+// rejected counts the events of the asked days that were accepted and could not
+// be counted. Whoever asks a picture about the same days has them counted once.
+func (r *reading) rejected(ctx context.Context, q *report.Query) (int64, error) {
+	var n int64
+	for _, s := range asked(r.cal, q) {
+		if r.picture != nil {
+			if kept, ok := r.picture.rejects(s); ok {
+				n += kept
+				continue
+			}
+		}
+		counts, err := r.s.ports.Processed.RejectCounts(ctx, r.merchant.ID, r.merchant.Layers, s.from, s.to)
+		if err != nil {
+			return 0, fmt.Errorf("cannot count the rejected events of merchant %q: %w", r.merchant.ID, err)
+		}
+		var of int64
+		for _, c := range counts {
+			if !c.Refused {
+				of += c.Events
+			}
+		}
+		if r.picture != nil {
+			r.picture.keepRejects(s, of)
+		}
+		n += of
+	}
+	return n, nil
+}
+
+func (p *picture) rejects(s hours) (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, ok := p.rejected[s]
+	return n, ok
+}
+
+func (p *picture) keepRejects(s hours, n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rejected == nil {
+		p.rejected = map[hours]int64{}
+	}
+	if len(p.rejected) < mostDays {
+		p.rejected[s] = n
+	}
 }
 
 // fewBatches is up to how many batches under way are looked at one by one.

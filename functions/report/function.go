@@ -88,6 +88,7 @@ type Service struct {
 	records   *records
 	live      *live
 	repairs   *repairs
+	tags      *tags
 }
 
 // Ports are the stores that reports read.
@@ -119,6 +120,7 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 		records:   newRecords(config.CacheBytes),
 		live:      newLive(&config, &ports, clock),
 		repairs:   newRepairs(ports.Processed, clock, ports.Log),
+		tags:      newTags(),
 	}
 }
 
@@ -213,7 +215,7 @@ func (s *Service) today(cal *summary.Calendar) report.Day {
 }
 
 func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.Request, a asking) error {
-	write, err := format(r.Header.Get("Accept"))
+	form, write, err := format(r.Header.Get("Accept"))
 	if err != nil {
 		return err
 	}
@@ -231,9 +233,27 @@ func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return err
 	}
-	result, err := s.run(ctx, m, cal, q, "url "+r.URL.RawQuery)
+	// A reader may keep the answer and must ask whether it is still right.
+	w.Header().Set("Cache-Control", "private, no-cache")
+	question := "url " + r.URL.RawQuery
+	key, has := s.tagKey(&m, cal, form, question), r.Header.Get("If-None-Match")
+	if has != "" {
+		if kept, same := s.unchanged(ctx, &m, cal, q, key, has); same {
+			tell(w, kept.tag, &kept.meta)
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	result, version, err := s.run(ctx, m, cal, q, question)
 	if err != nil {
 		return err
+	}
+	tag := result.Tag(form)
+	s.remember(ctx, key, result, version, tag)
+	tell(w, tag, &result.Meta)
+	if has != "" && matches(has, tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
 	}
 	return write(w, result)
 }
@@ -251,22 +271,22 @@ func query(r *http.Request) (url.Values, error) {
 
 // format picks the form of the answer by an Accept header: the first of its
 // media types that Footfall writes, JSON where it is open.
-func format(accept string) (func(http.ResponseWriter, *report.Result) error, error) {
+func format(accept string) (form string, write func(http.ResponseWriter, *report.Result) error, err error) {
 	if accept == "" {
-		return writeJSON, nil
+		return "json", writeJSON, nil
 	}
 	for part := range strings.SplitSeq(accept, ",") {
 		media, _, _ := strings.Cut(part, ";")
 		switch strings.ToLower(strings.TrimSpace(media)) {
 		case "application/json", "*/*", "application/*":
-			return writeJSON, nil
+			return "json", writeJSON, nil
 		case "text/csv":
-			return writeCSV, nil
+			return "csv", writeCSV, nil
 		case "text/plain", "text/*":
-			return writeText, nil
+			return "text", writeText, nil
 		}
 	}
-	return nil, fault.Field("Accept", "application/json, text/csv or text/plain")
+	return "", nil, fault.Field("Accept", "application/json, text/csv or text/plain")
 }
 
 func writeJSON(w http.ResponseWriter, result *report.Result) error {
@@ -338,9 +358,10 @@ func (s *Service) runReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.run(ctx, m, cal, q, "google "+string(body))
+	result, _, err := s.run(ctx, m, cal, q, "google "+string(body))
 	if err != nil {
 		return nil, err
 	}
+	result.Meta.Headers(w.Header().Set)
 	return result.AppendGoogle(make([]byte, 0, 1024+len(result.Rows)*256)), nil
 }

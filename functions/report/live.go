@@ -69,9 +69,10 @@ type picture struct {
 	number   uint64    // among the merchant's
 	size     int64
 
-	mu      sync.Mutex
-	days    map[liveKey]*liveDay
-	answers map[answerKey]*report.Result // read only
+	mu       sync.Mutex
+	days     map[liveKey]*liveDay
+	answers  map[answerKey]*report.Result // read only
+	rejected map[hours]int64
 }
 
 // albumKey names a view of a merchant.

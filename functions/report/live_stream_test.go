@@ -28,7 +28,8 @@ func (w *world) ask(query string) (*report.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.service.run(context.Background(), m, cal, q, query)
+	result, _, err := w.service.run(context.Background(), m, cal, q, query)
+	return result, err
 }
 
 func (w *world) askTotals(query string) ([]int64, error) {

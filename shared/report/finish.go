@@ -24,6 +24,10 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 			all = append(all, r.rows(i, b)...)
 		}
 	}
+	for _, b := range builders {
+		r.Meta.Duplicates += b.duplicates
+		r.Meta.Bots += b.filtered
+	}
 	r.RowCount = len(all)
 	order := q.OrderBys
 	if len(order) == 0 {

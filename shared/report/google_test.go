@@ -128,7 +128,7 @@ func sample(t testing.TB, query string) *Result {
 		},
 		RowCount: 7,
 		Totals:   []Row{{Metrics: []catalog.Value{{N: 3, D: 1}, {N: 59_970_000, D: 1_000_000}, {N: 1, D: 2}}}},
-		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Sketched: true, Error: 0.0081, Sources: Sources{1, 2, 3, 4}},
+		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Duplicates: 5, Bots: 6, Rejected: 7, Sketched: true, Error: 0.0081, Sources: Sources{1, 2, 3, 4}},
 	}
 }
 
@@ -147,7 +147,7 @@ func TestWriteJSON(t *testing.T) {
 		},
 		"row_count": 7.0, "totals": map[string]any{"users": 3.0, "revenue": 59.97, "engagementRate": 0.5},
 		"metadata": map[string]any{
-			"watermark": "2026-11-23T18:00:00.000005Z", "revision": 3.0, "pending": 2.0,
+			"watermark": "2026-11-23T18:00:00.000005Z", "revision": 3.0, "pending": 2.0, "duplicates": 5.0, "bots": 6.0, "rejected": 7.0,
 			"methods":        map[string]any{"users": map[string]any{"method": "sketch", "error": 0.0081}, "revenue": map[string]any{"method": "exact"}, "engagementRate": map[string]any{"method": "exact"}},
 			"generated_from": map[string]any{"day_records": 1.0, "hour_records": 2.0, "hours_from_documents": 3.0, "documents_events": 4.0},
 		},
@@ -219,5 +219,40 @@ func TestGoogleErrors(t *testing.T) {
 		if code != tc.code || strings.TrimSpace(string(body)) != tc.want {
 			t.Errorf("%v: got %d %s", tc.err, code, body)
 		}
+	}
+}
+
+func TestTagIsOfTheNumbers(t *testing.T) {
+	const query = "metrics=users,revenue,engagementRate&dimensions=page&from=today&to=today"
+	tag := sample(t, query).Tag("json")
+	for name, change := range map[string]func(*Result){
+		"watermark": func(r *Result) { r.Meta.Watermark = r.Meta.Watermark.Add(time.Hour) },
+		"pending":   func(r *Result) { r.Meta.Pending = 0 },
+		"sources":   func(r *Result) { r.Meta.Sources = Sources{} },
+	} {
+		r := sample(t, query)
+		if change(r); r.Tag("json") != tag {
+			t.Errorf("the tag changes with %s", name)
+		}
+	}
+	for name, change := range map[string]func(*Result){
+		"revision":  func(r *Result) { r.Meta.Revision++ },
+		"rejected":  func(r *Result) { r.Meta.Rejected++ },
+		"currency":  func(r *Result) { r.Meta.Currency = "USD" },
+		"a number":  func(r *Result) { r.Rows[1].Metrics[0].N++ },
+		"a value":   func(r *Result) { r.Rows[1].Dimensions[0] = "=cme" },
+		"the total": func(r *Result) { r.Totals[0].Metrics[0].N++ },
+		"the count": func(r *Result) { r.RowCount++ },
+		"a method":  func(r *Result) { r.Meta.Sketched = false },
+		"a row":     func(r *Result) { r.Rows = r.Rows[:1] },
+		"the days":  func(r *Result) { r.Query.DateRanges[0].From-- },
+	} {
+		r := sample(t, query)
+		if change(r); r.Tag("json") == tag {
+			t.Errorf("the tag does not change with %s", name)
+		}
+	}
+	if sample(t, query).Tag("csv") == tag {
+		t.Error("two forms have one tag")
 	}
 }

@@ -34,9 +34,13 @@ type Meta struct {
 	Watermark time.Time       // every event accepted before it is in the answer
 	Revision  access.Revision // of the processed data that it is worked out from
 	Pending   int64           // accepted events of the asked days that are not in it yet
-	Sketched  bool            // a number of users is an estimate
-	Error     float64         // its relative standard error
-	Sources   Sources
+	// Of the hours that the question looks at: events that came again, and
+	// events that the merchant's bot filter leaves out.
+	Duplicates, Bots int64
+	Rejected         int64   // events of the asked days that were accepted and could not be counted
+	Sketched         bool    // a number of users is an estimate
+	Error            float64 // its relative standard error
+	Sources          Sources
 }
 
 // Sources counts what an answer was worked out from.

@@ -23,6 +23,8 @@ type Builder struct {
 	// itemTotals are, with Plan.itemEvents, of all events that hold items asked
 	// for.
 	itemTotals []*summary.Table
+
+	duplicates, filtered int64 // of the windows added
 }
 
 // NewBuilder collects at most maxGroups rows of a date range before they are
@@ -109,9 +111,11 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 		if p.Query.DimensionFilter != nil && !p.passes(b.cal, w.From) {
 			return nil
 		}
+		b.leftOut(r.Duplicates, r.Filtered)
 		b.add(b.times(w.From), nil, 0, &r.Total, r.Users)
 		return b.room(1)
 	}
+	b.leftOut(r.Duplicates, r.Filtered)
 	table := r.Tables[p.Table]
 	var keys []summary.Key
 	for _, d := range p.Query.Dimensions {
@@ -192,6 +196,10 @@ func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) boo
 // lie within the facts' own. Who is new must have been told the facts first.
 func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	p := b.plan
+	for _, w := range windows {
+		s := f.Slice(w)
+		b.leftOut(s.Duplicates, s.Filtered)
+	}
 	columns := map[summary.Key]summary.Column{}
 	column := func(k summary.Key) summary.Column {
 		c, ok := columns[k]
@@ -321,6 +329,11 @@ func mask(f *Filter, n int, leaf func(l *Filter, out []bool)) []bool {
 		}
 	}
 	return out
+}
+
+func (b *Builder) leftOut(duplicates, filtered int64) {
+	b.duplicates += duplicates
+	b.filtered += filtered
 }
 
 // table merges what was collected.

@@ -102,6 +102,12 @@ func (r *Result) appendMeta(b []byte) []byte {
 	b = strconv.AppendUint(b, uint64(m.Revision), 10)
 	b = append(b, `,"pending":`...)
 	b = strconv.AppendInt(b, m.Pending, 10)
+	b = append(b, `,"duplicates":`...)
+	b = strconv.AppendInt(b, m.Duplicates, 10)
+	b = append(b, `,"bots":`...)
+	b = strconv.AppendInt(b, m.Bots, 10)
+	b = append(b, `,"rejected":`...)
+	b = strconv.AppendInt(b, m.Rejected, 10)
 	b = append(b, `,"methods":{`...)
 	for i, c := range r.Query.Metrics {
 		b = comma(b, i)

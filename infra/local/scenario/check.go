@@ -24,8 +24,11 @@ type answer struct {
 	Rows       []map[string]json.RawMessage `json:"rows"`
 	Totals     map[string]json.RawMessage   `json:"totals"`
 	Metadata   struct {
-		Pending   int64 `json:"pending"`
-		Generated struct {
+		Pending    int64 `json:"pending"`
+		Duplicates int64 `json:"duplicates"`
+		Bots       int64 `json:"bots"`
+		Rejected   int64 `json:"rejected"`
+		Generated  struct {
 			HoursFromDocuments int64 `json:"hours_from_documents"`
 		} `json:"generated_from"`
 	} `json:"metadata"`
@@ -80,6 +83,11 @@ func (p *player) report(ctx context.Context, s Step) error {
 			}
 			if err := same("the total", [][]string{got}, [][]string{total}); err != nil {
 				return err
+			}
+		}
+		for name, n := range map[string]int64{"pending": a.Metadata.Pending, "duplicates": a.Metadata.Duplicates, "bots": a.Metadata.Bots, "rejected": a.Metadata.Rejected} {
+			if said := s.Get(name); said != "" && said != strconv.FormatInt(n, 10) {
+				return fmt.Errorf("expected %s=%s, got %d", name, said, n)
 			}
 		}
 		return same("the report", a.table(), want)

@@ -43,7 +43,7 @@ var verbs = map[string][]string{
 		"value", "currency", "engaged", "item", "param.", "property.", "stream", "reject",
 	},
 	"resend":   {},
-	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "total", "token", "error"},
+	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "total", "pending", "duplicates", "bots", "rejected", "token", "error"},
 	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "rejected.", "refused."},
 	"rejected": {"from", "to"},
 }
