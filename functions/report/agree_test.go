@@ -23,6 +23,9 @@ const allMetrics = "users,new_users,sessions,engaged_sessions,engagementRate,bou
 const measured = "users,sessions,events,returningUsers,scrolledUsers,totalPurchasers,purchaserRate,transactionsPerPurchaser,userKeyEventRate,sessionKeyEventRate," +
 	"keyEvents:scroll,userKeyEventRate:scroll,sessionKeyEventRate:scroll,customEvent:size,countCustomEvent:size,averageCustomEvent:size"
 
+// trailing are metrics that look at days before the date range.
+const trailing = "active1DayUsers,active7DayUsers,active28DayUsers,dauPerMau,dauPerWau,wauPerMau"
+
 // randomRows are events of a small shop within some days: few clients, so that
 // sessions, duplicates and returning users abound.
 func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []processed.Row {
@@ -100,6 +103,10 @@ func questions() []string {
 		"metrics=" + allMetrics + "&dimensions=device&filter=browser==Chrome;country!=DE" + days,
 		"metrics=" + allMetrics + "&dimensions=new_or_returning" + days,
 		"metrics=" + measured + days,
+		"metrics=users,sessions," + trailing + "&dimensions=date" + days,
+		"metrics=users,sessions," + trailing + "&dimensions=isoWeek,device" + days,
+		"metrics=users,sessions," + trailing + "&from=2026-03-09&to=2026-03-09&filter=country==DE;browser==Chrome",
+		"metrics=returningUsers," + trailing + "&dimensions=dayOfWeek,country&from=2026-03-09&to=2026-03-10",
 		"metrics=" + measured + "&dimensions=date&empty=true" + days,
 		"metrics=" + measured + "&dimensions=device,source&filter=returningUsers>0" + days,
 		"metrics=" + measured + "&dimensions=item" + days,

@@ -95,12 +95,16 @@ func (r *reading) build(q *report.Query, add func(b *report.Builder, days report
 	builders := make([]*report.Builder, len(q.DateRanges))
 	for i, days := range q.DateRanges {
 		b := report.NewBuilder(r.plan, r.cal, days, history.SettingsOf(r.merchant.Settings), r.s.config.MaxGroups)
+		b.EndAt(r.now)
 		if q.KeepEmpty {
 			if err := b.AddEmpty(days, r.now); err != nil {
 				return nil, err
 			}
 		}
 		if err := add(b, days); err != nil {
+			return nil, err
+		}
+		if err := b.Close(); err != nil {
 			return nil, err
 		}
 		builders[i] = b

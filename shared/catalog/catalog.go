@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/footfall/footfall/shared/fault"
@@ -219,7 +220,8 @@ var counterNames = [summary.NumCounters]string{
 var measureNames = map[summary.MeasureKind]string{
 	summary.EventUsers: "distinct(users with %s)", summary.KeyEventUsers: "distinct(users with a key event)",
 	summary.Purchasers: "distinct(users with a transaction)", summary.ReturningUsers: "distinct(returning users)",
-	summary.EventsNamed: "events(%s)", summary.EventSessions: "sessions with %s", summary.KeySessions: "sessions with a key event",
+	summary.TrailingUsers: "distinct(users of %d days)",
+	summary.EventsNamed:   "events(%s)", summary.EventSessions: "sessions with %s", summary.KeySessions: "sessions with a key event",
 	summary.ParamSum: "sum(%s)", summary.ParamCount: "count(%s)",
 }
 
@@ -229,7 +231,7 @@ func (m *Metric) term(t Term) string {
 		return "distinct(users)"
 	case t >= First:
 		measure := m.Measures[t-First]
-		return strings.ReplaceAll(measureNames[measure.Kind], "%s", measure.Name)
+		return strings.NewReplacer("%s", measure.Name, "%d", strconv.Itoa(measure.Days)).Replace(measureNames[measure.Kind])
 	}
 	return counterNames[t]
 }

@@ -12,8 +12,8 @@ import (
 
 func TestEveryNameMeansOneThing(t *testing.T) {
 	c := New()
-	word := regexp.MustCompile(`^[a-z][a-zA-Z]*[2-5]?$`)
-	alias := regexp.MustCompile(`^[a-z][a-z_]*[2-5]?$`)
+	word := regexp.MustCompile(`^[a-z][a-zA-Z0-9]*$`)
+	alias := regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 	seen := map[string]string{}
 	add := func(name, of string, form *regexp.Regexp) {
 		if !form.MatchString(name) {

@@ -151,6 +151,17 @@ func measures(kind summary.MeasureKind, name string) []summary.Measure {
 	return []summary.Measure{{Kind: kind, Name: name}}
 }
 
+// trailing are the users of the days that end with a row's last one.
+func trailing(days ...int) []summary.Measure {
+	list := make([]summary.Measure, len(days))
+	for i, n := range days {
+		list[i] = summary.Measure{Kind: summary.TrailingUsers, Days: n}
+	}
+	return list
+}
+
+const lookBack = "Days before the date range count, days that have not begun do not; totals are those of the range's last day."
+
 // ofEvents are the metrics that take a name behind a colon: of an event, or of
 // a parameter.
 var ofEvents = []struct {
@@ -221,6 +232,12 @@ func metricList() []Metric {
 		{Name: "totalUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: Users, Category: "User", Description: "Distinct users with at least one counted event."},
 		{Name: "newUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: newUsers, Category: "User", Description: "Users whose first event ever of this merchant is in the group."},
 		{Name: "returningUsers", Origin: Footfall, Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.ReturningUsers, ""), Category: "User", Description: "Distinct users with an event in a session that is not their first, as newVsReturning tells. Google's pages have this number, its API does not."},
+		{Name: "active1DayUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: trailing(1), Category: "User", Description: "Distinct users of the last day: of a row that stands for one or several days, else of the date range. " + lookBack},
+		{Name: "active7DayUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: trailing(7), Category: "User", Description: "Distinct users of the 7 days that end with the last day. " + lookBack},
+		{Name: "active28DayUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: trailing(28), Category: "User", Description: "Distinct users of the 28 days that end with the last day. " + lookBack},
+		{Name: "dauPerMau", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Second, Measures: trailing(1, 30), Category: "User", Description: "Share of the users of the 30 days that end with the last day who were active on that day. " + lookBack},
+		{Name: "dauPerWau", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Second, Measures: trailing(1, 7), Category: "User", Description: "Share of the users of the 7 days that end with the last day who were active on that day. " + lookBack},
+		{Name: "wauPerMau", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Second, Measures: trailing(7, 30), Category: "User", Description: "Share of the users of the 30 days that end with the last day who were active in the last 7 of them. " + lookBack},
 		{Name: "scrolledUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.EventUsers, "scroll"), Category: "User", Description: "Distinct users with an event scroll, which a tag sends at 90 percent of a page's height."},
 		{Name: "totalPurchasers", Aliases: []string{"purchasers"}, Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Distinct users with a transaction."},
 		{Name: "purchaserRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Users, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Share of users that made a transaction."},

@@ -115,6 +115,7 @@ func (r *Result) compare(now, before *Builder) []Row {
 	}
 	total := func(i int, b *Builder) []catalog.Value {
 		sides[i].total.instead(b.total())
+		b.lookBack(sides[i].total)
 		return r.total(sides[i].total)
 	}
 	r.Totals = []Row{{Metrics: total(0, now), Before: total(1, before)}}

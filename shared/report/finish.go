@@ -85,6 +85,7 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 		r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
 	}
 	total.instead(b.total())
+	b.lookBack(total)
 	r.aggregate(rangeAt, rows, total)
 	return rows
 }

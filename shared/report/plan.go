@@ -74,13 +74,14 @@ func NewPlan(q *Query) *Plan {
 			}
 		}
 	})
+	p.Users = p.Users || p.trails()
 	p.itemEvents = p.items && q.asksEvents()
 	p.Records = len(p.fixed) == 0
 	if !p.Records && !p.itemEvents {
 		p.Table, p.Records = summary.TableFor(p.fixed)
 		p.ByTable = p.Records
 	}
-	if p.Minutely || len(p.measures) > 0 {
+	if p.Minutely || slices.ContainsFunc(p.measures, func(m summary.Measure) bool { return m.Days == 0 }) {
 		p.Records, p.ByTable = false, false
 	}
 	p.Columns = summary.Needs(p.fixed)
@@ -104,8 +105,10 @@ func (p *Plan) countsItems() bool {
 
 // Windows cuts a date range into the plan's windows on a calendar, leaving out
 // those that the filter on time dimensions leaves out. Instants outside
-// [first, end), ms, hold no documents; windows there are left out too.
+// [first, end), ms, hold no documents; windows there are left out too. Where
+// numbers of users look back, the days before the range are there, too.
 func (p *Plan) Windows(cal *summary.Calendar, r DateRange, first, end int64) []summary.Window {
+	r.From -= p.lead()
 	if p.Hourly {
 		return p.windows(cal, r, first, end, cal.Hours, !p.Minutely)
 	}
@@ -118,6 +121,7 @@ func (p *Plan) ticks(cal *summary.Calendar, r DateRange, end int64) []summary.Wi
 	if p.Minutely {
 		return p.windows(cal, r, math.MinInt64, end, cal.Minutes, true)
 	}
+	r.From += p.lead()
 	return p.Windows(cal, r, math.MinInt64, end)
 }
 

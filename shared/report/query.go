@@ -108,7 +108,7 @@ func (q *Query) Validate() error {
 		}
 		seen[m.Name] = true
 	}
-	return nil
+	return q.checkTrailing()
 }
 
 // asksEvents reports whether the query asks for what is counted of events and

@@ -25,12 +25,17 @@ type Builder struct {
 	itemTotals []*summary.Table
 
 	duplicates, filtered int64 // of the windows added
+
+	plain    *summary.Calendar // that names days as they are
+	span     summary.Window    // of the date range, up to now
+	trailing map[string]*trail // where numbers of users look back; by values
 }
 
 // NewBuilder collects at most maxGroups rows of a date range before they are
 // merged, for a merchant with these settings.
 func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, s summary.Settings, maxGroups int) *Builder {
-	return &Builder{plan: p, cal: p.calendar(cal, r), primary: channel.NewGroup(s.ChannelRules), maxGroups: maxGroups, rows: p.emptyTable()}
+	return &Builder{plan: p, cal: p.calendar(cal, r), primary: channel.NewGroup(s.ChannelRules), maxGroups: maxGroups, rows: p.emptyTable(),
+		plain: cal, span: Span(cal, r), trailing: map[string]*trail{}}
 }
 
 // emptyTable has the keys of the query's dimensions and no rows.
@@ -107,6 +112,12 @@ func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Coun
 // AddRecord adds a window that a record answers, as Plan.Holds says it does.
 func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 	p := b.plan
+	if p.trails() {
+		b.trailRecord(w, r)
+		if w.From < b.span.From {
+			return nil
+		}
+	}
 	if !p.ByTable {
 		if p.Query.DimensionFilter != nil && !p.passes(b.cal, w.From) {
 			return nil
@@ -210,6 +221,10 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 		return c
 	}
 	keep, keepItems := p.keep(f, column)
+	if p.trails() {
+		b.trailFacts(f, summary.GroupOptions{Keep: within(f, windows, slices.Clone(keep)), KeepItems: keepItems})
+		windows = slices.DeleteFunc(slices.Clone(windows), func(w summary.Window) bool { return w.From < b.span.From })
+	}
 	keep = within(f, windows, keep)
 	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Measures: p.measures, Calendar: b.cal, Columns: columns}
 	t := summary.Group(f, p.keys, o)

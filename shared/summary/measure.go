@@ -12,6 +12,7 @@ import (
 type Measure struct {
 	Kind MeasureKind
 	Name string // of an event or a parameter; some kinds take none
+	Days int    // of TrailingUsers
 }
 
 // MeasureKind says what is measured.
@@ -23,15 +24,19 @@ const (
 	KeyEventUsers                     // users with a key event
 	Purchasers                        // users with a transaction
 	ReturningUsers                    // users with an event in a session that is not their first
-	EventsNamed                       // events of the name
-	EventSessions                     // sessions that began here, with an event of the name
-	KeySessions                       // sessions that began here, with a key event
-	ParamSum                          // sum of the numbers that a parameter holds, in millionths
-	ParamCount                        // events whose parameter holds a number
+	// TrailingUsers are the users of a number of days that end with the last
+	// one of a row. Days are beyond a group: it has none of them, and who puts
+	// an answer together adds them.
+	TrailingUsers
+	EventsNamed   // events of the name
+	EventSessions // sessions that began here, with an event of the name
+	KeySessions   // sessions that began here, with a key event
+	ParamSum      // sum of the numbers that a parameter holds, in millionths
+	ParamCount    // events whose parameter holds a number
 )
 
 // Users reports whether the measure is a set of users, and not a sum.
-func (m Measure) Users() bool { return m.Kind <= ReturningUsers }
+func (m Measure) Users() bool { return m.Kind <= TrailingUsers }
 
 // FirstSeen reports whether it must be known when users were first seen.
 func (m Measure) FirstSeen() bool { return m.Kind == ReturningUsers }
@@ -78,6 +83,8 @@ func (f *Facts) measure(m Measure) func(place uint32) int64 {
 		}))
 	case ParamSum, ParamCount:
 		return f.numbers(m)
+	case TrailingUsers:
+		return func(uint32) int64 { return 0 }
 	default:
 		named := f.named(m.Name)
 		return func(place uint32) int64 {

@@ -1,0 +1,217 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/footfall/footfall/shared/catalog"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Numbers of users in the days up to a row's last day (active28DayUsers,
+// dauPerMau) ask for days before the date range, and for unions that no row of
+// one day holds. A builder keeps the users of each day apart for them.
+
+// trail are the users of one tuple of values of the dimensions that are no time.
+type trail struct {
+	values []string
+	days   map[int64][]summary.Users // by civil day
+}
+
+// checkTrailing refuses what has no last day, or not all of its days.
+func (q *Query) checkTrailing() error {
+	name := ""
+	q.eachMetric(func(m *catalog.Metric) {
+		if slices.ContainsFunc(m.Measures, func(m summary.Measure) bool { return m.Days > 0 }) {
+			name = m.Name
+		}
+	})
+	if name == "" {
+		return nil
+	}
+	for _, d := range q.Dimensions {
+		if d.Of.Dim.Hourly() {
+			return fault.Field("dimensions", "no parts of days beside "+name+", which is about whole days: not "+d.Name)
+		}
+	}
+	var err error
+	q.DimensionFilter.each(func(f *Filter) {
+		if f.Dimension.Time() {
+			err = fault.Field("filter", "no filter on time beside "+name+", which looks back from each day: not "+f.Dimension.Name)
+		}
+	})
+	return err
+}
+
+// lead is how many days before the date range matter.
+func (p *Plan) lead() Day {
+	days := 0
+	for _, m := range p.measures {
+		days = max(days, m.Days-1)
+	}
+	return Day(days)
+}
+
+func (p *Plan) trails() bool {
+	return slices.ContainsFunc(p.measures, func(m summary.Measure) bool { return m.Days > 0 })
+}
+
+// EndAt says which instant (ms) it is: days that have not begun have no row.
+func (b *Builder) EndAt(now int64) { b.span.To = min(b.span.To, now) }
+
+func (b *Builder) trail(values []string, day int64, users summary.Users) {
+	key := strings.Join(values, "\x00")
+	t := b.trailing[key]
+	if t == nil {
+		t = &trail{values: values, days: map[int64][]summary.Users{}}
+		b.trailing[key] = t
+	}
+	t.days[day] = append(t.days[day], users)
+}
+
+// still are the query's dimensions that are no time.
+func (p *Plan) still() (dims []*catalog.Dimension, keys []summary.Key) {
+	for _, d := range p.Query.Dimensions {
+		if !d.Of.Time() {
+			dims, keys = append(dims, d.Of), append(keys, d.Of.Key())
+		}
+	}
+	return dims, keys
+}
+
+// trailTable takes the users of a table whose first keys are those of still.
+func (b *Builder) trailTable(t *summary.Table, day func(row int) int64) {
+	dims, _ := b.plan.still()
+	for row := range t.Len() {
+		values := make([]string, len(dims))
+		for i, d := range dims {
+			values[i] = d.Show(t.Values[i][row])
+		}
+		b.trail(values, day(row), t.Users[row])
+	}
+}
+
+func (b *Builder) trailRecord(w summary.Window, r *summary.Record) {
+	day := b.plain.CivilDay(w.From)
+	if !b.plan.ByTable {
+		b.trail(nil, day, r.Users)
+		return
+	}
+	_, keys := b.plan.still()
+	table := r.Tables[b.plan.Table]
+	b.trailTable(table.Project(keys, b.keepRows(w, table), b.primary), func(int) int64 { return day })
+}
+
+func (b *Builder) trailFacts(f *summary.Facts, o summary.GroupOptions) {
+	_, keys := b.plan.still()
+	o.Calendar, o.Users, o.ItemEvents = b.plain, true, b.plan.items
+	t := summary.Group(f, append(keys, summary.Key{Dim: summary.DimDate}), o)
+	dates := t.Values[len(keys)]
+	b.trailTable(t, func(row int) int64 {
+		date, err := time.Parse("20060102", dates[row])
+		if err != nil {
+			panic(err) // as the calendar writes it
+		}
+		return int64(DayOf(date))
+	})
+}
+
+// bucket is a tuple of values of time dimensions, and its last day.
+type bucket struct {
+	values []string // as Builder.times
+	last   int64
+}
+
+func (b *Builder) buckets() []bucket {
+	var list []bucket
+	at := map[string]int{}
+	for _, w := range b.plain.Days(b.span.From, b.span.To) {
+		values := b.times(w.From)
+		key := strings.Join(values, "\x00")
+		i, known := at[key]
+		if !known {
+			i = len(list)
+			at[key] = i
+			list = append(list, bucket{values: values})
+		}
+		list[i].last = b.plain.CivilDay(w.From)
+	}
+	return list
+}
+
+// before are the users of the days up to a last one.
+func (t *trail) before(last int64, days int) summary.Users {
+	var sets []summary.Users
+	for day := last - int64(days) + 1; day <= last; day++ {
+		sets = append(sets, t.days[day]...)
+	}
+	return summary.UnionAll(sets)
+}
+
+// Close adds what can only be told once all has been collected: the rows of
+// the measures that look back, with nothing else in them.
+func (b *Builder) Close() error {
+	if len(b.trailing) == 0 {
+		return nil
+	}
+	t := b.plan.emptyTable()
+	buckets := b.buckets()
+	if err := b.room(len(buckets) * len(b.trailing)); err != nil {
+		return err
+	}
+	for _, trail := range b.trailing {
+		for _, bucket := range buckets {
+			some := false
+			sets := make([]summary.Users, len(b.plan.measures))
+			for i, m := range b.plan.measures {
+				if m.Days > 0 {
+					sets[i] = trail.before(bucket.last, m.Days)
+					some = some || sets[i].Estimate() > 0
+				}
+			}
+			if !some {
+				continue
+			}
+			n := 0
+			for i, d := range b.plan.Query.Dimensions {
+				v := bucket.values[i]
+				if !d.Of.Time() {
+					v = trail.values[n]
+					n++
+				}
+				t.Values[i] = append(t.Values[i], v)
+			}
+			t.Counters = append(t.Counters, summary.Counters{})
+			if b.plan.Users {
+				t.Users = append(t.Users, summary.Users{})
+			}
+			t.AddZero()
+			for i, m := range b.plan.measures {
+				if m.Days > 0 {
+					t.Extra[i].Users[len(t.Counters)-1] = sets[i]
+				}
+			}
+		}
+	}
+	b.parts = append(b.parts, t)
+	return nil
+}
+
+// lookBack makes the total's measures that look back those of the range's last
+// day: the rows' are of different days.
+func (b *Builder) lookBack(total *tally) {
+	if b.span.From >= b.span.To {
+		return
+	}
+	last := b.plain.CivilDay(b.span.To - 1)
+	for i, m := range b.plan.measures {
+		if m.Days > 0 {
+			total.sets[i] = nil
+			for _, t := range b.trailing {
+				total.sets[i] = append(total.sets[i], t.before(last, m.Days))
+			}
+		}
+	}
+}
