@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -138,6 +137,7 @@ func (s *Service) routes(mux *http.ServeMux) {
 	// A pattern's wildcard takes a whole segment; the verb behind the colon
 	// is cut off here.
 	mux.HandleFunc("POST /v1beta/properties/{call}", s.postProperty)
+	mux.HandleFunc("GET /v1beta/properties/{merchant_id}/metadata", s.getMetadata)
 }
 
 // asking is who asks about a merchant, and as of which revision.
@@ -311,57 +311,4 @@ func send(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone; nothing is left to tell it
-}
-
-// postProperty answers the Data API's methods of one property.
-func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), s.config.Deadline)
-	defer cancel()
-	private(w)
-	body, err := s.runReport(ctx, w, r)
-	if r.Context().Err() != nil {
-		return // a reader who is gone needs no answer
-	}
-	if err != nil {
-		err = s.deadline(ctx, err)
-		var f *fault.Error
-		if errors.As(err, &f) && f.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter.Seconds())))
-		}
-		status, body := report.GoogleError(err)
-		send(w, status, "application/json; charset=UTF-8", body)
-		return
-	}
-	send(w, http.StatusOK, "application/json; charset=UTF-8", body)
-}
-
-func (s *Service) runReport(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	id, method, _ := strings.Cut(r.PathValue("call"), ":")
-	a := asking{merchant: id, revision: r.URL.Query().Get("revision")}
-	var err error
-	if a.who, err = s.authorize.Authorize(ctx, r, access.ReadReport, id); err != nil {
-		return nil, err
-	}
-	if method != "runReport" {
-		return nil, fault.New(fault.NotFound, "cannot find method %q: expected runReport", method)
-	}
-	m, cal, err := s.merchant(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	tellRevision(w, &m)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return nil, fault.New(fault.TooLarge, "cannot read the request: expected at most %d bytes of JSON", maxBody)
-	}
-	q, err := report.ParseGoogle(s.catalog, id, m.Settings.Currency, body, s.today(cal))
-	if err != nil {
-		return nil, err
-	}
-	result, _, err := s.run(ctx, m, cal, q, "google "+string(body))
-	if err != nil {
-		return nil, err
-	}
-	result.Meta.Headers(w.Header().Set)
-	return result.AppendGoogle(make([]byte, 0, 1024+len(result.Rows)*256)), nil
 }

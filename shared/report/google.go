@@ -120,14 +120,70 @@ const googleLimit = 10_000
 // the day on the merchant's clock. Errors name the field at fault.
 func ParseGoogle(c *catalog.Catalog, merchant, currency string, body []byte, today Day) (*Query, error) {
 	var r googleRequest
+	if err := decodeGoogle(body, &r); err != nil {
+		return nil, err
+	}
+	return r.query(c, merchant, currency, today)
+}
+
+// maxBatch is how many reports one batch may ask for, as Google's.
+const maxBatch = 5
+
+// ParseGoogleBatch reads the body of batchRunReports. Errors name the request
+// in which they are.
+func ParseGoogleBatch(c *catalog.Catalog, merchant, currency string, body []byte, today Day) ([]*Query, error) {
+	return parseBatch(body, func(body []byte) (*Query, error) { return ParseGoogle(c, merchant, currency, body, today) })
+}
+
+func parseBatch[Q any](body []byte, parse func(body []byte) (Q, error)) ([]Q, error) {
+	var batch struct {
+		Property string            `json:"property"`
+		Requests []json.RawMessage `json:"requests"`
+	}
+	if err := decodeGoogle(body, &batch); err != nil {
+		return nil, err
+	}
+	if len(batch.Requests) == 0 || len(batch.Requests) > maxBatch {
+		return nil, fault.Field("requests", fmt.Sprintf("1 to %d requests", maxBatch))
+	}
+	queries := make([]Q, len(batch.Requests))
+	for i, raw := range batch.Requests {
+		var err error
+		if queries[i], err = parse(raw); err != nil {
+			return nil, inPart(fmt.Sprintf("requests[%d]", i), err)
+		}
+	}
+	return queries, nil
+}
+
+// inPart says in which part of a body a fault lies.
+func inPart(part string, err error) error {
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		return err
+	}
+	in := *f
+	if in.Field == "" {
+		in.Field, in.Expected = part, "a request"
+	} else {
+		in.Field = part + "." + in.Field
+	}
+	return &in
+}
+
+func decodeGoogle(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		return nil, jsonFault(err)
+	if err := d.Decode(into); err != nil {
+		return jsonFault(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fault.Field("body", "one JSON object and nothing after it")
+		return fault.Field("body", "one JSON object and nothing after it")
 	}
+	return nil
+}
+
+func (r *googleRequest) query(c *catalog.Catalog, merchant, currency string, today Day) (*Query, error) {
 	if err := r.refuse(currency); err != nil {
 		return nil, err
 	}
@@ -135,52 +191,14 @@ func ParseGoogle(c *catalog.Catalog, merchant, currency string, body []byte, tod
 	if q.Limit == 0 {
 		q.Limit = googleLimit
 	}
-	for i, d := range r.Dimensions {
-		if len(d.Expression) > 0 {
-			return nil, fault.Field(fmt.Sprintf("dimensions[%d].dimensionExpression", i), "no expression: Footfall takes dimensions by name")
-		}
-		if d.Name == rangeDimension && len(r.DateRanges) > 1 {
-			continue // Google adds the column by itself, asked for or not
-		}
-		dim, err := c.Dimension(fmt.Sprintf("dimensions[%d].name", i), d.Name)
-		if err != nil {
-			return nil, err
-		}
-		q.Dimensions = append(q.Dimensions, Column[*catalog.Dimension]{d.Name, dim})
-	}
-	for i, m := range r.Metrics {
-		if m.Expression != "" {
-			return nil, fault.Field(fmt.Sprintf("metrics[%d].expression", i), "no expression: Footfall takes metrics by name")
-		}
-		if m.Invisible {
-			return nil, fault.Field(fmt.Sprintf("metrics[%d].invisible", i), "false: every metric asked for is in the answer")
-		}
-		met, err := c.Metric(fmt.Sprintf("metrics[%d].name", i), m.Name)
-		if err != nil {
-			return nil, err
-		}
-		q.Metrics = append(q.Metrics, Column[*catalog.Metric]{m.Name, met})
+	if err := q.googleColumns(c, r.Dimensions, r.Metrics, len(r.DateRanges) > 1); err != nil {
+		return nil, err
 	}
 	if err := q.googleRanges(r.DateRanges, today); err != nil {
 		return nil, err
 	}
-	var err error
-	if q.DimensionFilter, err = googleExpr(c, "dimensionFilter", r.DimensionFilter, false, 0); err != nil {
+	if err := q.googleFilters(c, r.DimensionFilter, r.MetricFilter); err != nil {
 		return nil, err
-	}
-	if q.MetricFilter, err = googleExpr(c, "metricFilter", r.MetricFilter, true, 0); err != nil {
-		return nil, err
-	}
-	q.MetricFilter.each(func(f *Filter) {
-		if q.metric(f.Metric.Name) < 0 && err == nil {
-			err = fault.Field("metricFilter", fmt.Sprintf("metrics that this report asks for, not %q", f.Metric.Name))
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	if q.DimensionFilter.size() > maxFilterSize || q.MetricFilter.size() > maxFilterSize {
-		return nil, fault.Field("dimensionFilter", fmt.Sprintf("at most %d conditions", maxFilterSize))
 	}
 	if err := q.googleOrder(r.OrderBys); err != nil {
 		return nil, err
@@ -200,6 +218,60 @@ func ParseGoogle(c *catalog.Catalog, merchant, currency string, body []byte, tod
 		}
 	}
 	return q, q.Validate()
+}
+
+// googleColumns reads the dimensions and metrics of a request; ranges says that
+// it has several date ranges.
+func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, metrics []googleMetric, ranges bool) error {
+	for i, d := range dimensions {
+		if len(d.Expression) > 0 {
+			return fault.Field(fmt.Sprintf("dimensions[%d].dimensionExpression", i), "no expression: Footfall takes dimensions by name")
+		}
+		if d.Name == rangeDimension && ranges {
+			continue // Google adds the column by itself, asked for or not
+		}
+		dim, err := c.Dimension(fmt.Sprintf("dimensions[%d].name", i), d.Name)
+		if err != nil {
+			return err
+		}
+		q.Dimensions = append(q.Dimensions, Column[*catalog.Dimension]{d.Name, dim})
+	}
+	for i, m := range metrics {
+		if m.Expression != "" {
+			return fault.Field(fmt.Sprintf("metrics[%d].expression", i), "no expression: Footfall takes metrics by name")
+		}
+		if m.Invisible {
+			return fault.Field(fmt.Sprintf("metrics[%d].invisible", i), "false: every metric asked for is in the answer")
+		}
+		met, err := c.Metric(fmt.Sprintf("metrics[%d].name", i), m.Name)
+		if err != nil {
+			return err
+		}
+		q.Metrics = append(q.Metrics, Column[*catalog.Metric]{m.Name, met})
+	}
+	return nil
+}
+
+func (q *Query) googleFilters(c *catalog.Catalog, dimensions, metrics *googleFilterExpr) error {
+	var err error
+	if q.DimensionFilter, err = googleExpr(c, "dimensionFilter", dimensions, false, 0); err != nil {
+		return err
+	}
+	if q.MetricFilter, err = googleExpr(c, "metricFilter", metrics, true, 0); err != nil {
+		return err
+	}
+	q.MetricFilter.each(func(f *Filter) {
+		if q.metric(f.Metric.Name) < 0 && err == nil {
+			err = fault.Field("metricFilter", fmt.Sprintf("metrics that this report asks for, not %q", f.Metric.Name))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if q.DimensionFilter.size() > maxFilterSize || q.MetricFilter.size() > maxFilterSize {
+		return fault.Field("dimensionFilter", fmt.Sprintf("at most %d conditions", maxFilterSize))
+	}
+	return nil
 }
 
 func (r *googleRequest) refuse(currency string) error {

@@ -9,6 +9,16 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 )
 
+// AppendGoogleBatch writes answers as the response of batchRunReports.
+func AppendGoogleBatch(b []byte, results []*Result) []byte {
+	b = append(b, `{"reports":[`...)
+	for i, r := range results {
+		b = comma(b, i)
+		b = r.AppendGoogle(b)
+	}
+	return append(b, `],"kind":"analyticsData#batchRunReports"}`+"\n"...)
+}
+
 // AppendGoogle writes the answer as runReport's response. Fields with default
 // values are left out, as Google's JSON leaves them out.
 func (r *Result) AppendGoogle(b []byte) []byte {

@@ -1,0 +1,131 @@
+package report
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/report"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// property is a call of the Data API about one property.
+type property struct {
+	s        *Service
+	w        http.ResponseWriter
+	merchant access.Merchant
+	cal      *summary.Calendar
+	body     []byte
+}
+
+// methods are those of the Data API that are POSTed.
+var methods = map[string]func(p *property, ctx context.Context) ([]byte, error){
+	"runReport":          (*property).runReport,
+	"batchRunReports":    (*property).batchRunReports,
+	"checkCompatibility": (*property).checkCompatibility,
+}
+
+const methodNames = "runReport, batchRunReports or checkCompatibility"
+
+// postProperty answers the Data API's methods of one property.
+func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
+	id, method, _ := strings.Cut(r.PathValue("call"), ":")
+	s.google(w, r, id, func(ctx context.Context, a asking) ([]byte, error) {
+		call := methods[method]
+		if call == nil {
+			return nil, fault.New(fault.NotFound, "cannot find method %q: expected %s", method, methodNames)
+		}
+		m, cal, err := s.merchant(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		tellRevision(w, &m)
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			return nil, fault.New(fault.TooLarge, "cannot read the request: expected at most %d bytes of JSON", maxBody)
+		}
+		return call(&property{s, w, m, cal, body}, ctx)
+	})
+}
+
+// getMetadata answers the catalog in the Data API's form.
+func (s *Service) getMetadata(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("merchant_id")
+	s.google(w, r, id, func(context.Context, asking) ([]byte, error) {
+		return report.GoogleMetadata(s.catalog, id), nil
+	})
+}
+
+// google authorises a call, bounds it and writes its answer or its error as
+// Google does.
+func (s *Service) google(w http.ResponseWriter, r *http.Request, id string, answer func(ctx context.Context, a asking) ([]byte, error)) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.config.Deadline)
+	defer cancel()
+	private(w)
+	a := asking{merchant: id, revision: r.URL.Query().Get("revision")}
+	var body []byte
+	var err error
+	if a.who, err = s.authorize.Authorize(ctx, r, access.ReadReport, id); err == nil {
+		body, err = answer(ctx, a)
+	}
+	if r.Context().Err() != nil {
+		return // a reader who is gone needs no answer
+	}
+	if err != nil {
+		err = s.deadline(ctx, err)
+		var f *fault.Error
+		if errors.As(err, &f) && f.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(f.RetryAfter.Seconds())))
+		}
+		status, body := report.GoogleError(err)
+		send(w, status, "application/json; charset=UTF-8", body)
+		return
+	}
+	send(w, http.StatusOK, "application/json; charset=UTF-8", body)
+}
+
+func (p *property) today() report.Day { return p.s.today(p.cal) }
+
+func (p *property) run(ctx context.Context, q *report.Query, question string) (*report.Result, error) {
+	result, _, err := p.s.run(ctx, p.merchant, p.cal, q, question)
+	return result, err
+}
+
+func (p *property) runReport(ctx context.Context) ([]byte, error) {
+	q, err := report.ParseGoogle(p.s.catalog, p.merchant.ID, p.merchant.Settings.Currency, p.body, p.today())
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.run(ctx, q, "google "+string(p.body))
+	if err != nil {
+		return nil, err
+	}
+	result.Meta.Headers(p.w.Header().Set)
+	return result.AppendGoogle(make([]byte, 0, 1024+len(result.Rows)*256)), nil
+}
+
+// batchRunReports answers several reports, one after the other: a merchant's
+// batch has no more of the machine than its single reports.
+func (p *property) batchRunReports(ctx context.Context) ([]byte, error) {
+	queries, err := report.ParseGoogleBatch(p.s.catalog, p.merchant.ID, p.merchant.Settings.Currency, p.body, p.today())
+	if err != nil {
+		return nil, err
+	}
+	results := make([]*report.Result, len(queries))
+	for i, q := range queries {
+		// The question is the batch's, by place: its text is read once.
+		if results[i], err = p.run(ctx, q, "batch "+strconv.Itoa(i)+" "+string(p.body)); err != nil {
+			return nil, err
+		}
+	}
+	return report.AppendGoogleBatch(nil, results), nil
+}
+
+func (p *property) checkCompatibility(context.Context) ([]byte, error) {
+	return report.GoogleCompatibility(p.s.catalog, p.merchant.ID, p.body)
+}

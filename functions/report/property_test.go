@@ -1,0 +1,97 @@
+package report
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/footfall/footfall/shared/catalog"
+)
+
+// google posts a body to a method of the Data API.
+func (w *world) google(method, body string) (int, string) {
+	w.t.Helper()
+	return w.do("POST", "/v1beta/properties/"+w.merchant.ID+":"+method, w.token, "", body)
+}
+
+func TestBatchRunReports(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(row("1", "anna", "/a", midday.Add(-time.Hour)), row("2", "ben", "/b", midday.Add(-time.Hour)))
+	report := func(dimension string) string {
+		return `{"dateRanges":[{"startDate":"today","endDate":"today"}],"dimensions":[{"name":"` + dimension + `"}],"metrics":[{"name":"eventCount"}]}`
+	}
+	status, body := w.google("batchRunReports", `{"requests":[`+report("pagePath")+`,`+report("date")+`]}`)
+	var got struct {
+		Kind    string
+		Reports []json.RawMessage
+	}
+	w.must(json.Unmarshal([]byte(body), &got))
+	if status != 200 || got.Kind != "analyticsData#batchRunReports" || len(got.Reports) != 2 {
+		t.Fatalf("got %d %s", status, body)
+	}
+	for i, dimension := range []string{"pagePath", "date"} {
+		if _, alone := w.google("runReport", report(dimension)); strings.TrimSpace(alone) != string(got.Reports[i]) {
+			t.Errorf("in a batch:\n%s\nalone:\n%s", got.Reports[i], alone)
+		}
+	}
+	for body, want := range map[string]string{
+		`{"requests":[]}`: "requests: expected 1 to 5",
+		`{"requests":[` + report("pagePath") + `,` + report("pagepath") + `]}`:       "requests[1].dimensions[0].name: expected the name of a dimension, such as pagePath",
+		`{"requests":[` + report("userGender") + `]}`:                                "requests[0].dimensions[0].name: expected a dimension that Footfall has",
+		`{"requests":[{"metric":1}]}`:                                                "requests[0]: ",
+		`{"requests":[` + strings.Repeat(report("date")+",", 5) + report("x") + `]}`: "requests: expected 1 to 5",
+	} {
+		if status, got := w.google("batchRunReports", body); status != 400 || !strings.Contains(got, want) {
+			t.Errorf("%s: got %d %s", body, status, got)
+		}
+	}
+	if status, body := w.google("runFunnelReport", `{}`); status != 404 || !strings.Contains(body, "expected runReport") {
+		t.Errorf("got %d %s", status, body)
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	w := newWorld(t, nil)
+	type entry struct{ APIName, UIName, Description, Category, Type string }
+	var got struct {
+		Name                string
+		Dimensions, Metrics []entry
+	}
+	path := "/v1beta/properties/" + w.merchant.ID + "/metadata"
+	status, body := w.get(path, w.token, "")
+	w.must(json.Unmarshal([]byte(body), &got))
+	c := catalog.New()
+	if status != 200 || got.Name != "properties/"+w.merchant.ID+"/metadata" || len(got.Dimensions) != len(c.Dimensions()) || len(got.Metrics) != len(c.Metrics()) {
+		t.Fatalf("got %d %.200s", status, body)
+	}
+	if m := got.Metrics[0]; m.APIName != "activeUsers" || m.UIName != "Active users" || m.Type != "TYPE_INTEGER" || m.Description == "" || m.Category == "" {
+		t.Errorf("got %+v", m)
+	}
+	if status, body := w.get(path, "", ""); status != 401 || !strings.Contains(body, "UNAUTHENTICATED") {
+		t.Errorf("without a token: got %d %s", status, body)
+	}
+}
+
+func TestCheckCompatibility(t *testing.T) {
+	w := newWorld(t, nil)
+	var got struct {
+		DimensionCompatibilities []struct {
+			DimensionMetadata struct{ APIName string }
+			Compatibility     string
+		}
+		MetricCompatibilities []struct{ Compatibility string }
+	}
+	status, body := w.google("checkCompatibility", `{"dimensions":[{"name":"itemName"}],"metrics":[{"name":"activeUsers"}],"compatibilityFilter":"COMPATIBLE"}`)
+	w.must(json.Unmarshal([]byte(body), &got))
+	c := catalog.New()
+	if status != 200 || len(got.DimensionCompatibilities) != len(c.Dimensions()) || len(got.MetricCompatibilities) == 0 || got.DimensionCompatibilities[0].Compatibility != "COMPATIBLE" {
+		t.Errorf("got %d %.300s", status, body)
+	}
+	if status, body := w.google("checkCompatibility", `{"dimensions":[{"name":"cohort"}]}`); status != 400 || !strings.Contains(body, "dimensions[0].name") {
+		t.Errorf("got %d %s", status, body)
+	}
+	if status, body := w.google("checkCompatibility", `{"compatibilityFilter":"SOME"}`); status != 400 || !strings.Contains(body, "compatibilityFilter") {
+		t.Errorf("got %d %s", status, body)
+	}
+}
