@@ -2,6 +2,7 @@ package merchant
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type input struct {
 	Currency  optional[string]         `json:"currency"`
 	BotFilter optional[bool]           `json:"bot_filter"`
 	KeyEvents optional[[]string]       `json:"key_events"`
+	Timeout   optional[int]            `json:"session_timeout_minutes"`
 	Channels  optional[[]channel.Rule] `json:"channel_rules"`
 	KeepIP    optional[bool]           `json:"keep_ip"`
 	Quota     optional[*int64]         `json:"quota_events_per_minute"`
@@ -35,24 +37,29 @@ type streamInput struct {
 }
 
 const (
-	inputFields  = "name, time_zone, currency, bot_filter, key_events, channel_rules, keep_ip, quota_events_per_minute, streams"
+	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, keep_ip, quota_events_per_minute, streams"
 	streamFields = "name, disabled"
 )
 
 // settings returns s with the input's members in it.
 func (in *input) settings(s access.Settings) (access.Settings, error) {
 	d := access.DefaultSettings()
+	s.SessionTimeoutMinutes = cmp.Or(s.SessionTimeoutMinutes, d.SessionTimeoutMinutes)
 	err := errors.Join(
 		set(&s.TimeZone, in.TimeZone, d.TimeZone, "time_zone", "a text"),
 		set(&s.Currency, in.Currency, d.Currency, "currency", "a text"),
 		set(&s.BotFilter, in.BotFilter, d.BotFilter, "bot_filter", "true or false"),
 		set(&s.KeyEvents, in.KeyEvents, d.KeyEvents, "key_events", "an array of texts"),
+		set(&s.SessionTimeoutMinutes, in.Timeout, d.SessionTimeoutMinutes, "session_timeout_minutes", access.SessionTimeouts),
 		set(&s.ChannelRules, in.Channels, d.ChannelRules, "channel_rules", `an array of {"channel", "when": [{"field", "is" or "contains" or "begins" or "regexp"}]}`),
 		set(&s.KeepIP, in.KeepIP, d.KeepIP, "keep_ip", "true or false"),
 		set(&s.QuotaEventsPerMinute, in.Quota, d.QuotaEventsPerMinute, "quota_events_per_minute", "a whole number, 0 for no limit"),
 	)
 	if err != nil {
 		return s, err
+	}
+	if s.SessionTimeoutMinutes == 0 {
+		return s, fault.Field("session_timeout_minutes", access.SessionTimeouts)
 	}
 	return s.Normal(), s.Validate()
 }

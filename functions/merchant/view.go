@@ -20,6 +20,7 @@ type merchantView struct {
 	Currency     string         `json:"currency"`
 	BotFilter    bool           `json:"bot_filter"`
 	KeyEvents    []string       `json:"key_events"`
+	Timeout      int            `json:"session_timeout_minutes"`
 	ChannelRules []channel.Rule `json:"channel_rules"`
 	KeepIP       bool           `json:"keep_ip"`
 	Quota        *int64         `json:"quota_events_per_minute"`
@@ -43,6 +44,7 @@ type settingsView struct {
 	Currency     string         `json:"currency"`
 	BotFilter    bool           `json:"bot_filter"`
 	KeyEvents    []string       `json:"key_events"`
+	Timeout      int            `json:"session_timeout_minutes"`
 	ChannelRules []channel.Rule `json:"channel_rules"`
 }
 
@@ -71,7 +73,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
-		KeyEvents: m.Settings.KeyEvents, ChannelRules: rulesOf(m.Settings), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
+		KeyEvents: m.Settings.KeyEvents, Timeout: timeoutOf(m.Settings), ChannelRules: rulesOf(m.Settings), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
 		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
 	}
 	if v.KeyEvents == nil {
@@ -82,7 +84,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	}
 	if shown := m.View(book); shown.Settings.AltersNumbers(m.Settings) {
 		s := shown.Settings.Normal()
-		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, rulesOf(s)}}
+		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, timeoutOf(s), rulesOf(s)}}
 		for _, next := range m.AllViews() {
 			if next.Layers.Equal(shown.Layers) && !next.Settings.AltersNumbers(m.Settings) {
 				v.CountingAnew.Since = next.Since
@@ -91,6 +93,8 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	}
 	return v
 }
+
+func timeoutOf(s access.Settings) int { return int(s.SessionTimeout() / time.Minute) }
 
 // rulesOf is never nil, for a list is shown as a list.
 func rulesOf(s access.Settings) []channel.Rule {

@@ -77,6 +77,11 @@ func TestSettingsValidate(t *testing.T) {
 		{func(s *Settings) { s.KeyEvents = []string{"a\nb"} }, "key_events[0]"},
 		{func(s *Settings) { s.ChannelRules = []channel.Rule{{Channel: "A"}} }, "channel_rules[0].when"},
 		{func(s *Settings) { s.KeyEvents = nil }, ""},
+		{func(s *Settings) { s.SessionTimeoutMinutes = 5 }, ""},
+		{func(s *Settings) { s.SessionTimeoutMinutes = 475 }, ""},
+		{func(s *Settings) { s.SessionTimeoutMinutes = 0 }, ""}, // of before there was the setting
+		{func(s *Settings) { s.SessionTimeoutMinutes = 4 }, "session_timeout_minutes"},
+		{func(s *Settings) { s.SessionTimeoutMinutes = 476 }, "session_timeout_minutes"},
 	}
 	for _, tt := range tests {
 		s := DefaultSettings()
@@ -120,6 +125,8 @@ func TestGeneration(t *testing.T) {
 			BotFilter: rapid.Bool().Draw(t, "bots"),
 			KeyEvents: rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b"}), 0, 3).Draw(t, "key"),
 			KeepIP:    rapid.Bool().Draw(t, "ip"),
+
+			SessionTimeoutMinutes: rapid.SampledFrom([]int{0, 30, 45}).Draw(t, "timeout"),
 		}
 	})
 	rapid.Check(t, func(t *rapid.T) {
@@ -141,6 +148,7 @@ func TestGeneration(t *testing.T) {
 
 func equalSettings(a, b Settings) bool {
 	return a.TimeZone == b.TimeZone && a.Currency == b.Currency && a.BotFilter == b.BotFilter && a.KeepIP == b.KeepIP &&
+		(a.SessionTimeoutMinutes == 45) == (b.SessionTimeoutMinutes == 45) && // 0 is 30
 		strings.Join(a.KeyEvents, ",") == strings.Join(b.KeyEvents, ",")
 }
 

@@ -35,6 +35,9 @@ type Settings struct {
 	Currency  string   `json:"currency"`   // ISO 4217
 	BotFilter bool     `json:"bot_filter"` // leave bots out of reports
 	KeyEvents []string `json:"key_events"` // event names that count as key events
+	// SessionTimeoutMinutes of silence end a session that the client has not
+	// named; 0, in merchants older than the setting, is DefaultSessionTimeout.
+	SessionTimeoutMinutes int `json:"session_timeout_minutes,omitempty"`
 	// ChannelRules stand before the default channel group, first one first, in
 	// the primary channel group.
 	ChannelRules []channel.Rule `json:"channel_rules,omitempty"`

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,12 +22,19 @@ const (
 	MaxStreams   = 100 // of one merchant
 	MaxTokens    = 20  // API secrets of one stream, report tokens of one merchant
 
+	// Google Analytics 4's, support.google.com/analytics/answer/12131703.
+	MinSessionTimeout     = 5 // minutes
+	MaxSessionTimeout     = 7*60 + 55
+	DefaultSessionTimeout = 30
+	// SessionTimeouts says so to who asks for another.
+	SessionTimeouts = "a whole number of minutes from 5 to 475"
+
 	MaxQuota = 1_000_000_000 // events a minute
 )
 
 // DefaultSettings are those of a merchant that says nothing.
 func DefaultSettings() Settings {
-	return Settings{TimeZone: "UTC", Currency: "USD", BotFilter: true, KeyEvents: []string{"purchase"}}
+	return Settings{TimeZone: "UTC", Currency: "USD", BotFilter: true, KeyEvents: []string{"purchase"}, SessionTimeoutMinutes: DefaultSessionTimeout}
 }
 
 // Normal returns settings with key events sorted and unique, as they are kept
@@ -55,6 +63,9 @@ func (s *Settings) Validate() error {
 			return fault.Field(fmt.Sprintf("key_events[%d]", i), fmt.Sprintf("an event's name of 1 to %d bytes", MaxEventName))
 		}
 	}
+	if m := s.SessionTimeoutMinutes; m != 0 && (m < MinSessionTimeout || m > MaxSessionTimeout) {
+		return fault.Field("session_timeout_minutes", SessionTimeouts)
+	}
 	if err := channel.Validate("channel_rules", s.ChannelRules); err != nil {
 		return err
 	}
@@ -62,6 +73,11 @@ func (s *Settings) Validate() error {
 		return fault.Field("quota_events_per_minute", fmt.Sprintf("0 (no limit) to %d, or null for the operator's default", int64(MaxQuota)))
 	}
 	return nil
+}
+
+// SessionTimeout is the silence that ends a session.
+func (s *Settings) SessionTimeout() time.Duration {
+	return time.Duration(cmp.Or(s.SessionTimeoutMinutes, DefaultSessionTimeout)) * time.Minute
 }
 
 // SameQuota reports whether s and o hold the merchant to the same.
@@ -101,6 +117,7 @@ func printable(s string) bool {
 // Keeping whole addresses shapes only what is collected from now on.
 func (s Settings) AltersNumbers(o Settings) bool {
 	return s.TimeZone != o.TimeZone || s.Currency != o.Currency || s.BotFilter != o.BotFilter ||
+		s.SessionTimeout() != o.SessionTimeout() ||
 		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents) || !channel.Equal(s.ChannelRules, o.ChannelRules)
 }
 

@@ -175,7 +175,7 @@ const cachedFrom = 32
 
 // SettingsOf is what counting needs of a merchant's settings.
 func SettingsOf(s access.Settings) summary.Settings {
-	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents, ChannelRules: s.ChannelRules}
+	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents, Inactivity: s.SessionTimeout(), ChannelRules: s.ChannelRules}
 }
 
 // Facts reads and resolves a window of a merchant in a view. newUsers asks for new users, which takes

@@ -207,10 +207,6 @@ func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) boo
 // lie within the facts' own. Who is new must have been told the facts first.
 func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	p := b.plan
-	for _, w := range windows {
-		s := f.Slice(w)
-		b.leftOut(s.Duplicates, s.Filtered)
-	}
 	columns := map[summary.Key]summary.Column{}
 	column := func(k summary.Key) summary.Column {
 		c, ok := columns[k]
@@ -224,6 +220,10 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	if p.trails() {
 		b.trailFacts(f, summary.GroupOptions{Keep: within(f, windows, slices.Clone(keep)), KeepItems: keepItems})
 		windows = slices.DeleteFunc(slices.Clone(windows), func(w summary.Window) bool { return w.From < b.span.From })
+	}
+	for _, w := range windows {
+		s := f.Slice(w)
+		b.leftOut(s.Duplicates, s.Filtered)
 	}
 	keep = within(f, windows, keep)
 	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Measures: p.measures, Calendar: b.cal, Columns: columns}

@@ -208,10 +208,7 @@ func (a *affected) sessions() {
 		return cmp.Or(cmp.Compare(x.pair, y.pair), cmp.Compare(x.ms, y.ms), cmp.Compare(x.row, y.row))
 	})
 	for i := 0; i < len(steps); {
-		inactivity := Inactivity.Milliseconds()
-		if f.Session[steps[i].row] != 0 {
-			inactivity = NamedInactivity.Milliseconds()
-		}
+		inactivity := a.settings.silence(f.Session[steps[i].row])
 		end := i + 1
 		for end < len(steps) && steps[end].pair == steps[i].pair && steps[end].ms-steps[end-1].ms < inactivity {
 			end++

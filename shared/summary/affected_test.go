@@ -14,7 +14,7 @@ import (
 
 // content is what an hour's record would be made of: its rows with the values
 // that count, in order.
-func content(rows []processed.Row, h event.Hour) map[string]string {
+func content(rows []processed.Row, h event.Hour, s summary.Settings) map[string]string {
 	from, to := summary.Of(h, h+1).Needs()
 	var near []processed.Row
 	for _, r := range rows {
@@ -22,7 +22,7 @@ func content(rows []processed.Row, h event.Hour) map[string]string {
 			near = append(near, r)
 		}
 	}
-	f := summary.Resolve(frameOf(near), summary.Of(h, h+1), euros)
+	f := summary.Resolve(frameOf(near), summary.Of(h, h+1), s)
 	return map[string]string{"record": string(summary.NewRecord(f, 0).Encode())}
 }
 
@@ -50,13 +50,14 @@ func TestAffectedMissesNothing(t *testing.T) {
 			return
 		}
 		from, to := spanOf(rows)
-		got := summary.Affected(dirty, frameOf(rows), euros)
+		settings := drawSettings(t)
+		got := summary.Affected(dirty, frameOf(rows), settings)
 		if !slices.IsSorted(got) {
 			t.Fatal("not in order")
 		}
 		listed += len(got)
 		for h := from; h < to; h++ {
-			before, after := content(old, h), content(rows, h)
+			before, after := content(old, h, settings), content(rows, h, settings)
 			if maps.Equal(before, after) {
 				continue
 			}

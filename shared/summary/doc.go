@@ -15,7 +15,7 @@
 // before and after its hour. Seen from there, an event is a duplicate if an
 // earlier one (by time, batch, seq) in the Reach hours before it has its id.
 // What is no duplicate makes sessions: per client and session id, to the first
-// pause of Inactivity. An event's session is followed back to at most Reach
+// pause of the merchant's Inactivity. An event's session is followed back to at most Reach
 // hours before the event's hour; what is measured of a session (length, views,
 // time in focus), and the events that name its source and landing page, lie at
 // most Reach hours after the hour in which it began.

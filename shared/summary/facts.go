@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/footfall/footfall/shared/channel"
@@ -12,8 +13,9 @@ import (
 // of an event, so that an hour can be worked out from its neighbourhood alone
 // and the answer is the same whatever range is worked out at once.
 const (
-	// Inactivity ends a session that the client has not named itself: an
-	// event that comes this long after the last one begins a new session.
+	// Inactivity ends a session that the client has not named itself, where the
+	// merchant says nothing else: an event that comes this long after the last
+	// one begins a new session.
 	Inactivity = 30 * time.Minute
 	// NamedInactivity is the same for a session id that the client gave.
 	NamedInactivity = 24 * time.Hour
@@ -29,12 +31,22 @@ const (
 // not among them: it decides what is asked (windows, time dimensions), not
 // what an event counts for.
 type Settings struct {
-	Currency  string   // ISO 4217; an event without a currency is in this one
-	BotFilter bool     // leave bots out
-	KeyEvents []string // names of events that are key events
-	Rates     []Rate   // of other currencies; money without a rate is in no sum
+	Currency  string // ISO 4217; an event without a currency is in this one
+	BotFilter bool   // leave bots out
+	// Inactivity is the merchant's own, well below Reach; 0 is Inactivity.
+	Inactivity time.Duration
+	KeyEvents  []string // names of events that are key events
+	Rates      []Rate   // of other currencies; money without a rate is in no sum
 	// ChannelRules stand before the default channel group in the primary one.
 	ChannelRules []channel.Rule
+}
+
+// silence is what ends a session (0: not named by the client), in ms.
+func (s *Settings) silence(session uint64) int64 {
+	if session != 0 {
+		return NamedInactivity.Milliseconds()
+	}
+	return cmp.Or(s.Inactivity, Inactivity).Milliseconds()
 }
 
 // Window is a span of time, from its first instant to before its end, in ms

@@ -95,7 +95,7 @@ func (n *naive) fact(i int) fact {
 		return fact{filtered: true}
 	}
 	f := fact{counts: true, key: slices.Contains(n.settings.KeyEvents, r.Text[processed.ColName])}
-	silence := summary.Inactivity
+	silence := cmp.Or(n.settings.Inactivity, summary.Inactivity)
 	if r.Session != 0 {
 		silence = summary.NamedInactivity
 	}

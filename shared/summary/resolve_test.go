@@ -42,6 +42,7 @@ func viewsOf(f *summary.Facts) map[string]view {
 func drawSettings(t *rapid.T) summary.Settings {
 	s := euros
 	s.BotFilter = rapid.Bool().Draw(t, "bot filter")
+	s.Inactivity = rapid.SampledFrom([]time.Duration{0, 0, 5 * time.Minute, 475 * time.Minute}).Draw(t, "inactivity")
 	return s
 }
 

@@ -100,11 +100,7 @@ func (r *resolver) client(walk *walker, visits []visit) {
 			break
 		}
 	}
-	inactivity := Inactivity
-	if r.f.Session[visits[0].row] != 0 {
-		inactivity = NamedInactivity
-	}
-	walk.inactivity = inactivity.Milliseconds()
+	walk.inactivity = r.Settings.silence(r.f.Session[visits[0].row])
 	repeats := false
 	if r.repeats != nil {
 		for _, v := range visits {

@@ -149,6 +149,8 @@ func settings(s Step) (map[string]any, error) {
 				return nil, fmt.Errorf("bot_filter: expected true or false")
 			}
 			body["bot_filter"] = on
+		case "session_timeout_minutes":
+			body[o.Key] = number(o.Value)
 		case "key_events":
 			body["key_events"] = strings.Split(o.Value, ",")
 		case "channel_rules":
