@@ -95,3 +95,23 @@ func TestCheckCompatibility(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 }
+
+// A metric that a request makes up is worked out alike from records and from
+// documents; one that is invisible serves the order and the filter.
+func TestExpressions(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(row("1", "anna", "/a", midday.Add(-2*time.Hour)), row("2", "anna", "/a", midday.Add(-2*time.Hour+time.Minute)), row("3", "ben", "/b", midday.Add(-time.Hour)))
+	body := `{"dateRanges":[{"startDate":"today","endDate":"today"}],"dimensions":[{"name":"pagePath"}],
+	  "metrics":[{"name":"viewsPer100","expression":"screenPageViews/totalUsers*100"},{"name":"sessions"},{"name":"spare","expression":"eventCount-1","invisible":true}],
+	  "metricFilter":{"filter":{"fieldName":"spare","numericFilter":{"operation":"GREATER_THAN_OR_EQUAL","value":{"int64Value":"0"}}}},
+	  "orderBys":[{"metric":{"metricName":"spare"}}],"metricAggregations":["TOTAL"]}`
+	want := `"metricHeaders":[{"name":"viewsPer100","type":"TYPE_FLOAT"},{"name":"sessions","type":"TYPE_INTEGER"}],` +
+		`"rows":[{"dimensionValues":[{"value":"/b"}],"metricValues":[{"value":"100"},{"value":"1"}]},{"dimensionValues":[{"value":"/a"}],"metricValues":[{"value":"200"},{"value":"1"}]}],` +
+		`"totals":[{"dimensionValues":[{"value":"RESERVED_TOTAL"}],"metricValues":[{"value":"150"},{"value":"2"}]}]`
+	for range 2 { // from documents, then from records
+		if status, got := w.google("runReport", body); status != 200 || !strings.Contains(got, want) {
+			t.Errorf("got %d %s", status, got)
+		}
+		w.summarise()
+	}
+}

@@ -44,6 +44,7 @@ type Metric struct {
 	Den         Term              // None: 1. Where it is 0 the metric is 0
 	Measures    []summary.Measure // what First and Second are: records do not hold them
 	Per         int64             // 1000 for ms, 1,000,000 for micro-units
+	Expression  *Expression       // instead of all these, of a metric that a question makes up
 	Formula     string
 	Category    string
 	Since       int // version of processed documents from which on they hold what it is made of
@@ -57,6 +58,9 @@ func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Less == Users || 
 // Sketched reports whether the metric is worked out from sets of users, and is
 // thus a sketch above summary's bound.
 func (m *Metric) Sketched() bool {
+	if m.Expression != nil {
+		return slices.ContainsFunc(m.Expression.Parts, (*Metric).Sketched)
+	}
 	return m.UsesUsers() || slices.ContainsFunc(m.Measures, summary.Measure.Users)
 }
 

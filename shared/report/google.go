@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/fault"
@@ -225,7 +226,7 @@ func (r *googleRequest) query(c *catalog.Catalog, merchant, currency string, tod
 func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, metrics []googleMetric, ranges bool) error {
 	for i, d := range dimensions {
 		if len(d.Expression) > 0 {
-			return fault.Field(fmt.Sprintf("dimensions[%d].dimensionExpression", i), "no expression: Footfall takes dimensions by name")
+			return fault.Field(fmt.Sprintf("dimensions[%d].dimensionExpression", i), "no expression: Footfall shows values as they are; filters can ignore case, and two dimensions can be asked for side by side")
 		}
 		if d.Name == rangeDimension && ranges {
 			continue // Google adds the column by itself, asked for or not
@@ -236,28 +237,51 @@ func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, 
 		}
 		q.Dimensions = append(q.Dimensions, Column[*catalog.Dimension]{d.Name, dim})
 	}
+	var hidden []Column[*catalog.Metric]
 	for i, m := range metrics {
-		if m.Expression != "" {
-			return fault.Field(fmt.Sprintf("metrics[%d].expression", i), "no expression: Footfall takes metrics by name")
-		}
-		if m.Invisible {
-			return fault.Field(fmt.Sprintf("metrics[%d].invisible", i), "false: every metric asked for is in the answer")
-		}
-		met, err := c.Metric(fmt.Sprintf("metrics[%d].name", i), m.Name)
+		met, err := googleMetricOf(c, fmt.Sprintf("metrics[%d]", i), m)
 		if err != nil {
 			return err
 		}
-		q.Metrics = append(q.Metrics, Column[*catalog.Metric]{m.Name, met})
+		column := Column[*catalog.Metric]{m.Name, met}
+		if m.Invisible {
+			hidden = append(hidden, column)
+		} else {
+			q.Metrics = append(q.Metrics, column)
+		}
 	}
+	q.Metrics, q.Hidden = append(q.Metrics, hidden...), len(hidden)
 	return nil
 }
 
+// googleMetricOf is a metric of the catalog, or one that the request makes up.
+func googleMetricOf(c *catalog.Catalog, field string, m googleMetric) (*catalog.Metric, error) {
+	if m.Expression == "" {
+		return c.Metric(field+".name", m.Name)
+	}
+	if m.Name == "" || len(m.Name) > maxName || strings.ContainsFunc(m.Name, func(r rune) bool {
+		return r > unicode.MaxASCII || r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return nil, fault.Field(field+".name", fmt.Sprintf("a name of letters, digits and _, at most %d", maxName))
+	}
+	e, err := catalog.ParseExpression(field+".expression", m.Expression, func(name string) (*catalog.Metric, error) {
+		return c.Metric(field+".expression", name)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &catalog.Metric{Name: m.Name, Type: catalog.Float, Scope: e.Parts[0].Scope, Num: catalog.None, Less: catalog.None, Den: catalog.None, Per: 1, Expression: e, Formula: m.Expression}, nil
+}
+
+// maxName bounds the name that a request gives a metric.
+const maxName = 100
+
 func (q *Query) googleFilters(c *catalog.Catalog, dimensions, metrics *googleFilterExpr) error {
 	var err error
-	if q.DimensionFilter, err = googleExpr(c, "dimensionFilter", dimensions, false, 0); err != nil {
+	if q.DimensionFilter, err = q.googleExpr(c, "dimensionFilter", dimensions, false, 0); err != nil {
 		return err
 	}
-	if q.MetricFilter, err = googleExpr(c, "metricFilter", metrics, true, 0); err != nil {
+	if q.MetricFilter, err = q.googleExpr(c, "metricFilter", metrics, true, 0); err != nil {
 		return err
 	}
 	q.MetricFilter.each(func(f *Filter) {
@@ -327,7 +351,7 @@ func (q *Query) googleRanges(ranges []googleDateRange, today Day) error {
 
 const maxDepth = 20
 
-func googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr, metric bool, depth int) (*Filter, error) {
+func (q *Query) googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr, metric bool, depth int) (*Filter, error) {
 	if g == nil {
 		return nil, nil
 	}
@@ -353,7 +377,7 @@ func googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr, metric bo
 		}
 		for i, e := range list.Expressions {
 			kidField := fmt.Sprintf("%s.%s.expressions[%d]", field, name, i)
-			kid, err := googleExpr(c, kidField, e, metric, depth+1)
+			kid, err := q.googleExpr(c, kidField, e, metric, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -370,20 +394,22 @@ func googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr, metric bo
 	case g.Or != nil:
 		return group(Or, "orGroup", g.Or)
 	case g.Not != nil:
-		kid, err := googleExpr(c, field+".notExpression", g.Not, metric, depth+1)
+		kid, err := q.googleExpr(c, field+".notExpression", g.Not, metric, depth+1)
 		if err != nil {
 			return nil, err
 		}
 		return &Filter{Op: Not, Kids: []*Filter{kid}}, nil
 	default:
-		return g.Filter.leaf(c, field+".filter", metric)
+		return q.googleLeaf(c, field+".filter", g.Filter, metric)
 	}
 }
 
-func (g *googleFilter) leaf(c *catalog.Catalog, field string, metric bool) (*Filter, error) {
+func (q *Query) googleLeaf(c *catalog.Catalog, field string, g *googleFilter, metric bool) (*Filter, error) {
 	f := &Filter{}
 	var err error
-	if metric {
+	if i := q.metric(g.FieldName); metric && i >= 0 {
+		f.Metric = q.Metrics[i].Of
+	} else if metric {
 		f.Metric, err = c.Metric(field+".fieldName", g.FieldName)
 	} else {
 		f.Dimension, err = c.Dimension(field+".fieldName", g.FieldName)

@@ -39,9 +39,9 @@ func (r *Result) AppendGoogle(b []byte) []byte {
 		}
 		b = append(b, "],"...)
 	}
-	if len(q.Metrics) > 0 {
+	if len(q.visible()) > 0 {
 		b = append(b, `"metricHeaders":[`...)
-		for i, m := range q.Metrics {
+		for i, m := range q.visible() {
 			b = comma(b, i)
 			b = append(b, `{"name":`...)
 			b = appendText(b, m.Name)
@@ -106,12 +106,12 @@ func (r *Result) appendRows(b []byte, name string, rows []Row, mark string) []by
 			}
 			b = append(b, ']')
 		}
-		if len(q.Metrics) > 0 {
+		if len(q.visible()) > 0 {
 			if len(q.Dimensions) > 0 || ranges {
 				b = append(b, ',')
 			}
 			b = append(b, `"metricValues":[`...)
-			for j, v := range row.Metrics {
+			for j, v := range row.Metrics[:len(q.visible())] {
 				b = comma(b, j)
 				b = append(b, `{"value":"`...)
 				b = v.Append(b)

@@ -42,6 +42,13 @@ func (p *Plan) numbers(t *summary.Table, i int) numbers {
 }
 
 func (n *numbers) of(m *catalog.Metric) catalog.Value {
+	if m.Expression != nil {
+		parts := make([]catalog.Value, len(m.Expression.Parts))
+		for i, part := range m.Expression.Parts {
+			parts[i] = n.of(part)
+		}
+		return m.Expression.Of(parts)
+	}
 	if len(m.Measures) == 0 {
 		return m.Of(n.counters, n.users)
 	}

@@ -33,6 +33,7 @@ type Query struct {
 	KeepEmpty       bool // also rows whose metrics are all 0
 	Aggregations    []Aggregation
 	Quota           bool // the asker wants to see the quota
+	Hidden          int  // so many metrics, the last ones, are no columns of the answer
 	// Compare lays the second date range beside the first, row by row.
 	Compare Compare
 }
@@ -84,7 +85,7 @@ const (
 // Validate checks what both languages must obey.
 func (q *Query) Validate() error {
 	switch {
-	case len(q.Metrics) == 0 && len(q.Dimensions) == 0:
+	case len(q.visible()) == 0 && len(q.Dimensions) == 0:
 		return fault.Field("metrics", "at least one metric")
 	case len(q.Metrics) > MaxMetrics:
 		return fault.Field("metrics", fmt.Sprintf("at most %d metrics", MaxMetrics))
@@ -119,12 +120,22 @@ func (q *Query) asksEvents() bool {
 	return events
 }
 
-// eachMetric calls fn for the metrics of the columns and of the filter.
+// eachMetric calls fn for the metrics of the columns and of the filter, and for
+// those that expressions are made of.
 func (q *Query) eachMetric(fn func(*catalog.Metric)) {
-	for _, m := range q.Metrics {
-		fn(m.Of)
+	see := func(m *catalog.Metric) {
+		if m.Expression == nil {
+			fn(m)
+			return
+		}
+		for _, part := range m.Expression.Parts {
+			fn(part)
+		}
 	}
-	q.MetricFilter.each(func(f *Filter) { fn(f.Metric) })
+	for _, m := range q.Metrics {
+		see(m.Of)
+	}
+	q.MetricFilter.each(func(f *Filter) { see(f.Metric) })
 }
 
 // byItem reports whether the query groups or filters items.
@@ -153,6 +164,9 @@ func (q *Query) DefaultOrder() []OrderBy {
 	}
 	return order
 }
+
+// visible are the metrics that are columns of the answer.
+func (q *Query) visible() []Column[*catalog.Metric] { return q.Metrics[:len(q.Metrics)-q.Hidden] }
 
 func (q *Query) dimension(name string) int {
 	for i, d := range q.Dimensions {
