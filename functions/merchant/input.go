@@ -13,6 +13,7 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/money"
 )
 
 // input is the body of a creation and of a change of a merchant. A member that
@@ -25,6 +26,7 @@ type input struct {
 	KeyEvents optional[[]string]       `json:"key_events"`
 	Timeout   optional[int]            `json:"session_timeout_minutes"`
 	Channels  optional[[]channel.Rule] `json:"channel_rules"`
+	Rates     optional[[]rateInput]    `json:"currency_rates"`
 	KeepIP    optional[bool]           `json:"keep_ip"`
 	Quota     optional[*int64]         `json:"quota_events_per_minute"`
 	Streams   optional[[]streamInput]  `json:"streams"` // of a creation only
@@ -37,7 +39,7 @@ type streamInput struct {
 }
 
 const (
-	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, keep_ip, quota_events_per_minute, streams"
+	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, currency_rates, keep_ip, quota_events_per_minute, streams"
 	streamFields = "name, disabled"
 )
 
@@ -45,6 +47,7 @@ const (
 func (in *input) settings(s access.Settings) (access.Settings, error) {
 	d := access.DefaultSettings()
 	s.SessionTimeoutMinutes = cmp.Or(s.SessionTimeoutMinutes, d.SessionTimeoutMinutes)
+	var rates []rateInput
 	err := errors.Join(
 		set(&s.TimeZone, in.TimeZone, d.TimeZone, "time_zone", "a text"),
 		set(&s.Currency, in.Currency, d.Currency, "currency", "a text"),
@@ -52,6 +55,7 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 		set(&s.KeyEvents, in.KeyEvents, d.KeyEvents, "key_events", "an array of texts"),
 		set(&s.SessionTimeoutMinutes, in.Timeout, d.SessionTimeoutMinutes, "session_timeout_minutes", access.SessionTimeouts),
 		set(&s.ChannelRules, in.Channels, d.ChannelRules, "channel_rules", `an array of {"channel", "when": [{"field", "is" or "contains" or "begins" or "regexp"}]}`),
+		set(&rates, in.Rates, nil, "currency_rates", `an array of {"currency", "rate", "from"}`),
 		set(&s.KeepIP, in.KeepIP, d.KeepIP, "keep_ip", "true or false"),
 		set(&s.QuotaEventsPerMinute, in.Quota, d.QuotaEventsPerMinute, "quota_events_per_minute", "a whole number, 0 for no limit"),
 	)
@@ -61,7 +65,33 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 	if s.SessionTimeoutMinutes == 0 {
 		return s, fault.Field("session_timeout_minutes", access.SessionTimeouts)
 	}
-	return s.Normal(), s.Validate()
+	if in.Rates.given {
+		s.CurrencyRates = make([]access.CurrencyRate, len(rates))
+		for i, r := range rates {
+			s.CurrencyRates[i] = access.CurrencyRate{Currency: r.Currency, Rate: r.rate(), From: r.From}
+		}
+	}
+	if err := s.Validate(); err != nil { // before they are sorted: a fault names a place
+		return s, err
+	}
+	return s.Normal(), nil
+}
+
+// rateInput is one of currency_rates. The rate is a number or a text that holds
+// one, and is read from its digits.
+type rateInput struct {
+	Currency string          `json:"currency"`
+	Rate     json.RawMessage `json:"rate"`
+	From     string          `json:"from"`
+}
+
+// rate is 0, which Validate refuses by its place, where it is no rate.
+func (in *rateInput) rate() money.Rate {
+	var r money.Rate
+	if err := json.Unmarshal(in.Rate, &r); err != nil {
+		return 0
+	}
+	return r
 }
 
 // newStreams makes the streams of a creation, one where none is asked for,

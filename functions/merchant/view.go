@@ -12,21 +12,22 @@ import (
 // only in the answer to their creation; afterwards their ids do, by which
 // they are removed.
 type merchantView struct {
-	MerchantID   string         `json:"merchant_id"`
-	Version      uint64         `json:"version"`
-	Name         string         `json:"name"`
-	CreatedAt    time.Time      `json:"created_at"`
-	TimeZone     string         `json:"time_zone"`
-	Currency     string         `json:"currency"`
-	BotFilter    bool           `json:"bot_filter"`
-	KeyEvents    []string       `json:"key_events"`
-	Timeout      int            `json:"session_timeout_minutes"`
-	ChannelRules []channel.Rule `json:"channel_rules"`
-	KeepIP       bool           `json:"keep_ip"`
-	Quota        *int64         `json:"quota_events_per_minute"`
-	Streams      []streamView   `json:"streams"`
-	ReportTokens []string       `json:"report_tokens"`          // ids
-	ReportToken  string         `json:"report_token,omitempty"` // shown once
+	MerchantID    string                `json:"merchant_id"`
+	Version       uint64                `json:"version"`
+	Name          string                `json:"name"`
+	CreatedAt     time.Time             `json:"created_at"`
+	TimeZone      string                `json:"time_zone"`
+	Currency      string                `json:"currency"`
+	BotFilter     bool                  `json:"bot_filter"`
+	KeyEvents     []string              `json:"key_events"`
+	Timeout       int                   `json:"session_timeout_minutes"`
+	ChannelRules  []channel.Rule        `json:"channel_rules"`
+	CurrencyRates []access.CurrencyRate `json:"currency_rates"`
+	KeepIP        bool                  `json:"keep_ip"`
+	Quota         *int64                `json:"quota_events_per_minute"`
+	Streams       []streamView          `json:"streams"`
+	ReportTokens  []string              `json:"report_tokens"`          // ids
+	ReportToken   string                `json:"report_token,omitempty"` // shown once
 	// CountingAnew is there while the settings above are those that were asked
 	// for last and reports do not show them yet.
 	CountingAnew *anewView `json:"counting_anew,omitempty"`
@@ -40,12 +41,13 @@ type anewView struct {
 
 // settingsView are the settings that alter numbers.
 type settingsView struct {
-	TimeZone     string         `json:"time_zone"`
-	Currency     string         `json:"currency"`
-	BotFilter    bool           `json:"bot_filter"`
-	KeyEvents    []string       `json:"key_events"`
-	Timeout      int            `json:"session_timeout_minutes"`
-	ChannelRules []channel.Rule `json:"channel_rules"`
+	TimeZone      string                `json:"time_zone"`
+	Currency      string                `json:"currency"`
+	BotFilter     bool                  `json:"bot_filter"`
+	KeyEvents     []string              `json:"key_events"`
+	Timeout       int                   `json:"session_timeout_minutes"`
+	ChannelRules  []channel.Rule        `json:"channel_rules"`
+	CurrencyRates []access.CurrencyRate `json:"currency_rates"`
 }
 
 type streamView struct {
@@ -73,7 +75,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
-		KeyEvents: m.Settings.KeyEvents, Timeout: timeoutOf(m.Settings), ChannelRules: rulesOf(m.Settings), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
+		KeyEvents: m.Settings.KeyEvents, Timeout: timeoutOf(m.Settings), ChannelRules: listOf(m.Settings.ChannelRules), CurrencyRates: listOf(m.Settings.CurrencyRates), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
 		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
 	}
 	if v.KeyEvents == nil {
@@ -84,7 +86,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	}
 	if shown := m.View(book); shown.Settings.AltersNumbers(m.Settings) {
 		s := shown.Settings.Normal()
-		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, timeoutOf(s), rulesOf(s)}}
+		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, timeoutOf(s), listOf(s.ChannelRules), listOf(s.CurrencyRates)}}
 		for _, next := range m.AllViews() {
 			if next.Layers.Equal(shown.Layers) && !next.Settings.AltersNumbers(m.Settings) {
 				v.CountingAnew.Since = next.Since
@@ -96,12 +98,12 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 
 func timeoutOf(s access.Settings) int { return int(s.SessionTimeout() / time.Minute) }
 
-// rulesOf is never nil, for a list is shown as a list.
-func rulesOf(s access.Settings) []channel.Rule {
-	if s.ChannelRules == nil {
-		return []channel.Rule{}
+// listOf is never nil, for a list is shown as a list.
+func listOf[T any](list []T) []T {
+	if list == nil {
+		return []T{}
 	}
-	return s.ChannelRules
+	return list
 }
 
 func viewOfStream(s access.Stream) streamView {

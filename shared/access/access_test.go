@@ -15,6 +15,7 @@ import (
 
 	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/money"
 )
 
 func TestTokensHaveTheirForm(t *testing.T) {
@@ -82,6 +83,16 @@ func TestSettingsValidate(t *testing.T) {
 		{func(s *Settings) { s.SessionTimeoutMinutes = 0 }, ""}, // of before there was the setting
 		{func(s *Settings) { s.SessionTimeoutMinutes = 4 }, "session_timeout_minutes"},
 		{func(s *Settings) { s.SessionTimeoutMinutes = 476 }, "session_timeout_minutes"},
+		{func(s *Settings) {
+			s.CurrencyRates = []CurrencyRate{{"EUR", money.One, ""}, {"EUR", money.One, "2026-03-01"}, {"GBP", 1, ""}}
+		}, ""},
+		{func(s *Settings) { s.CurrencyRates = []CurrencyRate{{"EURO", money.One, ""}} }, "currency_rates[0].currency"},
+		{func(s *Settings) { s.CurrencyRates = []CurrencyRate{{"USD", money.One, ""}} }, "currency_rates[0].currency"},
+		{func(s *Settings) { s.CurrencyRates = []CurrencyRate{{"EUR", money.One, ""}, {"GBP", 0, ""}} }, "currency_rates[1].rate"},
+		{func(s *Settings) { s.CurrencyRates = []CurrencyRate{{"EUR", money.MaxRate + 1, ""}} }, "currency_rates[0].rate"},
+		{func(s *Settings) { s.CurrencyRates = []CurrencyRate{{"EUR", 1, "1.3.2026"}} }, "currency_rates[0].from"},
+		{func(s *Settings) { s.CurrencyRates = []CurrencyRate{{"EUR", 1, ""}, {"EUR", 2, ""}} }, "currency_rates[1].from"},
+		{func(s *Settings) { s.CurrencyRates = make([]CurrencyRate, MaxCurrencyRates+1) }, "currency_rates"},
 	}
 	for _, tt := range tests {
 		s := DefaultSettings()

@@ -41,7 +41,10 @@ type Settings struct {
 	// ChannelRules stand before the default channel group, first one first, in
 	// the primary channel group.
 	ChannelRules []channel.Rule `json:"channel_rules,omitempty"`
-	KeepIP       bool           `json:"keep_ip"` // keep whole addresses (the merchant asked)
+	// CurrencyRates convert money that is not in Currency; what has no rate is
+	// in no sum.
+	CurrencyRates []CurrencyRate `json:"currency_rates,omitempty"`
+	KeepIP        bool           `json:"keep_ip"` // keep whole addresses (the merchant asked)
 	// QuotaEventsPerMinute is how many events the merchant may send in a
 	// minute: 0 is no limit, nil what the operator lets everyone.
 	QuotaEventsPerMinute *int64 `json:"quota_events_per_minute"`

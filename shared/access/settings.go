@@ -37,13 +37,14 @@ func DefaultSettings() Settings {
 	return Settings{TimeZone: "UTC", Currency: "USD", BotFilter: true, KeyEvents: []string{"purchase"}, SessionTimeoutMinutes: DefaultSessionTimeout}
 }
 
-// Normal returns settings with key events sorted and unique, as they are kept
-// and compared.
+// Normal returns settings with key events sorted and unique and rates sorted, as
+// they are kept and compared.
 func (s Settings) Normal() Settings {
 	s.KeyEvents = slices.Compact(slices.Sorted(slices.Values(s.KeyEvents)))
 	if s.KeyEvents == nil {
 		s.KeyEvents = []string{}
 	}
+	s.CurrencyRates = sortedRates(s.CurrencyRates)
 	return s
 }
 
@@ -65,6 +66,9 @@ func (s *Settings) Validate() error {
 	}
 	if m := s.SessionTimeoutMinutes; m != 0 && (m < MinSessionTimeout || m > MaxSessionTimeout) {
 		return fault.Field("session_timeout_minutes", SessionTimeouts)
+	}
+	if err := s.validateRates(); err != nil {
+		return err
 	}
 	if err := channel.Validate("channel_rules", s.ChannelRules); err != nil {
 		return err
@@ -118,7 +122,8 @@ func printable(s string) bool {
 func (s Settings) AltersNumbers(o Settings) bool {
 	return s.TimeZone != o.TimeZone || s.Currency != o.Currency || s.BotFilter != o.BotFilter ||
 		s.SessionTimeout() != o.SessionTimeout() ||
-		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents) || !channel.Equal(s.ChannelRules, o.ChannelRules)
+		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents) || !channel.Equal(s.ChannelRules, o.ChannelRules) ||
+		!slices.Equal(sortedRates(s.CurrencyRates), sortedRates(o.CurrencyRates))
 }
 
 // Stream returns the merchant's stream of a measurement id, nil for none. It

@@ -175,7 +175,26 @@ const cachedFrom = 32
 
 // SettingsOf is what counting needs of a merchant's settings.
 func SettingsOf(s access.Settings) summary.Settings {
-	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents, Inactivity: s.SessionTimeout(), ChannelRules: s.ChannelRules}
+	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents, Inactivity: s.SessionTimeout(), ChannelRules: s.ChannelRules, Rates: ratesOf(s)}
+}
+
+// ratesOf are the rates with the instants at which the merchant's days begin.
+func ratesOf(s access.Settings) []summary.Rate {
+	if len(s.CurrencyRates) == 0 {
+		return nil
+	}
+	cal, err := summary.NewCalendar(s.TimeZone)
+	if err != nil {
+		return nil // a zone that no merchant can have: nothing is counted on it
+	}
+	rates := make([]summary.Rate, len(s.CurrencyRates))
+	for i, r := range s.CurrencyRates {
+		rates[i] = summary.Rate{Currency: r.Currency, From: math.MinInt64, Rate: r.Rate}
+		if day, ok := r.FromDate(); ok {
+			rates[i].From = cal.DateStart(day.Date())
+		}
+	}
+	return rates
 }
 
 // Facts reads and resolves a window of a merchant in a view. newUsers asks for new users, which takes

@@ -17,8 +17,11 @@ const One Rate = 1e12
 // MaxRate is the highest rate that there may be.
 const MaxRate = 1_000_000 * One
 
+// Expected says what a rate is.
+const Expected = "a decimal number above 0 and up to 1000000, with at most 12 decimals"
+
 // ErrRate is what ParseRate says of a text that is no rate.
-var ErrRate = errors.New("expected a decimal number above 0, of at most 1000000 and 12 decimals")
+var ErrRate = errors.New("expected " + Expected)
 
 const rateDecimals = 12
 
@@ -54,13 +57,16 @@ func (r Rate) String() string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%d.%012d", r/One, r%One), "0"), ".")
 }
 
-// MarshalText and UnmarshalText make a rate a text in JSON, where a number
-// might pass through a float.
-func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+// MarshalJSON writes the rate as a number with all its decimals.
+func (r Rate) MarshalJSON() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
-func (r *Rate) UnmarshalText(text []byte) error {
-	parsed, err := ParseRate(string(text))
+// UnmarshalJSON reads a number, or a text that holds one, digit by digit.
+func (r *Rate) UnmarshalJSON(data []byte) error {
+	text := string(data)
+	if len(text) > 1 && text[0] == '"' && text[len(text)-1] == '"' {
+		text = text[1 : len(text)-1]
+	}
+	parsed, err := ParseRate(text)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package money
 
 import (
+	"encoding/json"
 	"math"
 	"math/big"
 	"testing"
@@ -32,8 +33,15 @@ func TestRates(t *testing.T) {
 func TestRatesAreWrittenAsTheyAreRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := Rate(rapid.Int64Range(1, int64(MaxRate)).Draw(t, "rate"))
-		if got, err := ParseRate(r.String()); err != nil || got != r {
-			t.Fatalf("%d is written %q and read %d, %v", int64(r), r, int64(got), err)
+		data, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{string(data), `"` + string(data) + `"`} {
+			var got Rate
+			if err := json.Unmarshal([]byte(text), &got); err != nil || got != r {
+				t.Fatalf("%d is written %s and read %d, %v", int64(r), text, int64(got), err)
+			}
 		}
 	})
 }

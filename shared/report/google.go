@@ -308,7 +308,7 @@ func (r *googleRequest) refuse(currency string) error {
 	case present(r.ConversionSpec):
 		return fault.Field("conversionSpec", "no conversion settings: Footfall has no attribution models")
 	case r.CurrencyCode != "" && r.CurrencyCode != currency:
-		return fault.Field("currencyCode", currency+", the merchant's currency: Footfall converts no money")
+		return fault.Field("currencyCode", currency+", the merchant's currency, in which all is counted")
 	}
 	return nil
 }

@@ -33,9 +33,9 @@ func (s *Step) Get(key string) string {
 // verbs and the options that each takes; a trailing "." admits any suffix.
 var verbs = map[string][]string{
 	"needs":    {},
-	"merchant": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules"},
+	"merchant": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates"},
 	"use":      {},
-	"settings": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules"},
+	"settings": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates"},
 	"clock":    {},
 	"advance":  {},
 	"send": {

@@ -153,6 +153,12 @@ func settings(s Step) (map[string]any, error) {
 			body[o.Key] = number(o.Value)
 		case "key_events":
 			body["key_events"] = strings.Split(o.Value, ",")
+		case "rates":
+			rates, err := currencyRates(o.Value)
+			if err != nil {
+				return nil, err
+			}
+			body["currency_rates"] = rates
 		case "channel_rules":
 			rules, err := channelRules(o.Value)
 			if err != nil {
@@ -164,6 +170,24 @@ func settings(s Step) (map[string]any, error) {
 		}
 	}
 	return body, nil
+}
+
+// currencyRates reads "USD 0.9, USD 0.95 2026-03-11": currency, rate, and the day
+// from which it holds.
+func currencyRates(text string) ([]any, error) {
+	rates := []any{}
+	for one := range strings.SplitSeq(text, ",") {
+		f := strings.Fields(one)
+		if len(f) < 2 || len(f) > 3 {
+			return nil, fmt.Errorf("rates: expected CURRENCY RATE [DAY], …, got %q", one)
+		}
+		rate := map[string]any{"currency": f[0], "rate": json.Number(f[1])}
+		if len(f) == 3 {
+			rate["from"] = f[2]
+		}
+		rates = append(rates, rate)
+	}
+	return rates, nil
 }
 
 // channelRules reads "Partners: source is partner.example; Brand: medium begins cp & campaign contains brand".
