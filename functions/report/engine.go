@@ -341,12 +341,25 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 		from, to := w.UTCHours()
 		r.sources.Hours += int(to - from)
 	}
-	if r.sources.Events += int64(facts.Frame.Len); r.sources.Events > r.s.config.MaxEvents {
-		return &fault.Error{Kind: fault.TooLarge, Field: "from",
-			Expected: fmt.Sprintf("a question that looks at no more than %d events; ask for fewer days, or for what summaries hold: time and one other dimension", r.s.config.MaxEvents)}
+	if err := r.room(facts.Frame.Len); err != nil {
+		return err
+	}
+	if r.plan.Origins {
+		if err := r.s.ports.History.TellOrigins(ctx, &r.merchant, facts, r.room); err != nil {
+			return fmt.Errorf("cannot find what brought the users of merchant %q: %w", r.merchant.ID, err)
+		}
 	}
 	r.askAgain(facts, windows)
 	return b.AddFacts(facts, windows)
+}
+
+// room counts events that were looked at, within the budget of reports.
+func (r *reading) room(events int) error {
+	if r.sources.Events += int64(events); r.sources.Events > r.s.config.MaxEvents {
+		return &fault.Error{Kind: fault.TooLarge, Field: "from",
+			Expected: fmt.Sprintf("a question that looks at no more than %d events; ask for fewer days, or for what summaries hold: time and one other dimension", r.s.config.MaxEvents)}
+	}
+	return nil
 }
 
 // askAgain has those of the windows closed again that are clean and have

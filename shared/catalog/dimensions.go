@@ -48,7 +48,7 @@ func (d *Dimension) Show(value string) string {
 	if value == "" {
 		return d.Fill
 	}
-	if d.Dim == summary.DimSessionSourceMedium || d.Dim == summary.DimSourceMedium {
+	if d.Dim == summary.DimSessionSourceMedium || d.Dim == summary.DimSourceMedium || d.Dim == summary.DimFirstSourceMedium {
 		// Group joins the two halves, each of which may be absent.
 		source, medium, ok := strings.Cut(value, " / ")
 		if ok && (source == "" || medium == "") {
@@ -96,6 +96,7 @@ func dimensionList() []Dimension {
 
 		{Name: "eventName", Aliases: []string{"event"}, Dim: summary.DimEventName, Scope: ScopeEvent, Category: "Event", Description: "Name of the event, such as page_view."},
 		{Name: "streamId", Aliases: []string{"stream"}, Dim: summary.DimStream, Scope: ScopeEvent, Category: "Event", Description: "Measurement id of the stream that the event came from, G-…"},
+		{Name: "isKeyEvent", Dim: summary.DimIsKeyEvent, Scope: ScopeEvent, Category: "Event", Description: "true where the merchant has named the event a key event, else false."},
 		{Name: "contentGroup", Dim: summary.DimParam, Param: "content_group", Scope: ScopeEvent, Category: "Event", Description: "Group of the content: the event's parameter content_group."},
 		{Name: "contentId", Dim: summary.DimParam, Param: "content_id", Scope: ScopeEvent, Category: "Event", Description: "Id of the content: the event's parameter content_id."},
 		{Name: "contentType", Dim: summary.DimParam, Param: "content_type", Scope: ScopeEvent, Category: "Event", Description: "Kind of the content: the event's parameter content_type."},
@@ -127,6 +128,7 @@ func dimensionList() []Dimension {
 		{Name: "pageTitle", Aliases: []string{"title"}, Dim: summary.DimPageTitle, Scope: ScopeEvent, Category: "Page", Description: "Title of the page."},
 		{Name: "pageReferrer", Aliases: []string{"referrer"}, Dim: summary.DimPageReferrer, Scope: ScopeEvent, Category: "Page", Description: "Where the visitor came to the page from, as the browser says."},
 		{Name: "unifiedScreenName", Aliases: []string{"screen_name"}, Dim: summary.DimScreenName, Scope: ScopeEvent, Category: "Page", Description: "Title of the page, or where there is none the app's screen, from the parameter screen_name or firebase_screen."},
+		{Name: "unifiedScreenClass", Dim: summary.DimScreenClass, Scope: ScopeEvent, Category: "Page", Description: "Title of the page, or where there is none the class of the app's screen."},
 		{Name: "unifiedPagePathScreen", Dim: summary.DimPathOrScreen, Scope: ScopeEvent, Category: "Page", Description: "Path of the page, or where there is none the class of the app's screen, from the parameter screen_class or firebase_screen_class."},
 		{Name: "unifiedPageScreen", Dim: summary.DimPathQueryScreen, Scope: ScopeEvent, Category: "Page", Description: "Path of the page with its query, or where there is none the class of the app's screen."},
 		{Name: "landingPage", Aliases: []string{"landing"}, Dim: summary.DimLandingPage, Scope: ScopeSession, Category: "Page", Description: "Path of the first page of the session."},
@@ -141,6 +143,14 @@ func dimensionList() []Dimension {
 		{Name: "sessionPrimaryChannelGroup", Aliases: []string{"channel"}, Dim: summary.DimSessionPrimaryChannel, Scope: ScopeSession, Category: "Traffic source", Description: "Channel of the session by the merchant's own channel_rules, and by the default channel group where none of them holds."},
 		{Name: "sessionManualTerm", Aliases: []string{"term"}, Dim: summary.DimSessionTerm, Scope: ScopeSession, Category: "Traffic source", Description: "utm_term of the link that the session came by."},
 		{Name: "sessionManualAdContent", Aliases: []string{"content"}, Dim: summary.DimSessionContent, Scope: ScopeSession, Category: "Traffic source", Description: "utm_content of the link that the session came by."},
+		{Name: "firstUserSource", Aliases: []string{"first_source"}, Dim: summary.DimFirstSource, Fill: "(direct)", Scope: ScopeUser, Category: "Traffic source", Description: "Source of the session in which the user was first seen in the merchant's history."},
+		{Name: "firstUserMedium", Aliases: []string{"first_medium"}, Dim: summary.DimFirstMedium, Fill: "(none)", Scope: ScopeUser, Category: "Traffic source", Description: "Medium of the session in which the user was first seen."},
+		{Name: "firstUserSourceMedium", Aliases: []string{"first_source_medium"}, Dim: summary.DimFirstSourceMedium, Fill: "(direct) / (none)", Scope: ScopeUser, Category: "Traffic source", Description: "Source and medium of the session in which the user was first seen."},
+		{Name: "firstUserCampaignName", Aliases: []string{"first_campaign"}, Dim: summary.DimFirstCampaign, Scope: ScopeUser, Category: "Traffic source", Description: "Campaign of the session in which the user was first seen."},
+		{Name: "firstUserManualTerm", Dim: summary.DimFirstTerm, Scope: ScopeUser, Category: "Traffic source", Description: "utm_term of the session in which the user was first seen."},
+		{Name: "firstUserManualAdContent", Dim: summary.DimFirstContent, Scope: ScopeUser, Category: "Traffic source", Description: "utm_content of the session in which the user was first seen."},
+		{Name: "firstUserDefaultChannelGroup", Dim: summary.DimFirstChannel, Scope: ScopeUser, Category: "Traffic source", Description: "Channel, in the default channel group, of the session in which the user was first seen."},
+		{Name: "firstUserPrimaryChannelGroup", Aliases: []string{"first_channel"}, Dim: summary.DimFirstPrimaryChannel, Scope: ScopeUser, Category: "Traffic source", Description: "The same by the merchant's own channel_rules first."},
 		{Name: "source", Aliases: []string{"event_source"}, Dim: summary.DimSource, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own source, on the events that name one."},
 		{Name: "medium", Aliases: []string{"event_medium"}, Dim: summary.DimMedium, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own medium, on the events that name one."},
 		{Name: "campaignName", Aliases: []string{"event_campaign"}, Dim: summary.DimCampaign, Scope: ScopeEvent, Category: "Traffic source", Description: "The event's own campaign, on the events that name one."},
@@ -156,6 +166,7 @@ func dimensionList() []Dimension {
 		{Name: "city", Dim: summary.DimCity, Scope: ScopeEvent, Category: "Place", Description: "City of the visitor, where a place database is installed."},
 		{Name: "language", Dim: summary.DimLanguage, Scope: ScopeEvent, Category: "Visitor", Description: "First language of the visitor's browser, a BCP 47 tag."},
 		{Name: "languageCode", Dim: summary.DimLanguage, Scope: ScopeEvent, Category: "Visitor", Description: "First language of the visitor's browser, a BCP 47 tag."},
+		{Name: "firstSessionDate", Dim: summary.DimFirstDate, Scope: ScopeUser, Category: "Visitor", Description: "Day on which the user was first seen in the merchant's history, as 20261123."},
 		{Name: "newVsReturning", Aliases: []string{"new_or_returning", "visitor"}, Dim: summary.DimNewVsReturning, Scope: ScopeUser, Category: "Visitor", Description: "new in the session in which a user was first seen in the merchant's history, returning in all later ones."},
 
 		{Name: "deviceCategory", Aliases: []string{"device"}, Dim: summary.DimDeviceCategory, Scope: ScopeEvent, Category: "Device", Description: "desktop, mobile, tablet, smart tv, …"},

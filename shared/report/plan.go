@@ -24,7 +24,8 @@ type Plan struct {
 	ByTable bool
 	Table   summary.TableID
 	// Users: sets of users are needed. FirstSeen: who is new must be known.
-	Users, FirstSeen bool
+	// Origins: what brought users first must be known.
+	Users, FirstSeen, Origins bool
 	// Columns of documents that facts must have been resolved from.
 	Columns processed.Columns
 
@@ -51,7 +52,8 @@ func NewPlan(q *Query) *Plan {
 		case !d.Time() && !slices.Contains(p.fixed, k):
 			p.fixed = append(p.fixed, k)
 		}
-		p.FirstSeen = p.FirstSeen || d.Dim == summary.DimNewVsReturning
+		p.FirstSeen = p.FirstSeen || d.Dim.OfFirstSeen()
+		p.Origins = p.Origins || d.Dim.IsOrigin()
 		return k
 	}
 	for _, d := range q.Dimensions {

@@ -148,8 +148,9 @@ func Needs(keys []Key) processed.Columns {
 			c.Items = true
 		case k.Dim.parts() != nil:
 			for _, part := range k.Dim.parts() {
-				t, _ := textOf(part)
-				c.Text |= 1 << t
+				if t, ok := textOf(part); ok {
+					c.Text |= 1 << t
+				}
 			}
 		default:
 			text, params := columnsOf(k.Dim)
@@ -174,6 +175,10 @@ func columnsOf(d Dimension) (text uint64, params []string) {
 		return path | query, nil
 	case DimFullPageURL:
 		return path | query | 1<<processed.ColHostname, nil
+	case DimFirstSource, DimFirstMedium, DimFirstCampaign, DimFirstTerm, DimFirstContent:
+		return OriginText, nil // of users whose first event is at hand
+	case DimScreenClass:
+		return 1 << processed.ColPageTitle, screenClasses
 	case DimScreenName:
 		return 1 << processed.ColPageTitle, screenNames
 	case DimPathOrScreen:
@@ -227,6 +232,20 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 		return f.pathQuery(f.Landing)
 	case DimFullPageURL:
 		return joined(func(v []string) string { return v[0] + v[1] }, f.text(processed.ColHostname, nil), f.pathQuery(nil))
+	case DimFirstSource, DimFirstMedium, DimFirstCampaign, DimFirstTerm, DimFirstContent:
+		return f.origin(k.Dim)
+	case DimFirstDate:
+		return f.firstDate(cal)
+	case DimIsKeyEvent:
+		code := make([]uint32, len(f.Rows))
+		for i, row := range f.Rows {
+			if f.KeyEvent[row] {
+				code[i] = 1
+			}
+		}
+		return Column{[]string{"false", "true"}, code}
+	case DimScreenClass:
+		return f.orScreen(f.text(processed.ColPageTitle, nil), screenClasses)
 	case DimScreenName:
 		return f.orScreen(f.text(processed.ColPageTitle, nil), screenNames)
 	case DimPathOrScreen:

@@ -161,6 +161,7 @@ const (
 	DimPageTitle
 	DimPageReferrer
 	DimScreenName      // page title, else the name of an app's screen
+	DimScreenClass     // page title, else the class of an app's screen
 	DimPathOrScreen    // path, else the class of an app's screen
 	DimPathQueryScreen // path with query, else the class of an app's screen
 	DimLandingPage
@@ -196,7 +197,17 @@ const (
 	DimTransactionID
 	DimOrderCoupon
 	DimShippingTier
+	DimIsKeyEvent
 	DimNewVsReturning
+	DimFirstDate   // "20261123": when the user was first seen
+	DimFirstSource // of the session in which the user was first seen; so the next ones
+	DimFirstMedium
+	DimFirstCampaign
+	DimFirstTerm
+	DimFirstContent
+	DimFirstSourceMedium
+	DimFirstChannel
+	DimFirstPrimaryChannel
 	DimItemID // item dimensions group items, not events
 	DimItemName
 	DimItemBrand

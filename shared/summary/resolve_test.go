@@ -322,6 +322,26 @@ func TestNewSessions(t *testing.T) {
 			known[i] = first[u]
 		}
 		facts.SetFirstSeen(users, known)
+		// What brought a user first is what brought the session of its first row.
+		origins := whole.Origins(first)
+		brought := map[uint64]string{}
+		for i := range n.rows {
+			if f := n.fact(i); f.counts {
+				if _, before := brought[n.rows[i].User]; !before {
+					brought[n.rows[i].User] = n.rows[f.attribution].Text[processed.ColSource]
+				}
+			}
+		}
+		if len(origins) != len(brought) {
+			t.Fatalf("%d origins of %d users", len(origins), len(brought))
+		}
+		facts.SetOrigins(origins)
+		column := facts.Column(summary.Key{Dim: summary.DimFirstSource}, nil)
+		for place, row := range facts.Rows {
+			if got, want := column.Dict[column.Code[place]], brought[facts.Frame.User[row]]; got != want {
+				t.Fatalf("user %d was brought by %q, not %q", facts.Frame.User[row], want, got)
+			}
+		}
 		got := map[string]bool{}
 		for _, row := range facts.Rows {
 			r := facts.Frame.Row(int(row))

@@ -249,6 +249,9 @@ type actors struct {
 	users  []uint64
 	hashes []uint64 // of users, as sets keep them
 	first  []uint32 // the user's first row that counts
+	seen   []int64  // when it was first seen, ms; nil before SetFirstSeen
+	// origins are what brought it first; nil before SetOrigins.
+	origins []Origin
 }
 
 // Users lists the distinct users of the rows that count, in the order of their
@@ -294,13 +297,17 @@ func (f *Facts) indexUsers() {
 func (f *Facts) SetFirstSeen(users []uint64, millis []int64) {
 	f.indexUsers()
 	n := min(len(users), len(millis), len(f.actors.first))
-	for i, row := range f.actors.first[:n] {
-		f.NewUser[row] = millis[i] >= f.Frame.Millis[row]
+	f.actors.seen = make([]int64, len(f.actors.first))
+	for i, row := range f.actors.first {
+		f.actors.seen[i] = f.Frame.Millis[row]
+		if i < n {
+			f.NewUser[row] = millis[i] >= f.Frame.Millis[row]
+			f.actors.seen[i] = min(f.actors.seen[i], millis[i])
+		}
 	}
 	for place, row := range f.Rows {
 		if user := int(f.actors.of[place]); user < n {
-			seen := min(millis[user], f.Frame.Millis[f.actors.first[user]])
-			f.NewSession[row] = seen >= f.Frame.Millis[f.Start[row]]
+			f.NewSession[row] = f.actors.seen[user] >= f.Frame.Millis[f.Start[row]]
 		}
 	}
 }
