@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -26,6 +27,11 @@ type Builder struct {
 
 	duplicates, filtered int64 // of the windows added
 
+	rowAt  map[string]int    // place in rows by values
+	sets   [][]summary.Users // by row
+	key    []byte            // of the row at hand
+	values []string          // likewise
+
 	plain    *summary.Calendar // that names days as they are
 	span     summary.Window    // of the date range, up to now
 	trailing map[string]*trail // where numbers of users look back; by values
@@ -35,7 +41,7 @@ type Builder struct {
 // merged, for a merchant with these settings.
 func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, s summary.Settings, maxGroups int) *Builder {
 	return &Builder{plan: p, cal: p.calendar(cal, r), primary: channel.NewGroup(s.ChannelRules), maxGroups: maxGroups, rows: p.emptyTable(),
-		plain: cal, span: Span(cal, r), trailing: map[string]*trail{}}
+		plain: cal, span: Span(cal, r), trailing: map[string]*trail{}, rowAt: map[string]int{}}
 }
 
 // emptyTable has the keys of the query's dimensions and no rows.
@@ -90,23 +96,38 @@ func (b *Builder) times(ms int64) []string {
 	return values
 }
 
-// add appends one row: the values of time dimensions, and of the others from a
-// row of a projected table.
+// add adds one row: the values of time dimensions, and of the others from a row
+// of a projected table. Days have the same pages: what is there is added to, and
+// users are put together once all have come.
 func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Counters, u summary.Users) {
 	n := 0
+	b.key = b.key[:0]
+	b.values = b.values[:0]
 	for i, d := range b.plan.Query.Dimensions {
 		v := times[i]
 		if !d.Of.Time() {
 			v = d.Of.Show(t.Values[n][row])
 			n++
 		}
-		b.rows.Values[i] = append(b.rows.Values[i], v)
+		b.values = append(b.values, v)
+		b.key = append(binary.AppendUvarint(b.key, uint64(len(v))), v...)
 	}
-	b.rows.Counters = append(b.rows.Counters, *c)
+	at, there := b.rowAt[string(b.key)]
+	if there {
+		b.rows.Counters[at].Add(c)
+	} else {
+		at = b.rows.Len()
+		b.rowAt[string(b.key)] = at
+		for i, v := range b.values {
+			b.rows.Values[i] = append(b.rows.Values[i], v)
+		}
+		b.rows.Counters = append(b.rows.Counters, *c)
+		b.rows.AddZero() // records have no measures
+		b.sets = append(b.sets, nil)
+	}
 	if b.plan.Users {
-		b.rows.Users = append(b.rows.Users, u)
+		b.sets[at] = append(b.sets[at], u)
 	}
-	b.rows.AddZero() // records have no measures
 }
 
 // AddRecord adds a window that a record answers, as Plan.Holds says it does.
@@ -353,6 +374,12 @@ func (b *Builder) leftOut(duplicates, filtered int64) {
 
 // table merges what was collected.
 func (b *Builder) table() *summary.Table {
+	if b.plan.Users {
+		b.rows.Users = make([]summary.Users, len(b.sets))
+		for i, sets := range b.sets {
+			b.rows.Users[i] = summary.UnionAll(sets)
+		}
+	}
 	// The empty table makes sure that there is something to merge with, so
 	// that equal rows become one also within the only part.
 	parts := append(slices.Clone(b.parts), b.rows, b.plan.emptyTable())

@@ -6,10 +6,9 @@ import "context"
 type Grain byte
 
 const (
-	GrainHour  Grain = 'h' // an hour of the merchant's clock
-	GrainDay   Grain = 'd' // a day of the merchant's calendar
-	GrainQuery Grain = 'q' // a precomputed answer
-	GrainNote  Grain = 'n' // the summary function's own notes, of no merchant
+	GrainHour Grain = 'h' // an hour of the merchant's clock
+	GrainDay  Grain = 'd' // a day of the merchant's calendar
+	GrainNote Grain = 'n' // the summary function's own notes, of no merchant
 )
 
 // SummaryKey names a summary. Each way to count a merchant's history (an
@@ -18,7 +17,7 @@ type SummaryKey struct {
 	Merchant   string
 	Generation uint32
 	Grain      Grain
-	Start      int64 // first instant of the window, seconds since the Unix epoch; of GrainQuery: a hash of the question
+	Start      int64 // first instant of the window, seconds since the Unix epoch
 }
 
 // SummaryEntry is a summary with its encoded record.

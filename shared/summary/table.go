@@ -481,23 +481,29 @@ func (t *Table) normalise() {
 	if !slices.IsSortedFunc(order, compare) {
 		slices.SortFunc(order, compare)
 	}
-	out := Table{Keys: t.Keys, Values: make([][]string, len(t.Keys)), Counters: make([]Counters, 0, t.Len())}
+	var starts []int // of rows of the same values, in order
+	for i, row := range order {
+		if i == 0 || compare(order[i-1], row) != 0 {
+			starts = append(starts, i)
+		}
+	}
+	rows := len(starts)
+	starts = append(starts, len(order))
+	out := Table{Keys: t.Keys, Values: make([][]string, len(t.Keys)), Counters: make([]Counters, 0, rows)}
 	for k := range out.Values {
-		out.Values[k] = make([]string, 0, t.Len())
+		out.Values[k] = make([]string, 0, rows)
 	}
 	if t.Users != nil {
-		out.Users = make([]Users, 0, t.Len())
+		out.Users = make([]Users, 0, rows)
 	}
 	for i := range t.Extra {
 		out.Extra = append(out.Extra, t.Extra[i].like())
 	}
+	var sets []Users
 	for i, row := range order {
-		if i > 0 && compare(order[i-1], row) == 0 {
-			last := len(out.Counters) - 1
+		last := len(out.Counters) - 1
+		if last >= 0 && i < starts[last+1] {
 			out.Counters[last].Add(&t.Counters[row])
-			if t.Users != nil {
-				out.Users[last] = out.Users[last].Union(t.Users[row])
-			}
 			for k := range out.Extra {
 				out.Extra[k].merge(&t.Extra[k], int(row))
 			}
@@ -508,7 +514,11 @@ func (t *Table) normalise() {
 		}
 		out.Counters = append(out.Counters, t.Counters[row])
 		if t.Users != nil {
-			out.Users = append(out.Users, t.Users[row])
+			sets = sets[:0]
+			for _, same := range order[i:starts[last+2]] {
+				sets = append(sets, t.Users[same])
+			}
+			out.Users = append(out.Users, UnionAll(sets))
 		}
 		for k := range out.Extra {
 			out.Extra[k].take(&t.Extra[k], int(row))
@@ -522,10 +532,19 @@ func (t *Table) normalise() {
 func MergeTables(tables ...*Table) *Table {
 	out := &Table{}
 	n, users := 0, true
+	var some []*Table // that have rows
 	for _, t := range tables {
 		out.Keys = t.Keys
 		n += t.Len()
 		users = users && t.Users != nil
+		if t.Len() > 0 {
+			some = append(some, t)
+		}
+	}
+	if len(tables) > 1 && len(some) == 1 && len(out.Keys) > 0 && users == (some[0].Users != nil) {
+		only := *some[0]
+		only.normalise()
+		return &only
 	}
 	if len(tables) == 0 {
 		return out

@@ -22,10 +22,9 @@ const oddPlace = "#"
 
 // Kinds of hashes.
 const (
-	kindHours   = 'h'
-	kindDays    = 'd'
-	kindQueries = 'q' // precomputed answers
-	kindOthers  = 'o'
+	kindHours  = 'h'
+	kindDays   = 'd'
+	kindOthers = 'o'
 )
 
 // bucket names a hash.
@@ -45,9 +44,6 @@ func placeOf(k store.SummaryKey) (bucket, string) {
 		b.kind, length = kindHours, hourSeconds
 	case store.GrainDay:
 		b.kind, length = kindDays, daySeconds
-	case store.GrainQuery:
-		b.kind = kindQueries
-		return b, string(binary.BigEndian.AppendUint64(nil, uint64(k.Start)))
 	default:
 		b.kind = kindOthers
 		return b, string(binary.BigEndian.AppendUint64([]byte{byte(k.Grain)}, uint64(k.Start)))

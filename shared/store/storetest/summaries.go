@@ -42,7 +42,7 @@ func Summaries(t *testing.T, open Opener[store.Summaries]) {
 		var keys []store.SummaryKey
 		for _, m := range neighbours {
 			for _, g := range []uint32{0, 1, math.MaxUint32} {
-				for _, grain := range []store.Grain{store.GrainHour, store.GrainDay, store.GrainQuery} {
+				for _, grain := range []store.Grain{store.GrainHour, store.GrainDay, store.GrainNote} {
 					keys = append(keys, store.SummaryKey{Merchant: m, Generation: g, Grain: grain, Start: 5})
 				}
 			}
