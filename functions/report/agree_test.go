@@ -115,7 +115,9 @@ func questions() []string {
 		"metrics=itemsPurchased,itemRevenue&dimensions=country&filter=item==Shoes,page==/" + days,
 		"metrics=itemsPurchased,itemRevenue&dimensions=date&filter=item==Shoes" + days,
 	}
-	list = append(list, "metrics=itemRevenue,itemsViewedInPromotion,itemDiscountAmount&dimensions=itemPromotionName,itemListPosition"+days)
+	list = append(list, "metrics=itemRevenue,itemsViewedInPromotion,itemDiscountAmount&dimensions=itemPromotionName,itemListPosition"+days,
+		"metrics=cartToViewRate,purchaseToViewRate,itemListClickThroughRate,itemPromotionClickThroughRate,users&dimensions=item"+days,
+		"metrics=cartToViewRate,purchaseToViewRate,itemListClickThroughRate,itemPromotionClickThroughRate,averagePurchaseRevenuePerPayingUser,purchaserConversionRate&dimensions=date"+days)
 	c := catalog.New()
 	for i := range c.Dimensions() {
 		d := &c.Dimensions()[i]

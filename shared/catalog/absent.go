@@ -75,6 +75,10 @@ func absentList() []Absent {
 			Dimensions: []string{"cityId"},
 		},
 		{
+			Reason:  "Footfall remembers when each user was first seen, not when each first bought; totalPurchasers says how many bought in the time that is asked for",
+			Metrics: []string{"firstTimePurchaserConversionRate", "firstTimePurchaserRate", "firstTimePurchasers", "firstTimePurchasersPerNewUser"},
+		},
+		{
 			Reason:     "it needs Google's own list of device names",
 			Dimensions: []string{"mobileDeviceMarketingName"},
 		},
