@@ -87,6 +87,33 @@ func absentList() []Absent {
 			Dimensions: []string{"testDataFilterId", "testDataFilterName"},
 		},
 		{
+			Reason:     "pages are kept without protocol, fragment and tracking parameters, so that a page is one page; fullPageUrl has host name, path and query",
+			Dimensions: []string{"pageLocation"},
+		},
+		{
+			Reason: "a visit has one source, medium and campaign, from its address or else from the referring site: ask for source, medium, campaignName and their kin",
+			Dimensions: []string{
+				"manualSource", "manualMedium", "manualSourceMedium", "manualCampaignName", "sessionManualSource", "sessionManualMedium", "sessionManualSourceMedium", "sessionManualCampaignName",
+				"firstUserManualSource", "firstUserManualMedium", "firstUserManualSourceMedium", "firstUserManualCampaignName",
+			},
+		},
+		{
+			Reason: "of an address's utm_ parameters Footfall keeps source, medium, campaign, term and content",
+			Dimensions: []string{
+				"campaignId", "manualCampaignId", "manualCreativeFormat", "manualMarketingTactic", "manualSourcePlatform", "sourcePlatform",
+				"sessionCampaignId", "sessionManualCampaignId", "sessionManualCreativeFormat", "sessionManualMarketingTactic", "sessionManualSourcePlatform", "sessionSourcePlatform",
+				"firstUserCampaignId", "firstUserManualCampaignId", "firstUserManualCreativeFormat", "firstUserManualMarketingTactic", "firstUserManualSourcePlatform", "firstUserSourcePlatform",
+			},
+		},
+		{
+			Reason:     "a user is known by user id, client id or a daily hash, and documents do not say by which",
+			Dimensions: []string{"signedInWithUserId"},
+		},
+		{
+			Reason:     "a stream's name may change; its id is in streamId",
+			Dimensions: []string{"streamName"},
+		},
+		{
 			Reason:     "Footfall's reports have no comparisons within one answer; ask once for each, with a filter",
 			Dimensions: []string{"comparison"},
 		},

@@ -96,6 +96,7 @@ func dimensionList() []Dimension {
 
 		{Name: "eventName", Aliases: []string{"event"}, Dim: summary.DimEventName, Scope: ScopeEvent, Category: "Event", Description: "Name of the event, such as page_view."},
 		{Name: "streamId", Aliases: []string{"stream"}, Dim: summary.DimStream, Scope: ScopeEvent, Category: "Event", Description: "Measurement id of the stream that the event came from, G-…"},
+		{Name: "appVersion", Dim: summary.DimParam, Param: "app_version", Scope: ScopeEvent, Category: "Event", Description: "Version of the app: the event's parameter app_version."},
 		{Name: "isKeyEvent", Dim: summary.DimIsKeyEvent, Scope: ScopeEvent, Category: "Event", Description: "true where the merchant has named the event a key event, else false."},
 		{Name: "contentGroup", Dim: summary.DimParam, Param: "content_group", Scope: ScopeEvent, Category: "Event", Description: "Group of the content: the event's parameter content_group."},
 		{Name: "contentId", Dim: summary.DimParam, Param: "content_id", Scope: ScopeEvent, Category: "Event", Description: "Id of the content: the event's parameter content_id."},
