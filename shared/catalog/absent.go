@@ -9,7 +9,8 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 )
 
-// Absent are names of the Data API that Footfall cannot know, with the reason.
+// Absent are names of the Data API that Footfall does not have, because it cannot
+// know them or does not record them apart, with the reason.
 // Who asks for one is told so: a number that nobody measured is not 0.
 type Absent struct {
 	Reason     string   `json:"reason"`
@@ -17,12 +18,13 @@ type Absent struct {
 	Metrics    []string `json:"metrics,omitempty"`
 }
 
-// ErrAbsent is in the error about a name that Footfall cannot know.
-var ErrAbsent = errors.New("Footfall cannot know it")
+// ErrAbsent is in the error about a name of Google's that Footfall does not have.
+var ErrAbsent = errors.New("Footfall does not have it")
 
 // absentList is Google's list (developers.google.com/analytics/devguides/
-// reporting/data/v1/api-schema) as far as it tells what other Google products
-// or Google's own knowledge of people put into a property.
+// reporting/data/v1/api-schema) without what the catalog has: what other Google
+// products or Google's own knowledge of people put into a property, and what
+// Footfall does not record apart. An entry of the catalog wins over one of it.
 func absentList() []Absent {
 	return []Absent{
 		{
@@ -117,6 +119,46 @@ func absentList() []Absent {
 			Reason:     "Footfall's reports have no comparisons within one answer; ask once for each, with a filter",
 			Dimensions: []string{"comparison"},
 		},
+		{
+			Reason:     "of an address' campaign words, Footfall records source, medium, campaign, content and term",
+			Dimensions: append(everyScope("manual", "CampaignId", "CreativeFormat", "MarketingTactic", "SourcePlatform"), "campaignId", "sessionCampaignId", "firstUserCampaignId", "sourcePlatform", "sessionSourcePlatform", "firstUserSourcePlatform"),
+		},
+		{
+			Reason:     "Footfall tells no source that an address names apart from others; it is in source, medium and campaignName, and those of the session and the first user",
+			Dimensions: everyScope("manual", "CampaignName", "Medium", "Source", "SourceMedium"),
+		},
+		{
+			Reason:     "Footfall does not record it; where events send it as a parameter of their own, ask for customEvent:app_version",
+			Dimensions: []string{"appVersion"},
+		},
+		{
+			Reason:     "Footfall records a visitor's country, region and city",
+			Dimensions: []string{"continent", "continentId"},
+		},
+		{
+			Reason:     "of a device, Footfall records its category, its system and its browser",
+			Dimensions: []string{"deviceModel", "mobileDeviceBranding", "mobileDeviceModel"},
+		},
+		{
+			Reason:     "ask for the two of which it is made side by side: operatingSystem and operatingSystemVersion, hostName and pagePathPlusQueryString",
+			Dimensions: []string{"operatingSystemWithVersion", "pageLocation"},
+		},
+		{
+			Reason:     "Footfall does not tell sites and apps apart but by their stream: ask for streamId",
+			Dimensions: []string{"platform", "platformDeviceCategory", "streamName"},
+		},
+		{
+			Reason:     "Footfall counts a user by the user id or else by the client id, and does not say which it was",
+			Dimensions: []string{"signedInWithUserId"},
+		},
+		{
+			Reason:  "Google has renamed it: ask for keyEvents, sessionKeyEventRate or userKeyEventRate",
+			Metrics: []string{"conversions", "sessionConversionRate", "userConversionRate"},
+		},
+		{
+			Reason:  "Footfall does not count users by what they did before or with an item",
+			Metrics: []string{"averagePurchaseRevenuePerPayingUser", "cartToViewRate", "firstTimePurchaserConversionRate", "firstTimePurchaserRate", "firstTimePurchasers", "firstTimePurchasersPerNewUser", "itemListClickThroughRate", "itemPromotionClickThroughRate", "purchaseToViewRate", "purchaserConversionRate"},
+		},
 	}
 }
 
@@ -133,7 +175,7 @@ func everyScope(product string, names ...string) []string {
 	return list
 }
 
-// Absent lists the names that Footfall cannot know; read only.
+// Absent lists the names of Google's that Footfall does not have; read only.
 func (c *Catalog) Absent() []Absent { return c.absent }
 
 // noteAbsent makes the names of the list be refused with their reason, in both

@@ -3,7 +3,7 @@
 // person types, what it means, how it is worked out and how exact it is.
 //
 // A number that is not described here is in no answer. What Google has and
-// Footfall cannot know is listed with the reason.
+// Footfall does not have is listed with the reason.
 package catalog
 
 //go:generate go test . -run TestDocs -update

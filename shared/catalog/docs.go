@@ -48,7 +48,7 @@ Made from ` + "`shared/catalog`" + ` by ` + "`go generate ./shared/catalog`" + `
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s, %s | %s | `%s` | %s | %d | %s |\n", m.Name, codes(m.Aliases), own(m.Origin), kind, m.Unit, m.Scope, cell(m.Formula), m.Method().Name, m.Since, cell(m.Description))
 		}
 	}
-	b.WriteString("\n## What Footfall cannot know\n\nNames of the Data API that are refused with the reason, and never answered with 0.\n\n| why | dimensions | metrics |\n|---|---|---|\n")
+	b.WriteString("\n## What Footfall does not have\n\nThe other names of the Data API. They are refused with the reason, and never answered with 0.\n\n| why | dimensions | metrics |\n|---|---|---|\n")
 	for _, a := range c.absent {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(a.Reason), codes(a.Dimensions), codes(a.Metrics))
 	}

@@ -74,6 +74,22 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+// Each of Google's names is in the catalog or refused with a reason.
+func TestGooglesListIsCovered(t *testing.T) {
+	dimensions, metrics := google(t)
+	c := New()
+	for name := range dimensions {
+		if c.dimName[name] == nil && c.whyAbsent[name] == "" {
+			t.Errorf("dimension %s is neither in the catalog nor said to be absent", name)
+		}
+	}
+	for name := range metrics {
+		if c.metName[name] == nil && c.whyAbsent[name] == "" {
+			t.Errorf("metric %s is neither in the catalog nor said to be absent", name)
+		}
+	}
+}
+
 // What Footfall cannot know is refused with the reason, in both languages, and
 // never taken for a slip of the finger.
 func TestAbsentNamesAreRefusedWithTheReason(t *testing.T) {
