@@ -113,8 +113,9 @@ func (r *Result) compare(now, before *Builder) []Row {
 			r.Meta.Sketched = r.Meta.Sketched || !both[i].exact
 		}
 	}
+	passes := passed(rows, len(keys))
 	total := func(i int, b *Builder) []catalog.Value {
-		sides[i].total.instead(b.total())
+		sides[i].total.instead(b.total(passes))
 		b.lookBack(sides[i].total)
 		return r.total(sides[i].total)
 	}

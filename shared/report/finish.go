@@ -40,16 +40,31 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 	return r
 }
 
-// total is the sum of what was counted, where it is not that of the rows.
-func (b *Builder) total() *tally {
+// total is the sum of what was counted in the rows that pass (nil: in all),
+// where it is not that of the rows.
+func (b *Builder) total(passes func(dimensions []string) bool) *tally {
 	if !b.plan.itemEvents {
 		return nil
 	}
 	y := b.plan.tally()
-	for _, t := range b.itemTotals {
+	for _, t := range b.itemTotals(passes) {
 		y.add(t, 0)
 	}
 	return y
+}
+
+// passed tells by their values which rows are among those that passed; nil where
+// all did.
+func passed(rows []Row, all int) func(dimensions []string) bool {
+	if len(rows) == all {
+		return nil
+	}
+	key := func(values []string) string { return strings.Join(values, "\x00") }
+	set := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		set[key(row.Dimensions)] = true
+	}
+	return func(values []string) bool { return set[key(values)] }
 }
 
 // rows turns what was collected of a date range into the rows that pass, and
@@ -84,8 +99,10 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 		total.add(t, i)
 		r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
 	}
-	total.instead(b.total())
-	b.lookBack(total)
+	if slices.Contains(q.Aggregations, Total) {
+		total.instead(b.total(passed(rows, t.Len())))
+		b.lookBack(total)
+	}
 	r.aggregate(rangeAt, rows, total)
 	return rows
 }

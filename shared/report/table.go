@@ -21,9 +21,7 @@ type Builder struct {
 	rows      *summary.Table   // from records
 	parts     []*summary.Table // from facts
 	groups    int
-	// itemTotals are, with Plan.itemEvents, of all events that hold items asked
-	// for.
-	itemTotals []*summary.Table
+	items     []itemPart // with Plan.itemEvents: parts, as facts
 
 	duplicates, filtered int64 // of the windows added
 
@@ -35,6 +33,12 @@ type Builder struct {
 	plain    *summary.Calendar // that names days as they are
 	span     summary.Window    // of the date range, up to now
 	trailing map[string]*trail // where numbers of users look back; by values
+}
+
+// itemPart are facts by whose items rows were made, and how.
+type itemPart struct {
+	facts   *summary.Facts
+	options summary.GroupOptions
 }
 
 // NewBuilder collects at most maxGroups rows of a date range before they are
@@ -250,9 +254,7 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Measures: p.measures, Calendar: b.cal, Columns: columns}
 	t := summary.Group(f, p.keys, o)
 	if p.itemEvents {
-		// An event with two items is in two rows, and once in the total.
-		o.Users = false
-		b.itemTotals = append(b.itemTotals, summary.Group(f, nil, o))
+		b.items = append(b.items, itemPart{f, o})
 	}
 	if p.itemKey {
 		t.Keys, t.Values = t.Keys[:len(t.Keys)-1], t.Values[:len(t.Values)-1]
@@ -264,6 +266,65 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	}
 	b.parts = append(b.parts, t)
 	return b.room(t.Len())
+}
+
+// itemTotals count the events whose items are in rows that pass (nil: in any
+// row), each once: an event with two items may be in two rows.
+func (b *Builder) itemTotals(passes func(dimensions []string) bool) []*summary.Table {
+	var totals []*summary.Table
+	for _, part := range b.items {
+		o := part.options
+		o.Users = false
+		if passes != nil {
+			o.KeepItems = b.itemsOf(part, passes)
+		}
+		totals = append(totals, summary.Group(part.facts, nil, o))
+	}
+	return totals
+}
+
+// itemsOf selects the items of a part that are in rows that pass.
+func (b *Builder) itemsOf(part itemPart, passes func(dimensions []string) bool) []bool {
+	f := part.facts
+	keys := b.plan.keys[:len(b.plan.Query.Dimensions)]
+	values := make([]string, len(keys))
+	columns := make([]summary.Column, len(keys))
+	for k, key := range keys {
+		c, ok := part.options.Columns[key]
+		if !ok {
+			c = f.Column(key, b.cal)
+		}
+		columns[k] = c
+	}
+	place := places(f)
+	out := make([]bool, f.Frame.Items.Len)
+	for i, row := range f.Frame.Items.Row {
+		at := place[row]
+		if at < 0 || part.options.KeepItems != nil && !part.options.KeepItems[i] {
+			continue
+		}
+		for k, key := range keys {
+			from := int(at)
+			if key.Dim.IsItem() {
+				from = i
+			}
+			values[k] = b.plan.Query.Dimensions[k].Of.Show(columns[k].Dict[columns[k].Code[from]])
+		}
+		out[i] = passes(values)
+	}
+	return out
+}
+
+// places is by row of the frame its place in Rows, -1 where it does not count.
+func places(f *summary.Facts) []int32 {
+	place := make([]int32, f.Frame.Len)
+	for i := range place {
+		place[i] = -1
+	}
+	for i, row := range f.Rows {
+		place[row] = int32(i)
+	}
+	return place
 }
 
 // within leaves out the facts that lie between windows.
@@ -322,13 +383,7 @@ func (p *Plan) keep(f *summary.Facts, column func(summary.Key) summary.Column) (
 			}
 		}), nil
 	}
-	place := make([]int32, f.Frame.Len)
-	for i := range place {
-		place[i] = -1
-	}
-	for i, row := range f.Rows {
-		place[row] = int32(i)
-	}
+	place := places(f)
 	frame := &f.Frame.Items
 	return nil, mask(filter, frame.Len, func(l *Filter, out []bool) {
 		v, code := verdicts(l)
