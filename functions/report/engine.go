@@ -296,13 +296,12 @@ func (r *reading) inhabited(ctx context.Context, windows []summary.Window, open 
 		for end < len(windows) && windows[end].From == windows[end-1].To && !stale(open, windows[end]) {
 			end++
 		}
-		from, to := hullOf(windows[i:end]).UTCHours()
-		found, some, err := r.s.ports.History.Inhabited(ctx, &r.merchant, from, to)
+		found, some, err := r.s.ports.History.Inhabited(ctx, &r.merchant, hullOf(windows[i:end]))
 		if err != nil {
 			return nil, fmt.Errorf("cannot tell which hours are quiet: %w", err)
 		}
 		for ; i < end; i++ {
-			if _, to := windows[i].UTCHours(); some && to > found {
+			if some && windows[i].To > found {
 				kept = append(kept, windows[i])
 				i++
 				break

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
@@ -137,23 +136,31 @@ func (l *loading) add(d store.Doc, keep processed.Keep) error {
 // errFound ends a scan that has found what it was for.
 var errFound = errors.New("found")
 
-// Inhabited finds the first of the UTC hours [from, to) that has rows that
-// count; ok is false where none has.
-func (l *Loader) Inhabited(ctx context.Context, m *access.Merchant, from, to event.Hour) (first event.Hour, ok bool, err error) {
+// Inhabited finds where in a window there are rows that count, and tells an
+// instant (ms) before which there are none; ok is false where there are none at
+// all. Only at the window's edges, where they cut an hour of UTC, are rows
+// looked at.
+func (l *Loader) Inhabited(ctx context.Context, m *access.Merchant, w summary.Window) (first int64, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
+	from, to := w.UTCHours()
 	for _, rev := range m.Layers.Revisions() {
 		err := l.scan(ctx, m, rev, from, to, func(d store.Doc, keep processed.Keep) error {
-			if keep != nil {
-				f, err := processed.Decode(d.Data, processed.Columns{Identity: true})
+			hour := summary.Of(d.Key.Hour, d.Key.Hour+1)
+			at := max(hour.From, w.From)
+			whole := hour.From >= w.From && hour.To <= w.To
+			if keep != nil || !whole {
+				f, err := processed.Decode(d.Data, processed.Columns{Identity: keep != nil, Actors: !whole})
 				if err != nil {
 					return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
 				}
-				if !slices.ContainsFunc(f.Batches, keep) {
+				if !inhabits(f, keep, w, whole) {
 					return nil
 				}
 			}
-			first, ok, to = d.Key.Hour, true, d.Key.Hour
+			if !ok || at < first {
+				first, ok = at, true
+			}
 			return errFound
 		})
 		if err != nil && !errors.Is(err, errFound) {
@@ -161,6 +168,17 @@ func (l *Loader) Inhabited(ctx context.Context, m *access.Merchant, from, to eve
 		}
 	}
 	return first, ok, nil
+}
+
+// inhabits reports whether a frame has a row that is kept and, unless the whole
+// frame is known to be, lies in the window.
+func inhabits(f *processed.Frame, keep processed.Keep, w summary.Window, whole bool) bool {
+	for row := range f.Len {
+		if (keep == nil || keep(f.Batches[f.Batch[row]])) && (whole || f.Millis[row] >= w.From && f.Millis[row] < w.To) {
+			return true
+		}
+	}
+	return false
 }
 
 // Queues are the lists of hours that are still to be counted for a merchant in
