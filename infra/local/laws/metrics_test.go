@@ -1,0 +1,233 @@
+package laws
+
+import (
+	"math/big"
+)
+
+// group is what an answer's row is about: hits, or items of hits where the
+// question groups or filters items.
+type group struct {
+	n     *naive
+	units []unit
+}
+
+// unit is a hit, or one of its items.
+type unit struct {
+	hit  *hit
+	item *goods // nil: the whole hit
+}
+
+// hits are the group's hits, each once.
+func (g *group) hits() []*hit {
+	var out []*hit
+	seen := map[*hit]bool{}
+	for _, u := range g.units {
+		if !seen[u.hit] {
+			seen[u.hit] = true
+			out = append(out, u.hit)
+		}
+	}
+	return out
+}
+
+// count is the number of hits for which a condition holds.
+func (g *group) count(holds func(h *hit) bool) *big.Rat {
+	return g.sum(func(h *hit) int64 {
+		if holds(h) {
+			return 1
+		}
+		return 0
+	})
+}
+
+func (g *group) sum(of func(h *hit) int64) *big.Rat {
+	total := new(big.Rat)
+	for _, h := range g.hits() {
+		total.Add(total, big.NewRat(of(h), 1))
+	}
+	return total
+}
+
+// sumItems adds up over the group's items.
+func (g *group) sumItems(of func(h *hit, i *goods) int64) *big.Rat {
+	total := new(big.Rat)
+	for _, u := range g.units {
+		if u.item != nil {
+			total.Add(total, big.NewRat(of(u.hit, u.item), 1))
+			continue
+		}
+		for i := range u.hit.goods {
+			total.Add(total, big.NewRat(of(u.hit, &u.hit.goods[i]), 1))
+		}
+	}
+	return total
+}
+
+func (g *group) users() *big.Rat {
+	users := map[string]bool{}
+	for _, u := range g.units {
+		users[u.hit.user] = true
+	}
+	return big.NewRat(int64(len(users)), 1)
+}
+
+// over is a quotient; 0 where there is nothing to divide by.
+func over(a, b *big.Rat) *big.Rat {
+	if b.Sign() <= 0 {
+		return new(big.Rat)
+	}
+	return new(big.Rat).Quo(a, b)
+}
+
+func per(a *big.Rat, n int64) *big.Rat { return new(big.Rat).Quo(a, big.NewRat(n, 1)) }
+
+func sessions(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.begins }) }
+func engaged(g *group) *big.Rat  { return g.count(func(h *hit) bool { return h.begins && h.engaged }) }
+func views(g *group) *big.Rat    { return g.count((*hit).view) }
+func events(g *group) *big.Rat   { return g.count(func(*hit) bool { return true }) }
+func users(g *group) *big.Rat    { return g.users() }
+func bought(g *group) *big.Rat   { return g.count(func(h *hit) bool { return h.purchase }) }
+
+// gross is the money of transactions, refunded what refunds say.
+func gross(g *group) *big.Rat {
+	return per(g.sum(func(h *hit) int64 {
+		if h.purchase && !g.n.foreign(h) {
+			return h.micros
+		}
+		return 0
+	}), 1_000_000)
+}
+
+func refunded(g *group) *big.Rat {
+	return per(g.sum(func(h *hit) int64 {
+		if h.Data.Name == "refund" && !g.n.foreign(h) {
+			return h.micros
+		}
+		return 0
+	}), 1_000_000)
+}
+
+func minus(a, b *big.Rat) *big.Rat { return new(big.Rat).Sub(a, b) }
+
+func revenue(g *group) *big.Rat { return minus(gross(g), refunded(g)) }
+
+func itemGross(g *group) *big.Rat {
+	return per(g.sumItems(func(h *hit, i *goods) int64 {
+		if h.purchase && !g.n.foreign(h) {
+			return i.price * i.quantity
+		}
+		return 0
+	}), 1_000_000)
+}
+
+func itemRefunded(g *group) *big.Rat {
+	return per(g.sumItems(func(h *hit, i *goods) int64 {
+		if h.Data.Name == "refund" && !g.n.foreign(h) {
+			return i.price * i.quantity
+		}
+		return 0
+	}), 1_000_000)
+}
+
+// who is the number of users of the hits for which a condition holds.
+func (g *group) who(holds func(h *hit) bool) *big.Rat {
+	users := map[string]bool{}
+	for _, u := range g.units {
+		if holds(u.hit) {
+			users[u.hit.user] = true
+		}
+	}
+	return big.NewRat(int64(len(users)), 1)
+}
+
+func purchasers(g *group) *big.Rat { return g.who(func(h *hit) bool { return h.purchase }) }
+
+// happened counts the hits of a name.
+func happened(name string) func(g *group) *big.Rat {
+	return func(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.Data.Name == name }) }
+}
+
+// named sums the pieces of items of hits of a name.
+func named(name string) func(g *group) *big.Rat {
+	return func(g *group) *big.Rat {
+		return g.sumItems(func(h *hit, i *goods) int64 {
+			if h.Data.Name == name {
+				return i.quantity
+			}
+			return 0
+		})
+	}
+}
+
+// metrics are the definitions of all metrics.
+var metrics = map[string]func(g *group) *big.Rat{
+	"activeUsers":     users,
+	"totalUsers":      users,
+	"newUsers":        func(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.newUser }) },
+	"sessions":        sessions,
+	"engagedSessions": engaged,
+	"engagementRate":  func(g *group) *big.Rat { return over(engaged(g), sessions(g)) },
+	"bounceRate": func(g *group) *big.Rat {
+		return over(g.count(func(h *hit) bool { return h.begins && !h.engaged }), sessions(g))
+	},
+	"averageSessionDuration": func(g *group) *big.Rat {
+		return over(per(g.sum(func(h *hit) int64 { return h.length }), 1000), sessions(g))
+	},
+	"sessionsPerUser":           func(g *group) *big.Rat { return over(sessions(g), users(g)) },
+	"userEngagementDuration":    func(g *group) *big.Rat { return per(g.sum(func(h *hit) int64 { return h.Data.EngagementMS }), 1000) },
+	"screenPageViews":           views,
+	"screenPageViewsPerSession": func(g *group) *big.Rat { return over(views(g), sessions(g)) },
+	"screenPageViewsPerUser":    func(g *group) *big.Rat { return over(views(g), users(g)) },
+	"eventCount":                events,
+	"eventsPerSession":          func(g *group) *big.Rat { return over(events(g), sessions(g)) },
+	"eventCountPerUser":         func(g *group) *big.Rat { return over(events(g), users(g)) },
+	"eventValue": func(g *group) *big.Rat {
+		return per(g.sum(func(h *hit) int64 {
+			if g.n.foreign(h) || h.Data.Name == "purchase" && !h.purchase {
+				return 0
+			}
+			return h.micros
+		}), 1_000_000)
+	},
+	"keyEvents":                     func(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.key }) },
+	"unconvertedEvents":             func(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.valued && g.n.foreign(h) }) },
+	"transactions":                  bought,
+	"ecommercePurchases":            bought,
+	"purchaseRevenue":               revenue,
+	"totalRevenue":                  revenue,
+	"averagePurchaseRevenue":        func(g *group) *big.Rat { return over(revenue(g), bought(g)) },
+	"averageRevenuePerUser":         func(g *group) *big.Rat { return over(revenue(g), users(g)) },
+	"itemRevenue":                   func(g *group) *big.Rat { return minus(itemGross(g), itemRefunded(g)) },
+	"grossItemRevenue":              itemGross,
+	"itemRefundAmount":              itemRefunded,
+	"grossPurchaseRevenue":          gross,
+	"refundAmount":                  refunded,
+	"averagePurchaseRevenuePerUser": func(g *group) *big.Rat { return over(revenue(g), users(g)) },
+	"duplicateTransactions":         func(g *group) *big.Rat { return minus(happened("purchase")(g), bought(g)) },
+	"returningUsers":                func(g *group) *big.Rat { return g.who(func(h *hit) bool { return !h.fresh }) },
+	"scrolledUsers":                 func(g *group) *big.Rat { return g.who(func(h *hit) bool { return h.Data.Name == "scroll" }) },
+	"totalPurchasers":               purchasers,
+	"purchaserRate":                 func(g *group) *big.Rat { return over(purchasers(g), users(g)) },
+	"transactionsPerPurchaser":      func(g *group) *big.Rat { return over(bought(g), purchasers(g)) },
+	"userKeyEventRate":              func(g *group) *big.Rat { return over(g.who(func(h *hit) bool { return h.key }), users(g)) },
+	"addToCarts":                    happened("add_to_cart"),
+	"checkouts":                     happened("begin_checkout"),
+	"itemViewEvents":                happened("view_item"),
+	"itemListViewEvents":            happened("view_item_list"),
+	"itemListClickEvents":           happened("select_item"),
+	"promotionViews":                happened("view_promotion"),
+	"promotionClicks":               happened("select_promotion"),
+	"itemsCheckedOut":               named("begin_checkout"),
+	"itemsViewedInList":             named("view_item_list"),
+	"itemsClickedInList":            named("select_item"),
+	"itemsPurchased": func(g *group) *big.Rat {
+		return g.sumItems(func(h *hit, i *goods) int64 {
+			if h.purchase {
+				return i.quantity
+			}
+			return 0
+		})
+	},
+	"itemsViewed":      named("view_item"),
+	"itemsAddedToCart": named("add_to_cart"),
+}
