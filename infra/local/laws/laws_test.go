@@ -24,6 +24,9 @@ var undefined = map[string]bool{
 	"itemAffiliation": true, "itemDiscountAmount": true, "itemListPosition": true, "itemLocationID": true, "itemPromotionCreativeName": true,
 	"itemPromotionCreativeSlot": true, "itemPromotionId": true, "itemPromotionName": true, "itemsClickedInPromotion": true, "itemsViewedInPromotion": true,
 	"sessionKeyEventRate": true, "shippingAmount": true, "taxAmount": true,
+	"firstUserSource": true, "firstUserMedium": true, "firstUserSourceMedium": true, "firstUserCampaignName": true, "firstUserManualTerm": true,
+	"firstUserManualAdContent": true, "firstUserDefaultChannelGroup": true, "firstUserPrimaryChannelGroup": true, "firstSessionDate": true,
+	"isKeyEvent": true, "unifiedScreenClass": true, "itemListClickThroughRate": true, "itemPromotionClickThroughRate": true,
 }
 
 // TestEveryNameHasADefinition: what the catalog offers is worked out here, too,
