@@ -146,7 +146,7 @@ func archived(t *testing.T, s *embedded.Stores) map[event.BatchID]int {
 
 func unarchived(t *testing.T, s *embedded.Stores) int {
 	t.Helper()
-	rows, err := s.Journal.Unfinished(t.Context(), store.StageArchived, time.Now().Add(time.Hour), 100)
+	rows, err := s.Journal.Unfinished(t.Context(), store.StageArchived, time.Time{}, time.Now().Add(time.Hour), 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestJournalAway(t *testing.T) {
 	if err := fn.Events["/ticks"](t.Context(), tick()); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := s.Journal.Unfinished(t.Context(), store.StageProcessed, now, 10)
+	rows, err := s.Journal.Unfinished(t.Context(), store.StageProcessed, time.Time{}, now, 10)
 	if err != nil || len(rows) != 1 || rows[0].Batch != id || rows[0].Stages&store.StageArchived == 0 {
 		t.Fatalf("journal rows: %+v, %v", rows, err)
 	}

@@ -114,7 +114,7 @@ func (c *carer) drop(ctx context.Context, now time.Time, until time.Time) error 
 // neededHours are hours with a batch that is not finished, and those beside
 // them. Of hours from known on it does not say.
 func (c *carer) neededHours(ctx context.Context, end event.Hour) (needed map[event.Hour]bool, known event.Hour, err error) {
-	rows, err := c.journal.Unfinished(ctx, store.StageArchived|store.StageProcessed, end.End(), mostRows)
+	rows, err := c.journal.Unfinished(ctx, store.StageArchived|store.StageProcessed, time.Time{}, end.End(), mostRows)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -146,7 +146,7 @@ func TestBatch(t *testing.T) {
 	if err != nil || len(rejects) != 1 || rejects[0].Reason != "unknown_stream" || rejects[0].Index != 2 || rejects[0].Stream != "G-404" {
 		t.Errorf("rejects: %+v, %v", rejects, err)
 	}
-	rows, err := s.Journal.Unfinished(t.Context(), store.StageProcessed, noon.Add(time.Hour), 10)
+	rows, err := s.Journal.Unfinished(t.Context(), store.StageProcessed, time.Time{}, noon.Add(time.Hour), 10)
 	if err != nil || len(rows) != 0 {
 		t.Errorf("the journal still waits for %v, %v", rows, err)
 	}

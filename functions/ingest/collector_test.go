@@ -152,7 +152,7 @@ func TestNeverAFalse2xx(t *testing.T) {
 	for _, b := range w.topic.batches(t) {
 		keep(b)
 	}
-	rows, err := w.journal.Unfinished(t.Context(), store.AllStages, arrival.Add(time.Hour), 100_000)
+	rows, err := w.journal.Unfinished(t.Context(), store.AllStages, time.Time{}, arrival.Add(time.Hour), 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -590,7 +590,7 @@ func TestDrainLosesNothing(t *testing.T) {
 	if err := w.Ready(t.Context()); err == nil {
 		t.Error("ready after Close")
 	}
-	rows, err := w.journal.Unfinished(t.Context(), store.StagePublished, arrival.Add(time.Hour), 10)
+	rows, err := w.journal.Unfinished(t.Context(), store.StagePublished, time.Time{}, arrival.Add(time.Hour), 10)
 	if err != nil || len(rows) != 0 {
 		t.Errorf("after Close %d batches are not marked as published: %v", len(rows), err)
 	}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -49,6 +50,11 @@ func (in *Ingest) closeGaps(ctx context.Context, _ cloudevents.Event) error {
 	now := in.ports.Clock()
 	left := in.cfg.TickBatches
 	errs := []error{in.publishLeft(ctx, now.Add(-in.cfg.RepublishAfter))}
+	// What came while a clock went ahead is not late until that time has come,
+	// and nobody is to wait for it that long.
+	n, err := in.republish(ctx, store.AllStages, now.Add(clockError), farFuture, now, left)
+	left -= n
+	errs = append(errs, err)
 	for _, gap := range []struct {
 		lacks store.Stage
 		after time.Duration
@@ -56,16 +62,22 @@ func (in *Ingest) closeGaps(ctx context.Context, _ cloudevents.Event) error {
 		{store.StageProcessed, in.cfg.StaleAfter},
 		{store.StageArchived, in.cfg.UnarchivedAfter},
 	} {
-		n, err := in.republish(ctx, gap.lacks, now.Add(-gap.after), now, left)
+		n, err := in.republish(ctx, gap.lacks, time.Time{}, now.Add(-gap.after), now, left)
 		left -= n
 		errs = append(errs, err)
 	}
-	_, err := in.ports.Journal.Sweep(ctx, now.Add(-in.cfg.JournalRetention))
+	_, err = in.ports.Journal.Sweep(ctx, now.Add(-in.cfg.JournalRetention))
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return fault.New(fault.Transient, "cannot finish the journal tick: %w", err)
 	}
 	return nil
 }
+
+// clockError is more than the clocks of instances differ.
+const clockError = time.Minute
+
+// farFuture is after everything that any clock has said.
+var farFuture = time.UnixMicro(math.MaxInt64)
 
 // tickReserve is how much of a tick's time is kept for the rest of it.
 const tickReserve = 10 * time.Second
@@ -75,20 +87,20 @@ const tickReserve = 10 * time.Second
 func (in *Ingest) publishLeft(ctx context.Context, before time.Time) error {
 	end, bounded := ctx.Deadline()
 	for {
-		n, err := in.republish(ctx, store.StagePublished, before, in.ports.Clock(), in.cfg.TickBatches)
+		n, err := in.republish(ctx, store.StagePublished, time.Time{}, before, in.ports.Clock(), in.cfg.TickBatches)
 		if err != nil || n < in.cfg.TickBatches || bounded && time.Until(end) < tickReserve {
 			return err
 		}
 	}
 }
 
-// republish publishes the batches that lack a stage and came before a time,
-// and were not published since. It returns how many.
-func (in *Ingest) republish(ctx context.Context, lacks store.Stage, before, now time.Time, limit int) (int, error) {
+// republish publishes the batches that lack a stage, came in [from, before) and
+// were not published since. It returns how many.
+func (in *Ingest) republish(ctx context.Context, lacks store.Stage, from, before, now time.Time, limit int) (int, error) {
 	if limit <= 0 {
 		return 0, nil
 	}
-	rows, err := in.ports.Journal.Unfinished(ctx, lacks, before, listRows)
+	rows, err := in.ports.Journal.Unfinished(ctx, lacks, from, before, listRows)
 	if err != nil {
 		return 0, err
 	}
@@ -159,8 +171,10 @@ func stageName(s store.Stage) string {
 		return "publication"
 	case store.StageProcessed:
 		return "processing"
-	default:
+	case store.StageArchived:
 		return "archive"
+	default:
+		return "any"
 	}
 }
 

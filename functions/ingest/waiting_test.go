@@ -107,7 +107,7 @@ type leftJournal struct {
 	left []store.JournalRow
 }
 
-func (j *leftJournal) Unfinished(_ context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, _ error) {
+func (j *leftJournal) Unfinished(_ context.Context, lacks store.Stage, _, before time.Time, limit int) (rows []store.JournalRow, _ error) {
 	for _, r := range j.left {
 		if lacks == store.StagePublished && r.ReceivedAt.Before(before) && len(rows) < limit {
 			rows = append(rows, r)

@@ -38,9 +38,9 @@ type faultyJournal struct {
 	fail    func() error // nil: never
 }
 
-func (j *faultyJournal) Unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) ([]store.JournalRow, error) {
+func (j *faultyJournal) Unfinished(ctx context.Context, lacks store.Stage, from, before time.Time, limit int) ([]store.JournalRow, error) {
 	j.lists.Add(1)
-	return j.Journal.Unfinished(ctx, lacks, before, limit)
+	return j.Journal.Unfinished(ctx, lacks, from, before, limit)
 }
 
 func (j *faultyJournal) Append(ctx context.Context, rows []store.JournalRow) error {

@@ -136,7 +136,7 @@ func (l *live) marks(ctx context.Context) (marks, error) {
 	if m.watermark.Before(now) {
 		// Nearly always a few batches of all merchants are under way, and
 		// looking at these is quicker than at each asked hour.
-		if m.unfinished, err = l.journal.Unfinished(ctx, store.StageProcessed, now.Add(time.Hour), fewBatches); err != nil {
+		if m.unfinished, err = l.journal.Unfinished(ctx, store.StageProcessed, time.Time{}, now.Add(time.Hour), fewBatches); err != nil {
 			return m, fmt.Errorf("cannot list pending batches: %w", err)
 		}
 	}

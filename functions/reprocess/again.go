@@ -118,7 +118,7 @@ func (s *Service) eachUnprocessed(ctx context.Context, from, to time.Time, fn fu
 	// The journal lists the oldest first: what is older than the range is passed over.
 	for limit := 2 * maxDeadLetters; ; limit *= 4 {
 		asking, cancel := s.call(ctx)
-		rows, err := s.Journal.Unfinished(asking, store.StageProcessed, to, limit)
+		rows, err := s.Journal.Unfinished(asking, store.StageProcessed, time.Time{}, to, limit)
 		cancel()
 		if err != nil {
 			return fmt.Errorf("cannot list batches that are not processed: %w", err)

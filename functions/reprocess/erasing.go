@@ -123,7 +123,7 @@ func (s *Service) eraseStep(ctx context.Context, e *erasure.Erasure) (changed bo
 func (s *Service) awaitAccepted(ctx context.Context, e *erasure.Erasure) (bool, error) {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
-	rows, err := s.Journal.Unfinished(ctx, store.StageArchived|store.StageProcessed, e.RequestedAt, 1)
+	rows, err := s.Journal.Unfinished(ctx, store.StageArchived|store.StageProcessed, time.Time{}, e.RequestedAt, 1)
 	if err != nil {
 		return false, err
 	}

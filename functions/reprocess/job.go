@@ -229,7 +229,7 @@ func (s *Service) begin(ctx context.Context, j *revision.Job) (bool, error) {
 		return false, nil
 	}
 	asking, cancel := s.call(ctx)
-	rows, err := s.Journal.Unfinished(asking, store.StageArchived, j.Cut, 1)
+	rows, err := s.Journal.Unfinished(asking, store.StageArchived, time.Time{}, j.Cut, 1)
 	cancel()
 	if err != nil {
 		return false, fmt.Errorf("cannot tell whether the archive is whole: %w", err)

@@ -59,8 +59,9 @@ type Journal interface {
 	// Payload returns a batch's container. NotFound where it is gone.
 	Payload(ctx context.Context, id event.BatchID) ([]byte, error)
 	// Unfinished lists rows that lack any of the given stages and were
-	// received before the given time, oldest first, without payloads.
-	Unfinished(ctx context.Context, lacks Stage, before time.Time, limit int) ([]JournalRow, error)
+	// received in [from, before), oldest first, without payloads. A zero from is
+	// the beginning.
+	Unfinished(ctx context.Context, lacks Stage, from, before time.Time, limit int) ([]JournalRow, error)
 	// Watermark is the arrival of the oldest batch that is not processed, or
 	// now where there is none: every event accepted before it is counted.
 	Watermark(ctx context.Context, now time.Time) (time.Time, error)

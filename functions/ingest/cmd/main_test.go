@@ -172,7 +172,7 @@ func (w *world) durable(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	defer stores.Close(context.Background())
-	rows, err := stores.Journal.Unfinished(within(t, 30*time.Second), store.AllStages, time.Now().Add(time.Hour), 1_000_000)
+	rows, err := stores.Journal.Unfinished(within(t, 30*time.Second), store.AllStages, time.Time{}, time.Now().Add(time.Hour), 1_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}

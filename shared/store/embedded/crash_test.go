@@ -176,7 +176,7 @@ func TestKilled(t *testing.T) {
 		}
 	}
 
-	rows, err := s.Journal.Unfinished(ctx, store.AllStages, time.Now(), 1<<30)
+	rows, err := s.Journal.Unfinished(ctx, store.AllStages, time.Time{}, time.Now(), 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}

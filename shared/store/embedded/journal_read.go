@@ -44,15 +44,15 @@ func (j *journal) Payload(ctx context.Context, id event.BatchID) (payload []byte
 }
 
 // Unfinished implements store.Journal.
-func (j *journal) Unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, err error) {
+func (j *journal) Unfinished(ctx context.Context, lacks store.Stage, from, before time.Time, limit int) (rows []store.JournalRow, err error) {
 	err = j.e.read(ctx, "list unfinished batches", func() error {
-		rows, err = j.unfinished(ctx, lacks, before, limit)
+		rows, err = j.unfinished(ctx, lacks, from, before, limit)
 		return err
 	})
 	return rows, err
 }
 
-func (j *journal) unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, err error) {
+func (j *journal) unfinished(ctx context.Context, lacks store.Stage, from, before time.Time, limit int) (rows []store.JournalRow, err error) {
 	var its []*pebble.Iterator
 	defer func() {
 		for _, it := range its {
@@ -64,7 +64,11 @@ func (j *journal) unfinished(ctx context.Context, lacks store.Stage, before time
 			continue
 		}
 		prefix := []byte{tableStage, byte(s)}
-		it, err := j.e.span(ctx, prefix, appendInt64(bytes.Clone(prefix), before.UnixMicro()))
+		lower := prefix
+		if !from.IsZero() {
+			lower = appendInt64(bytes.Clone(prefix), from.UnixMicro())
+		}
+		it, err := j.e.span(ctx, lower, appendInt64(bytes.Clone(prefix), before.UnixMicro()))
 		if err != nil {
 			return nil, err
 		}

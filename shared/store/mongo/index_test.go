@@ -166,7 +166,7 @@ func work(t *testing.T, s *Stores) {
 		func() error { _, err := s.Journal.Stages(ctx, id(1)); return err },
 		func() error { _, err := s.Journal.Payload(ctx, id(1)); return err },
 		func() error {
-			_, err := s.Journal.Unfinished(ctx, store.StageArchived, noon.Add(time.Hour), 10)
+			_, err := s.Journal.Unfinished(ctx, store.StageArchived, time.Time{}, noon.Add(time.Hour), 10)
 			return err
 		},
 		func() error { _, err := s.Journal.Watermark(ctx, noon); return err },

@@ -150,7 +150,7 @@ func TestInterruptedAppend(t *testing.T) {
 	}, func(ctx context.Context, s *Stores) error { return s.Journal.Append(ctx, rows) },
 		func(t *testing.T, s *Stores) {
 			// Whoever is listed as unfinished can be published again.
-			unfinished, err := s.Journal.Unfinished(ctx, store.StagePublished, noon.Add(time.Hour), 10)
+			unfinished, err := s.Journal.Unfinished(ctx, store.StagePublished, time.Time{}, noon.Add(time.Hour), 10)
 			must(t, err)
 			for _, r := range unfinished {
 				if _, err := s.Journal.Payload(ctx, r.Batch); err != nil {
@@ -168,7 +168,7 @@ func TestPayloadsThatAnAppendLeft(t *testing.T) {
 			must(t, s.journal.dropOrphans(ctx))
 			before := payloads(t, s)
 			must(t, later(s).journal.dropOrphans(ctx))
-			rows, err := s.Journal.Unfinished(ctx, store.AllStages, noon.Add(time.Hour), 10)
+			rows, err := s.Journal.Unfinished(ctx, store.AllStages, time.Time{}, noon.Add(time.Hour), 10)
 			must(t, err)
 			same(t, "payloads", payloads(t, s), int64(len(rows)))
 			if before < int64(len(rows)) {

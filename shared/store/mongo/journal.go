@@ -388,7 +388,7 @@ func (j *journal) Payload(ctx context.Context, id event.BatchID) (payload []byte
 
 // Unfinished implements store.Journal. Shards are asked all at once: the
 // oldest rows of all are on any of them.
-func (j *journal) Unfinished(ctx context.Context, lacks store.Stage, before time.Time, limit int) (rows []store.JournalRow, err error) {
+func (j *journal) Unfinished(ctx context.Context, lacks store.Stage, from, before time.Time, limit int) (rows []store.JournalRow, err error) {
 	if limit <= 0 || lacks&store.AllStages == 0 {
 		return nil, nil
 	}
@@ -396,7 +396,11 @@ func (j *journal) Unfinished(ctx context.Context, lacks store.Stage, before time
 	values := valuesOf(func(s store.Stage, _ bool) bool { return s&lacks != lacks })
 	err = j.call(ctx, "list unfinished batches", func(ctx context.Context) error {
 		rows = nil
-		filter := bson.D{{Key: "stages", Value: in(values)}, {Key: "received", Value: bson.D{{Key: "$lt", Value: before.UnixMicro()}}}}
+		received := bson.D{{Key: "$lt", Value: before.UnixMicro()}}
+		if !from.IsZero() {
+			received = append(received, bson.E{Key: "$gte", Value: from.UnixMicro()})
+		}
+		filter := bson.D{{Key: "stages", Value: in(values)}, {Key: "received", Value: received}}
 		cursor, err := j.batches.Find(ctx, filter, options.Find().SetSort(ascending("received", "_id")).SetLimit(int64(limit)))
 		return each(ctx, cursor, err, func(r *rowDoc) error {
 			rows = append(rows, r.row())

@@ -82,7 +82,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 		ok(t, j.Append(ctx, []store.JournalRow{known}))
 		published := func(want time.Time) {
 			t.Helper()
-			rows, err := j.Unfinished(ctx, store.StageProcessed, at(100), 10)
+			rows, err := j.Unfinished(ctx, store.StageProcessed, time.Time{}, at(100), 10)
 			ok(t, err)
 			for _, r := range rows {
 				same(t, "publication", r.PublishedAt, want)
@@ -116,7 +116,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 		wantCounts(t, j, []string{"G-A"}, 0, 10, store.LedgerCount{Stream: "G-A", Hour: 5, Accepted: 3})
 		_, err := j.Payload(ctx, r.Batch)
 		wantKind(t, err, fault.NotFound)
-		rows, err := j.Unfinished(ctx, store.AllStages, at(100), 10)
+		rows, err := j.Unfinished(ctx, store.AllStages, time.Time{}, at(100), 10)
 		ok(t, err)
 		marked.Stages = store.StageProcessed
 		same(t, "unfinished", rows, []store.JournalRow{marked})
@@ -164,7 +164,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 			{store.AllStages, 100, 0, nil},
 			{store.AllStages, 0, 10, nil},
 		} {
-			rows, err := j.Unfinished(ctx, c.lacks, at(c.before), c.limit)
+			rows, err := j.Unfinished(ctx, c.lacks, time.Time{}, at(c.before), c.limit)
 			ok(t, err)
 			var got []int
 			for _, r := range rows {
@@ -174,6 +174,11 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 				}
 			}
 			same(t, fmt.Sprintf("arrivals lacking %b before %d, limit %d", c.lacks, c.before, c.limit), got, c.want)
+		}
+		for from, want := range map[int]int{0: 3, 10: 3, 11: 2, 40: 1, 41: 0} {
+			rows, err := j.Unfinished(ctx, store.AllStages, at(from), at(100), 10)
+			ok(t, err)
+			same(t, fmt.Sprint("rows from ", from), len(rows), want)
 		}
 	})
 	sub(t, open, "watermark", func(t *testing.T, j J, _ func() J) {
@@ -236,7 +241,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 			same(t, "rows swept", n, want)
 		}
 		wantCounts(t, j, []string{"G-A"}, 0, 10, store.LedgerCount{Stream: "G-A", Hour: 5, Accepted: 4, Pending: 1})
-		rows, err := j.Unfinished(ctx, store.AllStages, at(100), 10)
+		rows, err := j.Unfinished(ctx, store.AllStages, time.Time{}, at(100), 10)
 		ok(t, err)
 		same(t, "unfinished rows", len(rows), 1)
 		n, err := j.Sweep(ctx, at(41))
@@ -250,7 +255,7 @@ func Journal(t *testing.T, open Opener[store.Journal]) {
 			j.Append(ended(), []store.JournalRow{r}),
 			j.Mark(ended(), store.StageArchived, []store.JournalRow{r}),
 			second(j.Sweep(ended(), noon)), second(j.Watermark(ended(), noon)), second(j.Counts(ended(), []string{"a"}, 0, 1)),
-			second(j.Unfinished(ended(), store.AllStages, noon, 1)), second(j.Payload(ended(), r.Batch)),
+			second(j.Unfinished(ended(), store.AllStages, time.Time{}, noon, 1)), second(j.Payload(ended(), r.Batch)),
 		} {
 			wantKind(t, err, fault.Transient)
 		}
@@ -420,7 +425,7 @@ func journalModel(t *rapid.T, open Opener[store.Journal]) {
 			slices.SortFunc(unfinished, func(a, b store.JournalRow) int {
 				return cmp.Or(a.ReceivedAt.Compare(b.ReceivedAt), bytes.Compare(a.Batch[:], b.Batch[:]))
 			})
-			got, err := j.Unfinished(ctx, store.AllStages, at(1000), 100)
+			got, err := j.Unfinished(ctx, store.AllStages, time.Time{}, at(1000), 100)
 			ok(t, err)
 			same(t, "unfinished", got, unfinished)
 			w, err := j.Watermark(ctx, at(1000))
