@@ -27,6 +27,7 @@ type engine struct {
 	noSync bool
 	writes chan struct{}
 	use    usage
+	says   pebbleLog
 }
 
 // usage counts the calls under way, so that Close can wait for them.
@@ -131,6 +132,7 @@ func (e *engine) read(ctx context.Context, what string, fn func() error) error {
 // durable: locks need not be held while the disk turns, and concurrent
 // commits share one sync.
 func (e *engine) commit(b *pebble.Batch, applied func()) error {
+	defer e.endOnPanic()
 	if e.noSync {
 		return e.commitLater(b, applied)
 	}
@@ -148,6 +150,7 @@ func (e *engine) commit(b *pebble.Batch, applied func()) error {
 // commitLater is commit without waiting for the disk: a crash may take b
 // away, and then everything that was written after it, too.
 func (e *engine) commitLater(b *pebble.Batch, applied func()) error {
+	defer e.endOnPanic()
 	err := e.db.Apply(b, pebble.NoSync)
 	applied()
 	if err != nil {
@@ -159,10 +162,21 @@ func (e *engine) commitLater(b *pebble.Batch, applied func()) error {
 // settle makes durable what is visible. A call that finds its work done by
 // another that may still be waiting for the disk needs it before it returns.
 func (e *engine) settle() error {
+	defer e.endOnPanic()
 	if e.noSync {
 		return nil
 	}
 	return e.db.LogData(nil, pebble.Sync)
+}
+
+// endOnPanic ends the process where Pebble gives up, which it does by a panic
+// when its log cannot be written: a server that catches panics of its handlers
+// would go on with a store whose locks are held for good.
+func (e *engine) endOnPanic() {
+	if r := recover(); r != nil {
+		e.says.Fatalf("%v", r)
+		panic(r) // a Fatal that returns must not have it taken for a write
+	}
 }
 
 // get calls fn with the value of key, valid until fn returns.

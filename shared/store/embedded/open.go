@@ -110,7 +110,7 @@ func open(dir string, o Options) (*Stores, error) {
 		cache.Unref()
 		return nil, errors.Join(err, lock.Close())
 	}
-	e := &engine{db: db, noSync: o.NoSync, writes: make(chan struct{}, maxWrites), use: usage{idle: make(chan struct{}, 1)}}
+	e := &engine{db: db, noSync: o.NoSync, writes: make(chan struct{}, maxWrites), use: usage{idle: make(chan struct{}, 1)}, says: pebbleLog{o.Logger, o.Fatal}}
 	a, err := newArchive(archiveDir, o)
 	if err == nil {
 		err = e.checkFormat()
