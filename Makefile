@@ -7,7 +7,7 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
-.PHONY: services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
+.PHONY: faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ services-down: services ## stop what services-up has started
 
 services:
 	@$(GO) build -o $(BIN)/services-tool ./infra/services/cmd
+
+faults: ## break things under load, CYCLES times, and compare what was accepted with what is counted
+	@$(GO) build -o $(BIN)/faults ./infra/loadtest/faults && $(BIN)/faults -cycles $(or $(CYCLES),200) $(if $(SEED),-seed $(SEED))
 
 bench: build ## the budget table of this machine, from real runs of the real binary
 	$(GO) run ./infra/loadtest/bench

@@ -19,13 +19,14 @@ type Faults struct {
 	Seed      uint64
 	Duplicate float64       // deliveries that arrive twice
 	LoseAck   float64       // deliveries that arrive, while their answer is lost: they come again while retries last
+	Fail      float64       // deliveries that the subscriber refuses unseen with a 503: they come again while retries last
 	Delay     float64       // deliveries that arrive late
 	MaxDelay  time.Duration // by at most this
 	Reorder   bool          // records of one fetch go out in any order, except to ordered Triggers
 }
 
 func (f Faults) validate() error {
-	for name, share := range map[string]float64{"duplicate": f.Duplicate, "lose_ack": f.LoseAck, "delay": f.Delay} {
+	for name, share := range map[string]float64{"duplicate": f.Duplicate, "lose_ack": f.LoseAck, "fail": f.Fail, "delay": f.Delay} {
 		if share < 0 || share > 1 {
 			return fault.Field("faults."+name, fmt.Sprintf("a share from 0 to 1, not %v", share))
 		}
@@ -59,6 +60,8 @@ func (f *faults) hit(share float64) bool {
 	return f.rng.Float64() < share
 }
 
+var errFailed = errors.New("the subscriber failed (asked for by a test)")
+
 var errLostAck = errors.New("the answer was lost on the way (asked for by a test)")
 
 func (f *faults) send(ctx context.Context, t target, e *cloudevents.Event) (*answer, error) {
@@ -69,6 +72,9 @@ func (f *faults) send(ctx context.Context, t target, e *cloudevents.Event) (*ans
 		if !wait(ctx, nil, d) {
 			return nil, ctx.Err()
 		}
+	}
+	if f.hit(f.Fail) {
+		return nil, errFailed
 	}
 	a, err := t.send(ctx, e)
 	if err == nil && f.hit(f.Duplicate) {

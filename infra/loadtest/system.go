@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,7 +26,10 @@ type Process struct {
 	Pause time.Duration
 	// PIDs are the processes of a system that is more than one.
 	PIDs func() []int
-	cmd  *exec.Cmd
+
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process is gone
+	how   error         // how it ended, as Wait says it
 }
 
 // Start starts the binary on a free port with its data in dir and waits until
@@ -49,6 +53,11 @@ func Start(ctx context.Context, binary, dir string, environ ...string) (*Process
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", binary, err)
 	}
+	p.ended = make(chan struct{})
+	go func() {
+		p.how = p.cmd.Wait()
+		close(p.ended)
+	}()
 	for pause := time.NewTicker(2 * time.Millisecond); ; {
 		if where, err := os.ReadFile(address); err == nil && len(where) > 0 {
 			p.URL = "http://" + strings.TrimSpace(string(where))
@@ -62,6 +71,10 @@ func Start(ctx context.Context, binary, dir string, environ ...string) (*Process
 			}
 		}
 		select {
+		case <-p.ended:
+			pause.Stop()
+			said, _ := os.ReadFile(log.Name())
+			return nil, fmt.Errorf("footfall ended before it was ready: %w\n%s", p.how, said)
 		case <-ctx.Done():
 			pause.Stop()
 			_ = p.Kill()
@@ -77,16 +90,31 @@ func (p *Process) Stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return p.cmd.Wait()
+	<-p.ended
+	return p.how
 }
 
-// Kill ends the process with SIGKILL, as a crash does.
+// Kill ends the process with SIGKILL, as a crash does. One that is gone already
+// is no error.
 func (p *Process) Kill() error {
-	if err := p.cmd.Process.Kill(); err != nil {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	_ = p.cmd.Wait() // it says "killed"
+	<-p.ended
 	return nil
+}
+
+// Ended is closed when the process is gone, by itself or not.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// StandStill stops the process from running for a while, as a machine does that
+// stands still.
+func (p *Process) StandStill(d time.Duration) error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	time.Sleep(d)
+	return p.cmd.Process.Signal(syscall.SIGCONT)
 }
 
 // CPU is the user and system time that the process has used; of several, all

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/footfall/footfall/eventing"
@@ -37,6 +38,7 @@ type Options struct {
 	Log    io.Writer      // default: standard error
 	NoCron bool           // fire no PingSource: the test does
 	Faults broker.Faults  // of the dispatcher
+	FS     vfs.FS         // under stores and archive; default: the operating system's
 }
 
 // Runner is a Footfall in this process.
@@ -80,7 +82,7 @@ func New(ctx context.Context, environ []string, o Options) (_ *Runner, err error
 	if r.process, err = function.NewProcess(ctx, cfg.process, o.Log); err != nil {
 		return nil, err
 	}
-	ground, err := openGround(ctx, cfg, r.process)
+	ground, err := openGround(ctx, cfg, r.process, o.FS)
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +124,14 @@ type ground struct {
 
 // openGround opens the stores and starts Kafka side by side: each reads its
 // own part of the data folder.
-func openGround(ctx context.Context, cfg *settings, p *function.Process) (_ *ground, err error) {
+func openGround(ctx context.Context, cfg *settings, p *function.Process, fs vfs.FS) (_ *ground, err error) {
 	g := new(ground)
 	if g.wiring, err = eventing.Parse(eventing.Files); err != nil {
 		return nil, err
 	}
 	var opening errgroup.Group
 	opening.Go(func() (err error) {
-		g.stores, err = embedded.Open(cfg.runner.Data, embedded.Options{Logger: p.Log, CacheBytes: cfg.runner.StoreCacheBytes})
+		g.stores, err = embedded.Open(cfg.runner.Data, embedded.Options{FS: fs, Logger: p.Log, CacheBytes: cfg.runner.StoreCacheBytes})
 		return err
 	})
 	opening.Go(func() (err error) {
