@@ -26,7 +26,8 @@ var undefined = map[string]bool{
 	"sessionKeyEventRate": true, "shippingAmount": true, "taxAmount": true,
 	"firstUserSource": true, "firstUserMedium": true, "firstUserSourceMedium": true, "firstUserCampaignName": true, "firstUserManualTerm": true,
 	"firstUserManualAdContent": true, "firstUserDefaultChannelGroup": true, "firstUserPrimaryChannelGroup": true, "firstSessionDate": true,
-	"isKeyEvent": true, "unifiedScreenClass": true, "itemListClickThroughRate": true, "itemPromotionClickThroughRate": true,
+	"appVersion": true, "isKeyEvent": true, "purchaserConversionRate": true, "conversions": true, "userConversionRate": true,
+	"sessionConversionRate": true, "averagePurchaseRevenuePerPayingUser": true, "cartToViewRate": true, "purchaseToViewRate": true, "unifiedScreenClass": true, "itemListClickThroughRate": true, "itemPromotionClickThroughRate": true,
 }
 
 // TestEveryNameHasADefinition: what the catalog offers is worked out here, too,
