@@ -14,6 +14,7 @@ import (
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/footfall/footfall/functions/etl"
 	"github.com/footfall/footfall/shared/access"
@@ -57,7 +58,7 @@ func service(t *testing.T, cfg etl.Config, s *embedded.Stores, registry store.Re
 
 func rules(t testing.TB, registry store.Registry) *transform.Transform {
 	t.Helper()
-	made, err := transform.New(transform.Config{Refresh: time.Second, Streams: 100, Agents: 100}, registry, time.Now, slog.New(slog.DiscardHandler))
+	made, err := transform.New(transform.Config{Refresh: time.Second, Streams: 100, Agents: 100}, registry, time.Now, slog.New(slog.DiscardHandler), noop.Meter{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,10 +31,16 @@ type Config struct {
 	// unless its settings say otherwise; 0 is no limit.
 	QuotaEventsPerMinute int64 `env:"QUOTA_EVENTS_PER_MINUTE" envDefault:"0"`
 
-	// TrustedProxies are the networks whose X-Forwarded-For and CountryHeader
-	// are believed.
+	// TrustedProxies are the networks whose X-Forwarded-For and headers of
+	// place are believed.
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 	CountryHeader  string         `env:"COUNTRY_HEADER"` // holds an ISO 3166-1 alpha-2 code, such as Cf-Ipcountry
+	RegionHeader   string         `env:"REGION_HEADER"`  // holds a name, such as Cf-Region
+	CityHeader     string         `env:"CITY_HEADER"`    // holds a name, such as X-Appengine-City
+
+	// DataCentreFile lists networks, one a line, from which programs come and
+	// hardly any visitors; it is read again when it changes.
+	DataCentreFile string `env:"DATA_CENTRE_FILE"`
 
 	StreamsRefresh time.Duration `env:"STREAMS_REFRESH" envDefault:"2s"` // how old the snapshot of streams may be
 
@@ -87,11 +93,17 @@ func (c *Config) Validate() error {
 	if c.FlushAge < 0 || c.FlushAge > time.Second {
 		errs = append(errs, fmt.Errorf("FOOTFALL_INGEST_FLUSH_AGE: expected 0s to 1s, got %s", c.FlushAge))
 	}
-	if c.CountryHeader != "" {
-		if len(c.TrustedProxies) == 0 {
-			errs = append(errs, errors.New("FOOTFALL_COUNTRY_HEADER: expected FOOTFALL_TRUSTED_PROXIES with it, for only a proxy's word counts"))
+	for _, h := range []struct {
+		name   string
+		header *string
+	}{{"COUNTRY_HEADER", &c.CountryHeader}, {"REGION_HEADER", &c.RegionHeader}, {"CITY_HEADER", &c.CityHeader}} {
+		if *h.header == "" {
+			continue
 		}
-		c.CountryHeader = http.CanonicalHeaderKey(c.CountryHeader)
+		if len(c.TrustedProxies) == 0 {
+			errs = append(errs, fmt.Errorf("FOOTFALL_%s: expected FOOTFALL_TRUSTED_PROXIES with it, for only a proxy's word counts", h.name))
+		}
+		*h.header = http.CanonicalHeaderKey(*h.header)
 	}
 	for _, p := range c.TrustedProxies {
 		if !p.IsValid() {

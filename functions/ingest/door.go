@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -129,6 +130,7 @@ func (in *Ingest) take(rq *request, w http.ResponseWriter, r *http.Request) erro
 // requestContext is what all events of a request share.
 type requestContext struct {
 	sender
+	dataCentre bool // its address is of one
 	bearer     bool
 	credential digest
 	fullHash   string // SHA-256 of the secret, hex
@@ -144,6 +146,7 @@ type requestContext struct {
 
 func (in *Ingest) contextOf(r *http.Request) requestContext {
 	ctx := requestContext{sender: in.cfg.senderOf(r)}
+	ctx.dataCentre = in.dataCentres.holds(ctx.addr)
 	if auth := r.Header.Get("Authorization"); auth != "" {
 		secret := auth
 		if len(auth) > 7 && strings.EqualFold(auth[:7], "Bearer ") {
@@ -192,8 +195,12 @@ func (in *Ingest) admit(rq *request, ctx *requestContext, parsed *cloudevents.Re
 // complete fills in what the request says of the visitor. A claim about the
 // visitor counts with an API secret only.
 func (in *Ingest) complete(ctx *requestContext, e *event.Event, parsed *cloudevents.Result, i int) {
-	e.UserAgent, e.Country = ctx.agent, ctx.country
+	e.UserAgent, e.Country, e.Region, e.City = ctx.agent, ctx.country, ctx.region, ctx.city
+	e.Purpose = ctx.purpose
 	e.IP = ctx.cut
+	if e.Hints == "" && !ctx.bearer {
+		e.Hints = ctx.hints
+	}
 	if e.Language == "" && !ctx.bearer {
 		e.Language = ctx.language // a server's own language says nothing of its visitor's
 	}
@@ -201,6 +208,7 @@ func (in *Ingest) complete(ctx *requestContext, e *event.Event, parsed *cloudeve
 	if e.Auth == event.AuthNone {
 		e.ClaimedUserAgent, e.ClaimedIP = "", ""
 	}
+	in.networks(ctx, e, claim)
 	if ctx.known && ctx.stream.keepIP && ctx.addr.IsValid() {
 		e.IP = ctx.addr.String()
 		if e.ClaimedIP != "" {
@@ -224,6 +232,28 @@ func (in *Ingest) complete(ctx *requestContext, e *event.Event, parsed *cloudeve
 			agent = e.ClaimedUserAgent
 		}
 		e.ClaimedVisitor = in.visitors.hash(day, addr, agent)
+	}
+}
+
+// networks marks what the whole addresses tell.
+func (in *Ingest) networks(ctx *requestContext, e *event.Event, claim netip.Addr) {
+	if ctx.dataCentre {
+		e.Networks |= event.NetworkDataCentre
+	}
+	claimed := e.ClaimedIP != ""
+	if claimed && in.dataCentres.holds(claim) {
+		e.Networks |= event.NetworkClaimedDataCentre
+	}
+	if !ctx.known || ctx.stream.internal == nil {
+		return
+	}
+	for _, network := range *ctx.stream.internal {
+		if network.Contains(ctx.addr) {
+			e.Networks |= event.NetworkInternal
+		}
+		if claimed && network.Contains(claim) {
+			e.Networks |= event.NetworkClaimedInternal
+		}
 	}
 }
 

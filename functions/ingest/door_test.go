@@ -438,3 +438,26 @@ func TestStreamsSnapshot(t *testing.T) {
 		t.Fatal("a stream without secrets was matched")
 	}
 }
+
+// What a browser's headers say is kept as it comes; what would break its line is not.
+func TestSenderHintsAndPlace(t *testing.T) {
+	cfg := Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, RegionHeader: "X-Region", CityHeader: "X-City"}
+	h := http.Header{}
+	for name, value := range map[string]string{
+		"Sec-CH-UA": `"Chromium";v="142"`, "Sec-CH-UA-Platform": "\"Win\ndows\"", "Sec-CH-UA-Arch": `"x86"`, "Sec-CH-UA-Model": "",
+		"Purpose": "prefetch", "X-Region": " New%20York ", "X-City": "?",
+	} {
+		h.Set(name, value)
+	}
+	s := cfg.senderOf(&http.Request{RemoteAddr: "10.0.0.1:1", Header: h})
+	if want := ": \"Chromium\";v=\"142\"\nplatform: \"Windows\""; s.hints != want || s.purpose != "prefetch" || s.region != "New York" || s.city != "" {
+		t.Errorf("%+v, expected the hints %q", s, want)
+	}
+	h.Set("Sec-Purpose", "prefetch;prerender")
+	if s := cfg.senderOf(&http.Request{RemoteAddr: "192.0.2.1:1", Header: h}); s.purpose != "prefetch;prerender" || s.region != "" {
+		t.Errorf("%+v", s)
+	}
+	if s := cfg.senderOf(&http.Request{RemoteAddr: "192.0.2.1:1", Header: http.Header{}}); s.hints != "" || s.purpose != "" {
+		t.Errorf("%+v", s)
+	}
+}

@@ -38,18 +38,19 @@ type Ports struct {
 // Ingest takes events in. Make it with New, run it as Function says, and
 // Close it: it holds accepted events until they are durable.
 type Ingest struct {
-	cfg       Config
-	ports     Ports
-	streams   *Streams
-	visitors  *visitors
-	collector *collector
-	again     *republished
-	ticks     function.EventHandler
-	gate      gate
-	quotas    *quotas
-	meters    *meters
-	zstd      *zstd.Decoder
-	requests  sync.Pool // of *request
+	cfg         Config
+	ports       Ports
+	streams     *Streams
+	visitors    *visitors
+	collector   *collector
+	again       *republished
+	ticks       function.EventHandler
+	gate        gate
+	quotas      *quotas
+	dataCentres *dataCentres
+	meters      *meters
+	zstd        *zstd.Decoder
+	requests    sync.Pool // of *request
 }
 
 // New makes an ingest that takes requests at once.
@@ -80,8 +81,13 @@ func New(cfg Config, ports Ports) (*Ingest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a zstd decoder: %w", err)
 	}
+	centres, err := openDataCentres(cfg.DataCentreFile, ports.Log, ports.Meter)
+	if err != nil {
+		return nil, err
+	}
 	in := &Ingest{
-		cfg: cfg, ports: ports, meters: m, visitors: v, zstd: z,
+		dataCentres: centres,
+		cfg:         cfg, ports: ports, meters: m, visitors: v, zstd: z,
 		streams: NewStreams(cfg.QuotaEventsPerMinute),
 		again:   newRepublished(),
 		gate:    gate{maxBytes: int64(cfg.MaxBufferBytes), maxRequests: int64(cfg.MaxRequests)},
@@ -138,6 +144,12 @@ func (in *Ingest) Run(ctx context.Context) error {
 		in.quotas.run(ctx)
 	}()
 	defer func() { <-sharing }()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		in.dataCentres.run(ctx)
+	}()
+	defer func() { <-watching }()
 	refresh := refresher{cfg: in.cfg, registry: in.ports.Registry, streams: in.streams, visitors: in.visitors, log: in.ports.Log}
 	return refresh.run(ctx)
 }

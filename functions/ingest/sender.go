@@ -3,7 +3,9 @@ package ingest
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/footfall/footfall/shared/protocol/cloudevents"
@@ -16,6 +18,10 @@ type sender struct {
 	agent    string
 	language string
 	country  string
+	region   string
+	city     string
+	hints    string
+	purpose  string
 }
 
 // maxForwarded is how many addresses of X-Forwarded-For are looked at.
@@ -25,6 +31,8 @@ func (c *Config) senderOf(r *http.Request) sender {
 	s := sender{
 		agent:    headerText(r.Header, "User-Agent", cloudevents.MaxText),
 		language: firstLanguage(headerText(r.Header, "Accept-Language", 256)),
+		hints:    clientHints(r.Header),
+		purpose:  purpose(r.Header),
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -35,6 +43,12 @@ func (c *Config) senderOf(r *http.Request) sender {
 		s.addr = c.forwarded(s.addr, r.Header["X-Forwarded-For"])
 		if c.CountryHeader != "" {
 			s.country = countryCode(r.Header.Get(c.CountryHeader))
+		}
+		if c.RegionHeader != "" {
+			s.region = placeName(headerText(r.Header, c.RegionHeader, cloudevents.MaxText))
+		}
+		if c.CityHeader != "" {
+			s.city = placeName(headerText(r.Header, c.CityHeader, cloudevents.MaxText))
 		}
 	}
 	s.cut = cloudevents.TruncateAddr(s.addr).String()
@@ -121,4 +135,57 @@ func countryCode(s string) string {
 		return ""
 	}
 	return s
+}
+
+// placeName is a place's name as ingresses write it: percent-encoded or not,
+// "?" or nothing where they do not know it.
+func placeName(s string) string {
+	if name, err := url.PathUnescape(s); err == nil && utf8.ValidString(name) {
+		s = name
+	}
+	s = strings.TrimSpace(s)
+	if s == "?" || strings.ContainsFunc(s, unicode.IsControl) {
+		return ""
+	}
+	return s
+}
+
+// hintHeaders are the client hints that are kept.
+var hintHeaders = [...]struct{ header, name string }{
+	{"Sec-Ch-Ua", ""},
+	{"Sec-Ch-Ua-Mobile", "mobile"},
+	{"Sec-Ch-Ua-Platform", "platform"},
+	{"Sec-Ch-Ua-Platform-Version", "platform-version"},
+	{"Sec-Ch-Ua-Full-Version-List", "full-version-list"},
+	{"Sec-Ch-Ua-Model", "model"},
+}
+
+// clientHints are the request's, as event.Event.Hints has them.
+func clientHints(h http.Header) string {
+	size := 0
+	for i := range hintHeaders {
+		if v := h[hintHeaders[i].header]; len(v) > 0 {
+			size += len(hintHeaders[i].name) + len(v[0]) + 3
+		}
+	}
+	if size == 0 {
+		return ""
+	}
+	lines := make([]byte, 0, size)
+	for i := range hintHeaders {
+		lines = cloudevents.AppendHint(lines, 0, hintHeaders[i].name, headerText(h, hintHeaders[i].header, cloudevents.MaxText))
+	}
+	return string(lines)
+}
+
+// purposeHeaders say that a browser asks ahead of its visitor, newest first.
+var purposeHeaders = [...]string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"}
+
+func purpose(h http.Header) string {
+	for _, name := range purposeHeaders {
+		if s := headerText(h, name, cloudevents.MaxKey); s != "" {
+			return s
+		}
+	}
+	return ""
 }

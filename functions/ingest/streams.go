@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash/maphash"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ type stream struct {
 	has      bool     // secret is set
 	keepIP   bool
 	disabled bool
-	tenant   *tenant // nil: it may send what it likes
+	tenant   *tenant         // nil: it may send what it likes
+	internal *[]netip.Prefix // the merchant's own networks; nil where it names none
 }
 
 // Streams is a snapshot of all streams. Streams are disabled, never removed.
@@ -73,8 +75,9 @@ func (s *Streams) Apply(merchants []access.Merchant) {
 	for i := range merchants {
 		m := &merchants[i]
 		t := s.tenantOf(m)
+		internal := internalOf(m)
 		for _, st := range m.Streams {
-			entry := stream{keepIP: m.Settings.KeepIP, disabled: st.Disabled, tenant: t}
+			entry := stream{keepIP: m.Settings.KeepIP, disabled: st.Disabled, tenant: t, internal: internal}
 			for _, h := range st.APISecrets {
 				full, err := hex.DecodeString(string(h))
 				if err != nil || len(full) < len(digest{}) {
@@ -90,6 +93,20 @@ func (s *Streams) Apply(merchants []access.Merchant) {
 			s.byID[s.hash(st.MeasurementID)] = entry
 		}
 	}
+}
+
+// internalOf are the networks that a merchant names its own.
+func internalOf(m *access.Merchant) *[]netip.Prefix {
+	var networks []netip.Prefix
+	for _, text := range m.Settings.InternalNetworks {
+		if p, err := access.ParseNetwork(text); err == nil {
+			networks = append(networks, p)
+		}
+	}
+	if networks == nil {
+		return nil
+	}
+	return &networks
 }
 
 // Len is how many streams are known.

@@ -130,7 +130,7 @@ func (s *Service) patch(ctx context.Context, r *http.Request) (answer, error) {
 		if err != nil {
 			return false, err
 		}
-		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || !settings.SameQuota(&m.Settings) || settings.AltersNumbers(m.Settings)
+		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || !slices.Equal(settings.InternalNetworks, m.Settings.InternalNetworks) || !settings.SameQuota(&m.Settings) || settings.AltersNumbers(m.Settings)
 		m.Name = name
 		altered := settings.AltersNumbers(m.Settings)
 		if *m = m.WithSettings(settings, s.now()); !altered {

@@ -19,17 +19,19 @@ import (
 // input is the body of a creation and of a change of a merchant. A member that
 // is absent stays as it is; null sets the default.
 type input struct {
-	Name      optional[string]         `json:"name"`
-	TimeZone  optional[string]         `json:"time_zone"`
-	Currency  optional[string]         `json:"currency"`
-	BotFilter optional[bool]           `json:"bot_filter"`
-	KeyEvents optional[[]string]       `json:"key_events"`
-	Timeout   optional[int]            `json:"session_timeout_minutes"`
-	Channels  optional[[]channel.Rule] `json:"channel_rules"`
-	Rates     optional[[]rateInput]    `json:"currency_rates"`
-	KeepIP    optional[bool]           `json:"keep_ip"`
-	Quota     optional[*int64]         `json:"quota_events_per_minute"`
-	Streams   optional[[]streamInput]  `json:"streams"` // of a creation only
+	Name             optional[string]         `json:"name"`
+	TimeZone         optional[string]         `json:"time_zone"`
+	Currency         optional[string]         `json:"currency"`
+	BotFilter        optional[bool]           `json:"bot_filter"`
+	KeyEvents        optional[[]string]       `json:"key_events"`
+	Timeout          optional[int]            `json:"session_timeout_minutes"`
+	Channels         optional[[]channel.Rule] `json:"channel_rules"`
+	Rates            optional[[]rateInput]    `json:"currency_rates"`
+	InternalFilter   optional[bool]           `json:"internal_filter"`
+	InternalNetworks optional[[]string]       `json:"internal_networks"`
+	KeepIP           optional[bool]           `json:"keep_ip"`
+	Quota            optional[*int64]         `json:"quota_events_per_minute"`
+	Streams          optional[[]streamInput]  `json:"streams"` // of a creation only
 }
 
 // streamInput is the body of a creation and of a change of a stream.
@@ -39,7 +41,7 @@ type streamInput struct {
 }
 
 const (
-	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, currency_rates, keep_ip, quota_events_per_minute, streams"
+	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, currency_rates, internal_filter, internal_networks, keep_ip, quota_events_per_minute, streams"
 	streamFields = "name, disabled"
 )
 
@@ -56,6 +58,8 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 		set(&s.SessionTimeoutMinutes, in.Timeout, d.SessionTimeoutMinutes, "session_timeout_minutes", access.SessionTimeouts),
 		set(&s.ChannelRules, in.Channels, d.ChannelRules, "channel_rules", `an array of {"channel", "when": [{"field", "is" or "contains" or "begins" or "regexp"}]}`),
 		set(&rates, in.Rates, nil, "currency_rates", `an array of {"currency", "rate", "from"}`),
+		set(&s.InternalFilter, in.InternalFilter, d.InternalFilter, "internal_filter", "true or false"),
+		set(&s.InternalNetworks, in.InternalNetworks, d.InternalNetworks, "internal_networks", "an array of texts"),
 		set(&s.KeepIP, in.KeepIP, d.KeepIP, "keep_ip", "true or false"),
 		set(&s.QuotaEventsPerMinute, in.Quota, d.QuotaEventsPerMinute, "quota_events_per_minute", "a whole number, 0 for no limit"),
 	)

@@ -12,22 +12,24 @@ import (
 // only in the answer to their creation; afterwards their ids do, by which
 // they are removed.
 type merchantView struct {
-	MerchantID    string                `json:"merchant_id"`
-	Version       uint64                `json:"version"`
-	Name          string                `json:"name"`
-	CreatedAt     time.Time             `json:"created_at"`
-	TimeZone      string                `json:"time_zone"`
-	Currency      string                `json:"currency"`
-	BotFilter     bool                  `json:"bot_filter"`
-	KeyEvents     []string              `json:"key_events"`
-	Timeout       int                   `json:"session_timeout_minutes"`
-	ChannelRules  []channel.Rule        `json:"channel_rules"`
-	CurrencyRates []access.CurrencyRate `json:"currency_rates"`
-	KeepIP        bool                  `json:"keep_ip"`
-	Quota         *int64                `json:"quota_events_per_minute"`
-	Streams       []streamView          `json:"streams"`
-	ReportTokens  []string              `json:"report_tokens"`          // ids
-	ReportToken   string                `json:"report_token,omitempty"` // shown once
+	MerchantID       string                `json:"merchant_id"`
+	Version          uint64                `json:"version"`
+	Name             string                `json:"name"`
+	CreatedAt        time.Time             `json:"created_at"`
+	TimeZone         string                `json:"time_zone"`
+	Currency         string                `json:"currency"`
+	BotFilter        bool                  `json:"bot_filter"`
+	KeyEvents        []string              `json:"key_events"`
+	Timeout          int                   `json:"session_timeout_minutes"`
+	ChannelRules     []channel.Rule        `json:"channel_rules"`
+	CurrencyRates    []access.CurrencyRate `json:"currency_rates"`
+	InternalFilter   bool                  `json:"internal_filter"`
+	InternalNetworks []string              `json:"internal_networks"`
+	KeepIP           bool                  `json:"keep_ip"`
+	Quota            *int64                `json:"quota_events_per_minute"`
+	Streams          []streamView          `json:"streams"`
+	ReportTokens     []string              `json:"report_tokens"`          // ids
+	ReportToken      string                `json:"report_token,omitempty"` // shown once
 	// CountingAnew is there while the settings above are those that were asked
 	// for last and reports do not show them yet.
 	CountingAnew *anewView `json:"counting_anew,omitempty"`
@@ -41,13 +43,14 @@ type anewView struct {
 
 // settingsView are the settings that alter numbers.
 type settingsView struct {
-	TimeZone      string                `json:"time_zone"`
-	Currency      string                `json:"currency"`
-	BotFilter     bool                  `json:"bot_filter"`
-	KeyEvents     []string              `json:"key_events"`
-	Timeout       int                   `json:"session_timeout_minutes"`
-	ChannelRules  []channel.Rule        `json:"channel_rules"`
-	CurrencyRates []access.CurrencyRate `json:"currency_rates"`
+	TimeZone       string                `json:"time_zone"`
+	Currency       string                `json:"currency"`
+	BotFilter      bool                  `json:"bot_filter"`
+	KeyEvents      []string              `json:"key_events"`
+	Timeout        int                   `json:"session_timeout_minutes"`
+	ChannelRules   []channel.Rule        `json:"channel_rules"`
+	CurrencyRates  []access.CurrencyRate `json:"currency_rates"`
+	InternalFilter bool                  `json:"internal_filter"`
 }
 
 type streamView struct {
@@ -75,7 +78,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
-		KeyEvents: m.Settings.KeyEvents, Timeout: timeoutOf(m.Settings), ChannelRules: listOf(m.Settings.ChannelRules), CurrencyRates: listOf(m.Settings.CurrencyRates), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
+		KeyEvents: m.Settings.KeyEvents, Timeout: timeoutOf(m.Settings), ChannelRules: listOf(m.Settings.ChannelRules), CurrencyRates: listOf(m.Settings.CurrencyRates), InternalFilter: m.Settings.InternalFilter, InternalNetworks: listOf(m.Settings.InternalNetworks), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
 		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
 	}
 	if v.KeyEvents == nil {
@@ -86,7 +89,7 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	}
 	if shown := m.View(book); shown.Settings.AltersNumbers(m.Settings) {
 		s := shown.Settings.Normal()
-		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, timeoutOf(s), listOf(s.ChannelRules), listOf(s.CurrencyRates)}}
+		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, timeoutOf(s), listOf(s.ChannelRules), listOf(s.CurrencyRates), s.InternalFilter}}
 		for _, next := range m.AllViews() {
 			if next.Layers.Equal(shown.Layers) && !next.Settings.AltersNumbers(m.Settings) {
 				v.CountingAnew.Since = next.Since

@@ -40,6 +40,8 @@ func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []proce
 		row.Text[processed.ColPageQuery] = pick("", "", "q=1")
 		row.Text[processed.ColCountry] = pick("DE", "AT", "")
 		row.Text[processed.ColDeviceCategory] = pick("desktop", "mobile")
+		row.Text[processed.ColDeviceBrand], row.Text[processed.ColDeviceModel] = pick("", "Google"), pick("", "Pixel 8")
+		row.Text[processed.ColHostname], row.Text[processed.ColOSVersion], row.Text[processed.ColCityID] = pick("", "shop.example"), pick("", "11"), pick("", "17")
 		row.Text[processed.ColBrowser] = pick("Chrome", "Firefox")
 		row.Text[processed.ColOS] = pick("Linux", "Windows", "")
 		row.Text[processed.ColLanguage] = pick("de", "en")
@@ -55,6 +57,9 @@ func randomRows(r *rand.Rand, n int, from time.Time, span time.Duration) []proce
 		}
 		if size := pick("", "", "39", "40.5", "large"); size != "" {
 			row.Params = append(row.Params, processed.Param{Key: "size", Text: size})
+		}
+		if r.IntN(12) == 0 {
+			row.Flags |= processed.FlagInternal
 		}
 		row.Engaged = int64(r.IntN(3)) * 6000
 		switch row.Text[processed.ColName] {

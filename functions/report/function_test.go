@@ -190,10 +190,10 @@ func TestLedger(t *testing.T) {
 	want := map[string]any{
 		"merchant_id": w.merchant.ID, "revision": 1.0, "from": "2026-03-12T00:00:00Z", "to": "2026-03-13T00:00:00Z", "adds_up": true,
 		"hours": []any{
-			map[string]any{"hour": "2026-03-12T09:00:00Z", "accepted": 5.0, "counted": 4.0, "bots": 1.0, "duplicate": 1.0, "rejected": zero, "pending": 0.0, "refused": zero, "adds_up": true},
-			map[string]any{"hour": "2026-03-12T10:00:00Z", "accepted": 4.0, "counted": 0.0, "bots": 0.0, "duplicate": 0.0, "rejected": map[string]any{"disabled_stream": 1.0}, "pending": 3.0, "refused": map[string]any{"invalid": 1.0}, "adds_up": true},
+			map[string]any{"hour": "2026-03-12T09:00:00Z", "accepted": 5.0, "counted": 4.0, "bots": 1.0, "internal": 0.0, "duplicate": 1.0, "rejected": zero, "pending": 0.0, "refused": zero, "adds_up": true},
+			map[string]any{"hour": "2026-03-12T10:00:00Z", "accepted": 4.0, "counted": 0.0, "bots": 0.0, "internal": 0.0, "duplicate": 0.0, "rejected": map[string]any{"disabled_stream": 1.0}, "pending": 3.0, "refused": map[string]any{"invalid": 1.0}, "adds_up": true},
 		},
-		"totals": map[string]any{"accepted": 9.0, "counted": 4.0, "bots": 1.0, "duplicate": 1.0, "rejected": map[string]any{"disabled_stream": 1.0}, "pending": 3.0, "refused": map[string]any{"invalid": 1.0}},
+		"totals": map[string]any{"accepted": 9.0, "counted": 4.0, "bots": 1.0, "internal": 0.0, "duplicate": 1.0, "rejected": map[string]any{"disabled_stream": 1.0}, "pending": 3.0, "refused": map[string]any{"invalid": 1.0}},
 	}
 	if diff := cmp.Diff(want, got); status != 200 || diff != "" {
 		t.Errorf("status %d: %s", status, diff)

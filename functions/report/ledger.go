@@ -13,6 +13,7 @@ import (
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/summary"
@@ -22,7 +23,8 @@ import (
 type ledgerLine struct {
 	Accepted  int64            `json:"accepted"`
 	Counted   int64            `json:"counted"`
-	Bots      int64            `json:"bots"` // of Counted, left out of reports by the bot filter
+	Bots      int64            `json:"bots"`     // of Counted, left out of reports by the bot filter
+	Internal  int64            `json:"internal"` // the same by the filter of internal traffic, bots not among them
 	Duplicate int64            `json:"duplicate"`
 	Rejected  map[string]int64 `json:"rejected"` // by reason
 	Pending   int64            `json:"pending"`
@@ -41,6 +43,7 @@ func (l *ledgerLine) add(o *ledgerLine) {
 	l.Accepted += o.Accepted
 	l.Counted += o.Counted
 	l.Bots += o.Bots
+	l.Internal += o.Internal
 	l.Duplicate += o.Duplicate
 	l.Pending += o.Pending
 	for reason, n := range o.Rejected {
@@ -205,10 +208,11 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 }
 
 // countHours counts the documents' rows of hours, by summary's rule for
-// duplicates and without the bot filter. It returns how many rows it looked at.
+// duplicates and without the filters of bots and internal traffic. It returns how many rows it looked at.
 func (s *Service) countHours(ctx context.Context, m access.Merchant, from, to event.Hour, line func(event.Hour) *ledgerLine) (int64, error) {
-	filter := m.Settings.BotFilter
-	m.Settings.BotFilter = false
+	filter := history.SettingsOf(m.Settings)
+	drops := filter.Drops()
+	m.Settings.BotFilter, m.Settings.InternalFilter = false, false
 	facts, err := s.ports.History.Facts(ctx, &m, summary.Of(from, to), summary.Needs(nil), false, nil)
 	if err != nil {
 		return 0, fmt.Errorf("cannot count the events of merchant %q: %w", m.ID, err)
@@ -224,8 +228,11 @@ func (s *Service) countHours(ctx context.Context, m access.Merchant, from, to ev
 		l := line(hourOf(frame.Millis[row]))
 		l.Counted++
 		l.Duplicate--
-		if filter && frame.Flags[row]&processed.FlagBot != 0 {
+		switch left := frame.Flags[row] & drops; {
+		case left&processed.FlagBot != 0:
 			l.Bots++
+		case left != 0:
+			l.Internal++
 		}
 	}
 	return int64(frame.Len), nil

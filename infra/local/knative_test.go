@@ -135,7 +135,7 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transformation, err := transform.New(cfg.transform, stores.Registry, clock, log)
+	transformation, err := transform.New(cfg.transform, stores.Registry, clock, log, noop.Meter{})
 	if err != nil {
 		t.Fatal(err)
 	}

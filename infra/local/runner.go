@@ -186,7 +186,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	if err != nil {
 		return err
 	}
-	transformation, err := transform.New(cfg.transform, s.Registry, o.Clock, log)
+	transformation, err := transform.New(cfg.transform, s.Registry, o.Clock, log, meters.Meter("etl"))
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,12 @@ type Settings struct {
 	// CurrencyRates convert money that is not in Currency; what has no rate is
 	// in no sum.
 	CurrencyRates []CurrencyRate `json:"currency_rates,omitempty"`
-	KeepIP        bool           `json:"keep_ip"` // keep whole addresses (the merchant asked)
+	// InternalFilter leaves out of reports what is internal: events whose
+	// parameter traffic_type is "internal", and those that came from one of
+	// InternalNetworks. The networks mark what is collected from now on.
+	InternalFilter   bool     `json:"internal_filter"`
+	InternalNetworks []string `json:"internal_networks,omitempty"`
+	KeepIP           bool     `json:"keep_ip"` // keep whole addresses (the merchant asked)
 	// QuotaEventsPerMinute is how many events the merchant may send in a
 	// minute: 0 is no limit, nil what the operator lets everyone.
 	QuotaEventsPerMinute *int64 `json:"quota_events_per_minute"`

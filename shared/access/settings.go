@@ -3,6 +3,7 @@ package access
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -27,14 +28,15 @@ const (
 	MaxSessionTimeout     = 7*60 + 55
 	DefaultSessionTimeout = 30
 	// SessionTimeouts says so to who asks for another.
-	SessionTimeouts = "a whole number of minutes from 5 to 475"
+	SessionTimeouts     = "a whole number of minutes from 5 to 475"
+	MaxInternalNetworks = 50
 
 	MaxQuota = 1_000_000_000 // events a minute
 )
 
 // DefaultSettings are those of a merchant that says nothing.
 func DefaultSettings() Settings {
-	return Settings{TimeZone: "UTC", Currency: "USD", BotFilter: true, KeyEvents: []string{"purchase"}, SessionTimeoutMinutes: DefaultSessionTimeout}
+	return Settings{TimeZone: "UTC", Currency: "USD", BotFilter: true, InternalFilter: true, KeyEvents: []string{"purchase"}, SessionTimeoutMinutes: DefaultSessionTimeout}
 }
 
 // Normal returns settings with key events sorted and unique and rates sorted, as
@@ -73,6 +75,14 @@ func (s *Settings) Validate() error {
 	if err := channel.Validate("channel_rules", s.ChannelRules); err != nil {
 		return err
 	}
+	if len(s.InternalNetworks) > MaxInternalNetworks {
+		return fault.Field("internal_networks", fmt.Sprintf("at most %d networks", MaxInternalNetworks))
+	}
+	for i, text := range s.InternalNetworks {
+		if _, err := ParseNetwork(text); err != nil {
+			return fault.Field(fmt.Sprintf("internal_networks[%d]", i), "a network such as 203.0.113.0/24, or an address")
+		}
+	}
 	if q := s.QuotaEventsPerMinute; q != nil && (*q < 0 || *q > MaxQuota) {
 		return fault.Field("quota_events_per_minute", fmt.Sprintf("0 (no limit) to %d, or null for the operator's default", int64(MaxQuota)))
 	}
@@ -82,6 +92,25 @@ func (s *Settings) Validate() error {
 // SessionTimeout is the silence that ends a session.
 func (s *Settings) SessionTimeout() time.Duration {
 	return time.Duration(cmp.Or(s.SessionTimeoutMinutes, DefaultSessionTimeout)) * time.Minute
+}
+
+// ParseNetwork reads a network, or an address as the network of it alone.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("cannot read network %q: %w", text, err)
+	}
+	if a := p.Addr(); a.Is4In6() {
+		if p.Bits() < 96 {
+			return p, fmt.Errorf("cannot read network %q: expected an IPv4 network or an IPv6 one", text)
+		}
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
 }
 
 // SameQuota reports whether s and o hold the merchant to the same.
@@ -120,7 +149,7 @@ func printable(s string) bool {
 // what was summarised under the one must be summarised again under the other.
 // Keeping whole addresses shapes only what is collected from now on.
 func (s Settings) AltersNumbers(o Settings) bool {
-	return s.TimeZone != o.TimeZone || s.Currency != o.Currency || s.BotFilter != o.BotFilter ||
+	return s.TimeZone != o.TimeZone || s.Currency != o.Currency || s.BotFilter != o.BotFilter || s.InternalFilter != o.InternalFilter ||
 		s.SessionTimeout() != o.SessionTimeout() ||
 		!slices.Equal(s.Normal().KeyEvents, o.Normal().KeyEvents) || !channel.Equal(s.ChannelRules, o.ChannelRules) ||
 		!slices.Equal(sortedRates(s.CurrencyRates), sortedRates(o.CurrencyRates))

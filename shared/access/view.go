@@ -183,7 +183,7 @@ func (m *Merchant) ViewOf(generation uint32) (View, bool) {
 // alter no numbers), generation and layers, and no other views.
 func (m Merchant) In(v View) Merchant {
 	s := v.Settings
-	s.KeepIP, s.QuotaEventsPerMinute = m.Settings.KeepIP, m.Settings.QuotaEventsPerMinute
+	s.KeepIP, s.QuotaEventsPerMinute, s.InternalNetworks = m.Settings.KeepIP, m.Settings.QuotaEventsPerMinute, m.Settings.InternalNetworks
 	m.Settings, m.Generation, m.Layers, m.Views = s, v.Generation, v.Layers, nil
 	return m
 }

@@ -73,10 +73,6 @@ func absentList() []Absent {
 			Metrics: []string{"crashAffectedUsers", "crashFreeUsersRate"},
 		},
 		{
-			Reason:     "it is a number in Google's own list of places; the name is in city",
-			Dimensions: []string{"cityId"},
-		},
-		{
 			Reason:  "Footfall remembers when each user was first seen, not when each first bought; totalPurchasers says how many bought in the time that is asked for",
 			Metrics: []string{"firstTimePurchaserConversionRate", "firstTimePurchaserRate", "firstTimePurchasers", "firstTimePurchasersPerNewUser"},
 		},
@@ -132,20 +128,12 @@ func absentList() []Absent {
 			Dimensions: []string{"appVersion"},
 		},
 		{
-			Reason:     "Footfall records a visitor's country, region and city",
-			Dimensions: []string{"continent", "continentId"},
-		},
-		{
-			Reason:     "of a device, Footfall records its category, its system and its browser",
-			Dimensions: []string{"deviceModel", "mobileDeviceBranding", "mobileDeviceModel"},
-		},
-		{
-			Reason:     "ask for the two of which it is made side by side: operatingSystem and operatingSystemVersion, hostName and pagePathPlusQueryString",
-			Dimensions: []string{"operatingSystemWithVersion", "pageLocation"},
+			Reason:     "ask for the two of which it is made side by side: hostName and pagePathPlusQueryString",
+			Dimensions: []string{"pageLocation"},
 		},
 		{
 			Reason:     "Footfall does not tell sites and apps apart but by their stream: ask for streamId",
-			Dimensions: []string{"platform", "platformDeviceCategory", "streamName"},
+			Dimensions: []string{"streamName"},
 		},
 		{
 			Reason:     "Footfall counts a user by the user id or else by the client id, and does not say which it was",

@@ -145,7 +145,7 @@ func numbers(r *summary.Record) (n [NumMetrics]int64) {
 	}
 	copy(n[:], r.Total[:])
 	n[Users] = r.Users.Estimate()
-	n[Counted], n[Bots], n[Duplicates] = r.Total[summary.Events]+r.Filtered, r.Filtered, r.Duplicates
+	n[Counted], n[Filtered], n[Duplicates] = r.Total[summary.Events]+r.Filtered, r.Filtered, r.Duplicates
 	return n
 }
 

@@ -100,7 +100,7 @@ func flatten(t interface{ Fatal(...any) }, data []byte) map[place]int64 {
 		out[place{dimension: dimension, value: value, metric: compare.Users}] = u.Estimate()
 	}
 	put("", "", &r.Total, r.Users)
-	out[place{metric: compare.Bots}] = r.Filtered
+	out[place{metric: compare.Filtered}] = r.Filtered
 	out[place{metric: compare.Duplicates}] = r.Duplicates
 	names := map[summary.Dimension]string{}
 	dimensions := catalog.New().Dimensions()
@@ -355,7 +355,7 @@ func TestWriteText(t *testing.T) {
 		"rejected                     0       100        +100     new\n",
 		"REJECTED EVENTS BY REASON",
 		"m1         2,022  1,922        -100  -4.9 %      2       15\n",
-		"m1        2024-10-04T02:00:00+02:00  country    DE",
+		"m1        2024-10-04T02:00:00+02:00  countryId  DE",
 	} {
 		if !strings.Contains(b.String(), line) {
 			t.Errorf("the text lacks %q", line)
@@ -404,7 +404,7 @@ func TestWriteCSV(t *testing.T) {
 	for _, want := range [][]string{
 		{"merchant_id", "hour", "dimension", "value", "metric", "before", "after", "difference"},
 		{"m1", "2024-10-04T02:00:00+02:00", "", "", "grossPurchaseRevenue", "3015", "2865", "-150"},
-		{"m1", "2024-10-04T03:00:00+02:00", "country", "'=1+1", "eventCount", "0", "3", "3"},
+		{"m1", "2024-10-04T03:00:00+02:00", "countryId", "'=1+1", "eventCount", "0", "3", "3"},
 		{"m1", "2024-10-04T02:00:00+02:00", "reason", "invalid", "rejected", "0", "100", "100"},
 	} {
 		if !slices.ContainsFunc(lines, func(line []string) bool { return slices.Equal(line, want) }) {

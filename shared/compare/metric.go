@@ -14,8 +14,8 @@ type Metric uint8
 // Metrics that are no counters: the users, and the lines of the ledger.
 const (
 	Users      Metric = Metric(summary.NumCounters) + iota
-	Counted           // events that count, bots among them; of totals only
-	Bots              // of Counted, left out of reports by the bot filter
+	Counted           // events that count, what the filters leave out among them; of totals only
+	Filtered          // of Counted, left out of reports by the merchant's filters
 	Duplicates        // events dropped because their id was counted before
 	Rejected          // events rejected by the ETL, by reason
 	NumMetrics
@@ -64,7 +64,7 @@ var metrics = [NumMetrics]struct {
 	Metric(summary.ItemPromotionClicks): {"itemsClickedInPromotion", 1},
 	Users:                               {"activeUsers", 1},
 	Counted:                             {"counted", 1},
-	Bots:                                {"bots", 1},
+	Filtered:                            {"filtered", 1},
 	Duplicates:                          {"duplicate", 1},
 	Rejected:                            {"rejected", 1},
 }
@@ -97,7 +97,7 @@ var dimensions = [summary.NumTables]string{
 	summary.TableTitle:    "pageTitle",
 	summary.TableLanding:  "landingPage",
 	summary.TableSource:   "sessionSource" + joint + "sessionMedium" + joint + "sessionCampaignName",
-	summary.TableCountry:  "country",
+	summary.TableCountry:  "countryId",
 	summary.TableDevice:   "deviceCategory",
 	summary.TableBrowser:  "browser",
 	summary.TableOS:       "operatingSystem",

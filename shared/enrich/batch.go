@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/footfall/footfall/shared/channel"
@@ -71,7 +72,7 @@ type Options struct {
 // Enricher turns batches into documents. It may be used by many goroutines.
 type Enricher struct {
 	agents   *Agents
-	geo      *Geo
+	geo      atomic.Pointer[Geo]
 	sources  *channel.Sources
 	builders sync.Pool
 }
@@ -85,19 +86,25 @@ func New(o Options) (*Enricher, error) {
 	if o.Agents <= 0 {
 		o.Agents = 16 << 10
 	}
-	return &Enricher{
-		agents: NewAgents(bots, o.Agents), geo: o.Geo, sources: channel.Known(),
+	e := &Enricher{
+		agents: NewAgents(bots, o.Agents), sources: channel.Known(),
 		builders: sync.Pool{New: func() any { return new(work) }},
-	}, nil
+	}
+	e.geo.Store(o.Geo)
+	return e, nil
 }
+
+// UsePlaces takes another place file from the next batch on.
+func (e *Enricher) UsePlaces(g *Geo) { e.geo.Store(g) }
 
 // work is the memory that one batch needs.
 type work struct {
 	builder processed.Builder
 	row     processed.Row
 	places  []place
-	agent   string // the last one, and what it says
-	said    Agent
+	geo     *Geo // one for the whole batch
+	last    said // by the last event, and what it means
+	means   Agent
 }
 
 // place says where an event belongs, and where it stands.
@@ -144,6 +151,7 @@ func (e *Enricher) Rows(batches []*event.Batch, owner func(stream string) (Owner
 }
 
 func (e *Enricher) rows(w *work, batches []*event.Batch, owner func(stream string) (Owner, bool), at func(string, event.Hour, event.BatchID) *processed.Builder) []Reject {
+	w.geo = e.geo.Load()
 	var rejects []Reject
 	owners := resolver{find: owner, known: map[string]int32{}}
 	w.places = w.places[:0]
@@ -196,7 +204,7 @@ func (e *Enricher) rows(w *work, batches []*event.Batch, owner func(stream strin
 		}
 	}
 	w.row = processed.Row{}
-	w.agent, w.said = "", Agent{}
+	w.geo, w.last, w.means = nil, said{}, Agent{}
 	return rejects
 }
 
@@ -294,7 +302,8 @@ func (e *Enricher) row(w *work, b *event.Batch, i int, owner *Owner) {
 	text[processed.ColPageReferrer] = ev.PageReferrer
 	e.page(ev, text)
 	e.agent(w, ev, speaks, r)
-	e.place(ev, speaks, text)
+	internal(ev, speaks, r)
+	e.place(w.geo, ev, speaks, text)
 	params(ev, r)
 	items(ev, r)
 }
@@ -351,27 +360,76 @@ func (e *Enricher) page(ev *event.Event, text *[processed.NumStringColumns]strin
 // holds the secret, else the request's own. The own agent of a program that
 // posts events by itself (an SDK's HTTP client, "python-requests", curl, or
 // none at all) says nothing about the visitor, and makes the events no bot's:
-// a crawler is met where it runs a page's tracker, in a browser's engine.
+// a crawler is met where it runs a page's tracker, in a browser's engine. Client
+// hints are the visitor's, whoever sends them.
 func (e *Enricher) agent(w *work, ev *event.Event, speaks bool, r *processed.Row) {
-	agent := ev.UserAgent
-	if speaks && ev.ClaimedUserAgent != "" {
-		agent = ev.ClaimedUserAgent
-	} else if !runsPages(agent) {
-		return
+	says := said{ev.UserAgent, ev.Hints}
+	own := !speaks || ev.ClaimedUserAgent == ""
+	switch {
+	case !own:
+		says.agent = ev.ClaimedUserAgent
+	case !runsPages(says.agent):
+		if says.agent = ""; says.hints == "" {
+			return
+		}
+	case !speaks && (ahead(ev.Purpose) || ev.Networks&event.NetworkDataCentre != 0):
+		// A page that nobody looks at yet, or a place where nobody browses.
+		r.Flags |= processed.FlagBot
 	}
-	if agent != w.agent || agent == "" {
-		w.agent, w.said = agent, e.agents.Of(agent)
+	if says != w.last || says == (said{}) {
+		w.last, w.means = says, e.agents.Of(says.agent, says.hints)
 	}
-	a := &w.said
-	if a.Bot {
+	a := &w.means
+	if a.Bot || speaks && ev.ClaimedIP != "" && ev.Networks&event.NetworkClaimedDataCentre != 0 {
 		r.Flags |= processed.FlagBot
 	}
 	r.Text[processed.ColDeviceCategory] = a.Device
+	r.Text[processed.ColDeviceBrand] = a.Brand
+	r.Text[processed.ColDeviceModel] = a.Model
 	r.Text[processed.ColBrowser] = a.Browser
 	r.Text[processed.ColBrowserVersion] = a.BrowserVersion
 	r.Text[processed.ColOS] = a.OS
 	r.Text[processed.ColOSVersion] = a.OSVersion
 }
+
+// ahead reports whether a request's purpose is to have a page ready before its
+// visitor asks for it.
+func ahead(purpose string) bool {
+	if purpose == "" {
+		return false
+	}
+	purpose = strings.ToLower(purpose)
+	return strings.Contains(purpose, "prefetch") || strings.Contains(purpose, "prerender") || strings.Contains(purpose, "preview") || strings.Contains(purpose, "instant")
+}
+
+// internal flags what the merchant or its people did: by the parameter that
+// Google's tags send for it, or because the address is of a network that the
+// merchant names its own.
+func internal(ev *event.Event, speaks bool, r *processed.Row) {
+	networks := ev.Networks & event.NetworkInternal
+	if speaks {
+		networks = 0 // a server's address says nothing of its visitor
+		if ev.ClaimedIP != "" {
+			networks = ev.Networks & event.NetworkClaimedInternal
+		}
+	}
+	if networks != 0 {
+		r.Flags |= processed.FlagInternal
+		return
+	}
+	for i := range ev.Params {
+		if p := &ev.Params[i]; p.Key == trafficType {
+			if p.Kind == event.ParamText && strings.EqualFold(p.Text, "internal") {
+				r.Flags |= processed.FlagInternal
+			}
+			return
+		}
+	}
+}
+
+// trafficType is the parameter by which tags say whose traffic it is
+// (https://support.google.com/analytics/answer/10104470).
+const trafficType = "traffic_type"
 
 // runsPages reports whether an agent is that of a browser's engine, or of a
 // crawler that uses one: since the nineties all of them begin like this.
@@ -381,16 +439,17 @@ func runsPages(agent string) bool {
 
 // place takes the address that counts. What the ingress says of the request's
 // country is said of the server where a server speaks for its visitor.
-func (e *Enricher) place(ev *event.Event, speaks bool, text *[processed.NumStringColumns]string) {
+func (e *Enricher) place(geo *Geo, ev *event.Event, speaks bool, text *[processed.NumStringColumns]string) {
 	var p Place
 	if speaks && ev.ClaimedIP != "" {
-		p = e.geo.Of(ev.ClaimedIP)
+		p = geo.Of(ev.ClaimedIP)
 	} else {
-		p = e.geo.placeOf(ev.IP, ev.Country)
+		p = geo.placeOf(ev.IP, Place{Country: ev.Country, Region: ev.Region, City: ev.City})
 	}
 	text[processed.ColCountry] = p.Country
 	text[processed.ColRegion] = p.Region
 	text[processed.ColCity] = p.City
+	text[processed.ColCityID] = p.CityID
 }
 
 // transactionID is the parameter that has a column of its own.

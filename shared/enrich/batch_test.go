@@ -246,6 +246,47 @@ func TestWhoSpeaks(t *testing.T) {
 	}
 }
 
+// TestBotsAndInternal: what a request says of itself and of its whole address
+// counts where it is the visitor's.
+func TestBotsAndInternal(t *testing.T) {
+	server := func(e *event.Event) {
+		e.Auth, e.ClaimedUserAgent, e.ClaimedIP = event.AuthVerified, chrome, "192.0.2.0"
+	}
+	for name, c := range map[string]struct {
+		change        func(*event.Event)
+		bot, internal bool
+	}{
+		"a visitor":        {func(*event.Event) {}, false, false},
+		"prefetch":         {func(e *event.Event) { e.Purpose = "prefetch" }, true, false},
+		"prerender":        {func(e *event.Event) { e.Purpose = "prefetch;prerender" }, true, false},
+		"an older preview": {func(e *event.Event) { e.Purpose = "Preview" }, true, false},
+		"another purpose":  {func(e *event.Event) { e.Purpose = "navigate" }, false, false},
+		"a data centre":    {func(e *event.Event) { e.Networks = event.NetworkDataCentre }, true, false},
+		"a headless browser": {func(e *event.Event) {
+			e.UserAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/142.0.0.0 Safari/537.36"
+		}, true, false},
+		"headless by hints":  {func(e *event.Event) { e.Hints = `: "HeadlessChrome";v="142"` }, true, false},
+		"an SDK in a centre": {func(e *event.Event) { e.UserAgent, e.Networks = "shop-sdk/1", event.NetworkDataCentre }, false, false},
+		"a server in a centre, of its visitor": {func(e *event.Event) {
+			server(e)
+			e.Networks, e.Purpose = event.NetworkDataCentre|event.NetworkInternal, "prefetch"
+		}, false, false},
+		"a server, of a visitor in a centre": {func(e *event.Event) { server(e); e.Networks = event.NetworkClaimedDataCentre }, true, false},
+		"a server, of a colleague":           {func(e *event.Event) { server(e); e.Networks = event.NetworkClaimedInternal }, false, true},
+		"the claim of nobody":                {func(e *event.Event) { e.Networks = event.NetworkClaimedDataCentre | event.NetworkClaimedInternal }, false, false},
+		"the merchant's network":             {func(e *event.Event) { e.Networks = event.NetworkInternal }, false, true},
+		"the tag says so":                    {func(e *event.Event) { e.Params = []event.Param{{Key: "traffic_type", Text: "internal"}} }, false, true},
+		"the tag says other":                 {func(e *event.Event) { e.Params = []event.Param{{Key: "traffic_type", Text: "partner"}} }, false, false},
+	} {
+		ev := view("G-1", noon)
+		c.change(&ev)
+		row := rows(t, enricher(t).Batch(&event.Batch{Events: []event.Event{ev}}, owner).Docs[0])[0]
+		if bot, internal := row.Flags&processed.FlagBot != 0, row.Flags&processed.FlagInternal != 0; bot != c.bot || internal != c.internal {
+			t.Errorf("%s: bot %t, internal %t; want %t, %t", name, bot, internal, c.bot, c.internal)
+		}
+	}
+}
+
 // TestDeterministic: a cold enricher and one that has seen other things give
 // the same bytes, alone and at the same time.
 func TestDeterministic(t *testing.T) {

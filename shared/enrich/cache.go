@@ -5,17 +5,17 @@ import "sync"
 // cache remembers the results of a pure function for at most limit keys. It
 // has two generations: when the young one is full it becomes the old one, and
 // what was in the old one and not asked for since is forgotten.
-type cache[V any] struct {
+type cache[K comparable, V any] struct {
 	mu         sync.Mutex
 	half       int
-	young, old map[string]V
+	young, old map[K]V
 }
 
-func newCache[V any](limit int) *cache[V] {
-	return &cache[V]{half: max(1, limit/2), young: map[string]V{}}
+func newCache[K comparable, V any](limit int) *cache[K, V] {
+	return &cache[K, V]{half: max(1, limit/2), young: map[K]V{}}
 }
 
-func (c *cache[V]) get(key string) (V, bool) {
+func (c *cache[K, V]) get(key K) (V, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, ok := c.young[key]
@@ -31,20 +31,20 @@ func (c *cache[V]) get(key string) (V, bool) {
 
 // add remembers a value. The key must be memory of its own, not part of a
 // batch that the cache would keep alive.
-func (c *cache[V]) add(key string, v V) {
+func (c *cache[K, V]) add(key K, v V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.put(key, v)
 }
 
-func (c *cache[V]) put(key string, v V) {
+func (c *cache[K, V]) put(key K, v V) {
 	if len(c.young) >= c.half {
-		c.old, c.young = c.young, make(map[string]V, c.half)
+		c.old, c.young = c.young, make(map[K]V, c.half)
 	}
 	c.young[key] = v
 }
 
-func (c *cache[V]) len() int {
+func (c *cache[K, V]) len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.young) + len(c.old)

@@ -3,6 +3,8 @@ package enrich
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 
 	"github.com/oschwald/maxminddb-golang/v2"
@@ -15,35 +17,38 @@ type Place struct {
 	Country string // ISO 3166-1 alpha-2
 	Region  string // English name of the first subdivision
 	City    string // English name
+	CityID  string // GeoNames id
 }
 
 // Geo reads places from a MaxMind DB file that the operator brings (GeoLite2
 // City, DB-IP City Lite and the like). A nil Geo knows no place.
 type Geo struct {
 	db    *maxminddb.Reader
-	known *cache[Place]
+	known *cache[string, Place]
 }
 
 // OpenGeo opens an .mmdb file; at most limit addresses are remembered.
 func OpenGeo(path string, limit int) (*Geo, error) {
-	db, err := maxminddb.Open(path)
+	// It is read whole and not mapped: a file that is overwritten in its place
+	// would change, and end, under those who look into it.
+	data, err := os.ReadFile(path)
+	var db *maxminddb.Reader
+	if err == nil {
+		db, err = maxminddb.OpenBytes(data)
+	}
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Invalid, Field: "geo file", Expected: "a readable .mmdb file",
 			Err: fmt.Errorf("cannot open place file %q: %w", path, err)}
 	}
-	return newGeo(db, limit), nil
+	return &Geo{db: db, known: newCache[string, Place](limit)}, nil
 }
 
-func newGeo(db *maxminddb.Reader, limit int) *Geo {
-	return &Geo{db: db, known: newCache[Place](limit)}
-}
-
-// Close releases the file. Nobody may look up afterwards.
-func (g *Geo) Close() error {
-	if g == nil {
-		return nil
+// Verify reads the whole file for faults, which takes seconds of a large one.
+func (g *Geo) Verify() error {
+	if err := g.db.Verify(); err != nil {
+		return &fault.Error{Kind: fault.Invalid, Field: "geo file", Expected: "a whole .mmdb file", Err: fmt.Errorf("cannot use place file: %w", err)}
 	}
-	return g.db.Close()
+	return nil
 }
 
 // Of is the place of an address, as far as the truncated address tells.
@@ -78,6 +83,7 @@ func (g *Geo) read(ip string) Place {
 			} `maxminddb:"names"`
 		} `maxminddb:"subdivisions"`
 		City struct {
+			ID    uint64 `maxminddb:"geoname_id"`
 			Names struct {
 				English string `maxminddb:"en"`
 			} `maxminddb:"names"`
@@ -89,19 +95,28 @@ func (g *Geo) read(ip string) Place {
 		return Place{}
 	}
 	place := Place{Country: strings.Clone(record.Country.Code), City: strings.Clone(record.City.Names.English)}
+	if record.City.ID != 0 {
+		place.CityID = strconv.FormatUint(record.City.ID, 10)
+	}
 	if len(record.Subdivisions) > 0 {
 		place.Region = strings.Clone(record.Subdivisions[0].Names.English)
 	}
 	return place
 }
 
-// placeOf combines the file with the country that a trusted ingress stated of
-// the same request: the ingress wins, and the file's region and city stay
-// where both name one country.
-func (g *Geo) placeOf(ip, country string) Place {
-	place := g.Of(ip)
-	if country != "" && !strings.EqualFold(country, place.Country) {
-		return Place{Country: strings.ToUpper(country)}
+// placeOf combines the file with what a trusted ingress stated of the same
+// request: the ingress wins, and what the file has beyond that stays where both
+// name one country, region and city.
+func (g *Geo) placeOf(ip string, said Place) Place {
+	p := g.Of(ip)
+	if said.Country != "" && !strings.EqualFold(said.Country, p.Country) {
+		p = Place{Country: strings.ToUpper(said.Country)}
 	}
-	return place
+	if said.Region != "" && said.Region != p.Region {
+		p.Region, p.City, p.CityID = said.Region, "", ""
+	}
+	if said.City != "" && said.City != p.City {
+		p.City, p.CityID = said.City, ""
+	}
+	return p
 }

@@ -99,7 +99,7 @@ func writePlaces(t *testing.T, places map[string]any) string {
 func TestGeo(t *testing.T) {
 	names := func(name string) []pair { return []pair{{"names", []pair{{"de", "x"}, {"en", name}}}} }
 	path := writePlaces(t, map[string]any{
-		"192.0.2.0/24":    []pair{{"country", []pair{{"iso_code", "DE"}}}, {"subdivisions", []any{names("Berlin State")}}, {"city", names("Berlin")}},
+		"192.0.2.0/24":    []pair{{"country", []pair{{"iso_code", "DE"}}}, {"subdivisions", []any{names("Berlin State")}}, {"city", append(names("Berlin"), pair{"geoname_id", uint32(2950159)})}},
 		"198.51.100.0/24": []pair{{"country", []pair{{"iso_code", "FR"}}}},
 		"203.0.113.0/24":  []pair{{"country", "not a map"}},
 	})
@@ -107,7 +107,7 @@ func TestGeo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	berlin := Place{"DE", "Berlin State", "Berlin"}
+	berlin := Place{"DE", "Berlin State", "Berlin", "2950159"}
 	for ip, want := range map[string]Place{
 		"192.0.2.0": berlin, "192.0.2.0/24": berlin, "::ffff:192.0.2.77": berlin, "198.51.100.0": {Country: "FR"},
 		"203.0.113.0": {}, "8.8.8.8": {}, "2001:db8::": {}, "nonsense": {}, "": {},
@@ -118,20 +118,24 @@ func TestGeo(t *testing.T) {
 			}
 		}
 	}
-	for country, want := range map[string]Place{"": berlin, "de": berlin, "DE": berlin, "AT": {Country: "AT"}} {
-		if got := geo.placeOf("192.0.2.0", country); got != want {
-			t.Errorf("ingress says %q: got %+v, want %+v", country, got, want)
+	for said, want := range map[Place]Place{
+		{}: berlin, {Country: "de"}: berlin, {Country: "DE"}: berlin, {Country: "AT"}: {Country: "AT"},
+		{Country: "DE", City: "Potsdam"}: {Country: "DE", Region: "Berlin State", City: "Potsdam"}, {Region: "Brandenburg"}: {Country: "DE", Region: "Brandenburg"},
+		{Country: "DE", Region: "Berlin State", City: "Berlin"}: berlin, {Country: "AT", Region: "Tyrol", City: "Hall"}: {Country: "AT", Region: "Tyrol", City: "Hall"},
+	} {
+		if got := geo.placeOf("192.0.2.0", said); got != want {
+			t.Errorf("ingress says %+v: got %+v, want %+v", said, got, want)
 		}
 	}
-	if err := geo.Close(); err != nil {
-		t.Error(err)
-	}
 	var none *Geo
-	if got := none.placeOf("192.0.2.0", "DE"); got != (Place{Country: "DE"}) || none.Close() != nil {
+	if got := none.placeOf("192.0.2.0", Place{Country: "DE"}); got != (Place{Country: "DE"}) {
 		t.Errorf("without a file: %+v", got)
 	}
 	if err := os.WriteFile(path, []byte("no places"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if got := geo.Of("198.51.100.9"); got.Country != "FR" {
+		t.Errorf("a file that was overwritten is used: %+v", got)
 	}
 	for _, bad := range []string{path, path + ".missing"} {
 		if _, err := OpenGeo(bad, 10); !fault.Is(err, fault.Invalid) {

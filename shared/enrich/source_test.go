@@ -117,7 +117,7 @@ func FuzzPage(f *testing.F) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := newCache[int](10)
+	c := newCache[string, int](10)
 	for i := range 1000 {
 		key := strings.Repeat("x", i%37)
 		if v, ok := c.get(key); ok && v != i%37 {

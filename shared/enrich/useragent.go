@@ -6,40 +6,60 @@ import (
 	"github.com/mileusna/useragent"
 )
 
-// Agent is what a user agent says about who sent an event. "" is unknown.
+// Agent is what a user agent and client hints say about who sent an event. ""
+// is unknown.
 type Agent struct {
 	Browser, BrowserVersion string
 	OS, OSVersion           string
 	Device                  string // desktop, mobile, tablet, smart tv, console
+	Brand, Model            string // of a device that names its own
 	Bot                     bool
 }
 
 // Agents reads user agents and remembers what it read.
 type Agents struct {
 	bots  *Bots
-	known *cache[Agent]
+	known *cache[said, Agent]
 }
 
-// NewAgents remembers at most limit agents, some 400 bytes each.
+// said is what a browser says of itself.
+type said struct{ agent, hints string }
+
+// NewAgents remembers at most limit agents, some 600 bytes each.
 func NewAgents(bots *Bots, limit int) *Agents {
-	return &Agents{bots: bots, known: newCache[Agent](limit)}
+	return &Agents{bots: bots, known: newCache[said, Agent](limit)}
 }
 
-// maxAgent is how much of an agent is looked at; browsers' take 80 to 250 bytes.
-const maxAgent = 1024
+// How much of an agent and of hints is looked at; browsers' take 80 to 250, and
+// 100 to 500 bytes.
+const (
+	maxAgent = 1024
+	maxHints = 4096
+)
 
-// Of reads an agent.
-func (a *Agents) Of(agent string) Agent {
+// Of reads an agent, and the client hints that came with it, as
+// event.Event.Hints has them. Hints win where both say something.
+func (a *Agents) Of(agent, hints string) Agent {
 	if len(agent) > maxAgent {
 		agent = agent[:maxAgent]
 	}
-	if known, ok := a.known.get(agent); ok {
+	if len(hints) > maxHints {
+		hints = hints[:maxHints]
+	}
+	if known, ok := a.known.get(said{agent, hints}); ok {
 		return known
 	}
-	agent = strings.Clone(agent)
-	read := parseAgent(agent)
-	read.Bot = a.bots.Is(agent)
-	a.known.add(agent, read)
+	s := said{strings.Clone(agent), strings.Clone(hints)}
+	var read Agent
+	if s.agent != "" || s.hints == "" {
+		read = parseAgent(s.agent)
+		read.Bot = a.bots.Is(s.agent)
+	}
+	if s.hints != "" {
+		h := hintsOf(s.hints)
+		h.apply(&read)
+	}
+	a.known.add(s, read)
 	return read
 }
 
@@ -85,6 +105,7 @@ func parseAgent(agent string) Agent {
 	}
 	a.OSVersion = strings.ReplaceAll(a.OSVersion, "_", ".")
 	a.Device = device(agent, &ua)
+	a.Brand, a.Model = modelOf(agent)
 	return a
 }
 

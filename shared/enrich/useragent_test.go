@@ -21,15 +21,15 @@ func TestAgentsGolden(t *testing.T) {
 	defer file.Close()
 	var out strings.Builder
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		a := agents.Of(lines.Text())
-		if a != agents.Of(lines.Text()) {
+		a := agents.Of(lines.Text(), "")
+		if a != agents.Of(lines.Text(), "") {
 			t.Errorf("a second look at %q says something else", lines.Text())
 		}
 		who := "person"
 		if a.Bot {
 			who = "bot"
 		}
-		fmt.Fprintf(&out, "%s\n\t%s | %s %s | %s %s | %s\n", lines.Text(), who, a.Browser, a.BrowserVersion, a.OS, a.OSVersion, a.Device)
+		fmt.Fprintf(&out, "%s\n\t%s | %s %s | %s %s | %s | %s %s\n", lines.Text(), who, a.Browser, a.BrowserVersion, a.OS, a.OSVersion, a.Device, a.Brand, a.Model)
 	}
 	const golden = "testdata/agents.golden"
 	if *update {
@@ -54,14 +54,14 @@ func TestAgentsGolden(t *testing.T) {
 
 func TestLongAgent(t *testing.T) {
 	agents := enrich.NewAgents(bots(t), 4)
-	agents.Of(strings.Repeat("x(;/", 100_000))
+	agents.Of(strings.Repeat("x(;/", 100_000), strings.Repeat("\"(;:\n", 100_000))
 }
 
 func BenchmarkAgentsKnown(b *testing.B) {
 	agents := enrich.NewAgents(bots(b), 100)
 	b.ReportAllocs()
 	for b.Loop() {
-		agents.Of("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36")
+		agents.Of("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36", "")
 	}
 }
 
@@ -71,6 +71,6 @@ func BenchmarkAgentsNew(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		i++
-		agents.Of(fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.0.0 Safari/537.36", i))
+		agents.Of(fmt.Sprintf("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%d.0.0.0 Safari/537.36", i), "")
 	}
 }

@@ -47,8 +47,20 @@ func sampleBatch() *Batch {
 	}
 }
 
+// fullBatch has what ingest adds, too: fields that came after version 1.
+func fullBatch() *Batch {
+	b := sampleBatch()
+	for i := range b.Events {
+		e := &b.Events[i]
+		e.Region, e.City, e.Purpose, e.Networks = "Berlin", "Mitte", "prefetch;prerender", NetworkInternal|NetworkClaimedDataCentre
+		e.Hints = "platform: \"Windows\"\nplatform-version: \"15.0.0\""
+	}
+	b.Events = append(b.Events, Event{ID: "3", City: "Köln"})
+	return b
+}
+
 func TestBatchRoundTrip(t *testing.T) {
-	want := sampleBatch()
+	want := fullBatch()
 	container, err := EncodeBatch(want)
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +109,10 @@ func anyEvent(t *rapid.T) Event {
 		ID: text.Draw(t, "id"), Stream: text.Draw(t, "stream"), TimeMicros: rapid.Int64().Draw(t, "time"),
 		Name: text.Draw(t, "name"), Params: params("params"), UserProperties: params("props"),
 		Visitor: rapid.Uint64().Draw(t, "visitor"), Extra: text.Draw(t, "extra"),
+		Hints: text.Draw(t, "hints"), Purpose: text.Draw(t, "purpose"), City: text.Draw(t, "city"), Networks: Networks(rapid.Uint8().Draw(t, "networks")),
+	}
+	if n := len(e.Params); n > 0 && ReservedKey(e.Params[n-1].Key) {
+		e.Params[n-1].Key = "k" // no sender's
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "items") {
 		e.Items = append(e.Items, Item{Name: text.Draw(t, "item"), PriceMicros: rapid.Int64().Draw(t, "price"),

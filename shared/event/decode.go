@@ -203,6 +203,7 @@ func (d *decoder) event(e *Event) {
 	e.PageReferrer = d.string()
 	e.Name = d.string()
 	e.Params = d.paramArray()
+	e.takeAdded()
 	e.Items = d.itemArray()
 	switch d.long() {
 	case 0:

@@ -29,7 +29,7 @@ func AppendEvent(dst []byte, e *Event) []byte {
 	dst = appendString(dst, e.PageTitle)
 	dst = appendString(dst, e.PageReferrer)
 	dst = appendString(dst, e.Name)
-	dst = appendParams(dst, e.Params)
+	dst = appendEventParams(dst, e)
 	dst = appendItems(dst, e.Items)
 	if e.HasValue {
 		dst = appendLong(dst, 1)

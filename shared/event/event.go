@@ -36,6 +36,19 @@ type Event struct {
 	Screen   string // "1920x1080"
 	Country  string // ISO 3166-1 alpha-2 from a trusted ingress header
 
+	// Region and City are a trusted ingress's, as Country.
+	Region, City string
+
+	// Hints are the visitor's browser's client hints (https://wicg.github.io/ua-client-hints/),
+	// a line "name: value" for each, named as the headers are without "sec-ch-ua":
+	// "", "mobile", "platform", "platform-version", "full-version-list", "model".
+	Hints string
+	// Purpose is why a browser made the request ahead of its visitor, by the
+	// header Sec-Purpose or an older one: "prefetch", "prefetch;prerender", …
+	Purpose string
+	// Networks are those that the whole addresses were found in.
+	Networks Networks
+
 	UserAgent string // the request's own
 	IP        string // the request's own, truncated to /24 or /48
 	Visitor   uint64 // keyed daily hash of address and agent, where there is no client id
@@ -51,6 +64,16 @@ type Event struct {
 
 	Extra string // members of data that Footfall has no field for, as one JSON object
 }
+
+// Networks are bits. What a whole address tells is told while it is there.
+type Networks uint8
+
+const (
+	NetworkDataCentre        Networks = 1 << iota // the request's own address is of a data centre that the operator names
+	NetworkInternal                               // it is of a network that the merchant names its own
+	NetworkClaimedDataCentre                      // the same of the claimed address
+	NetworkClaimedInternal
+)
 
 // Auth says what ingest knew of the API secret that came with an event.
 type Auth uint8

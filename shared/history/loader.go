@@ -193,7 +193,7 @@ const cachedFrom = 32
 
 // SettingsOf is what counting needs of a merchant's settings.
 func SettingsOf(s access.Settings) summary.Settings {
-	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents, Inactivity: s.SessionTimeout(), ChannelRules: s.ChannelRules, Rates: ratesOf(s)}
+	return summary.Settings{Currency: s.Currency, BotFilter: s.BotFilter, InternalFilter: s.InternalFilter, KeyEvents: s.KeyEvents, Inactivity: s.SessionTimeout(), ChannelRules: s.ChannelRules, Rates: ratesOf(s)}
 }
 
 // ratesOf are the rates with the instants at which the merchant's days begin.

@@ -12,7 +12,7 @@ import (
 // The first byte of a document, and the bits of the second.
 const (
 	formatVersion  = 2
-	oldestVersion  = 1 // has fewer texts of items
+	oldestVersion  = 1 // has fewer texts
 	flagCompressed = 1
 )
 

@@ -36,6 +36,9 @@ const (
 	ColScreen
 	ColCurrency
 	ColTransactionID
+	ColDeviceBrand // who makes a device that names its model
+	ColDeviceModel
+	ColCityID // GeoNames id
 	NumStringColumns
 )
 
@@ -88,6 +91,7 @@ const (
 	FlagTimeAssigned       // the sender gave no time
 	FlagHasValue
 	FlagSessionGiven // the client named its session
+	FlagInternal     // the merchant's own traffic
 )
 
 // Frame is rows packed by column; all slices have Len elements, or are nil

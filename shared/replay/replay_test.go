@@ -19,6 +19,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
@@ -71,7 +72,7 @@ func newWorldIn(tb testing.TB, merchants int, dir string, o embedded.Options) *w
 
 func newTransform(tb testing.TB, registry store.Registry) *transform.Transform {
 	tb.Helper()
-	t, err := transform.New(transform.Config{Refresh: time.Second, Streams: 200_000, Agents: 16_384}, registry, time.Now, slog.New(slog.DiscardHandler))
+	t, err := transform.New(transform.Config{Refresh: time.Second, Streams: 200_000, Agents: 16_384}, registry, time.Now, slog.New(slog.DiscardHandler), noop.Meter{})
 	if err != nil {
 		tb.Fatal(err)
 	}

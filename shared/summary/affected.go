@@ -22,7 +22,7 @@ func Affected(dirty []event.Hour, f *processed.Frame, s Settings) []event.Hour {
 	if f.Len == 0 || len(dirty) == 0 {
 		return nil
 	}
-	a := affected{f: f, settings: s, dirty: hourSet{}, marked: hourSet{}}
+	a := affected{f: f, settings: s, drops: s.Drops(), dirty: hourSet{}, marked: hourSet{}}
 	for _, h := range dirty {
 		a.dirty[h] = true
 	}
@@ -80,6 +80,7 @@ type hourSet map[event.Hour]bool
 type affected struct {
 	f             *processed.Frame
 	settings      Settings
+	drops         uint8 // flags of rows that are left out
 	dirty, marked hourSet
 	hours         []event.Hour // by row
 	seed          []bool       // by row: it may count otherwise than before
@@ -227,7 +228,7 @@ func (a *affected) sessions() {
 }
 
 func (a *affected) filtered(row int) bool {
-	return a.settings.BotFilter && a.f.Flags[row]&processed.FlagBot != 0
+	return a.f.Flags[row]&a.drops != 0
 }
 
 // nearness tells which of a list of hours in order lie within Reach of a seed.

@@ -48,10 +48,16 @@ func textOf(d Dimension) (processed.StringColumn, bool) {
 		return processed.ColRegion, true
 	case DimCity:
 		return processed.ColCity, true
+	case DimCityID:
+		return processed.ColCityID, true
 	case DimLanguage:
 		return processed.ColLanguage, true
 	case DimDeviceCategory:
 		return processed.ColDeviceCategory, true
+	case DimDeviceBrand:
+		return processed.ColDeviceBrand, true
+	case DimDeviceModel:
+		return processed.ColDeviceModel, true
 	case DimBrowser:
 		return processed.ColBrowser, true
 	case DimBrowserVersion:

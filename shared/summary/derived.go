@@ -1,11 +1,20 @@
 package summary
 
-import "github.com/footfall/footfall/shared/channel"
+import (
+	"cmp"
+	"strings"
+
+	"github.com/footfall/footfall/shared/channel"
+	"github.com/footfall/footfall/shared/place"
+)
 
 var (
 	sessionTraffic = []Dimension{DimSessionSource, DimSessionMedium, DimSessionCampaign}
 	firstTraffic   = []Dimension{DimFirstSource, DimFirstMedium, DimFirstCampaign}
 	eventTraffic   = []Dimension{DimSource, DimMedium, DimCampaign}
+	country        = []Dimension{DimCountry}
+	system         = []Dimension{DimOS, DimOSVersion}
+	platform       = []Dimension{DimHostname, DimDeviceCategory}
 )
 
 // parts are the dimensions that a dimension follows from, whose values need not
@@ -24,6 +33,14 @@ func (d Dimension) parts() []Dimension {
 		return firstTraffic
 	case DimChannel, DimPrimaryChannel:
 		return eventTraffic
+	case DimCountryName, DimContinent, DimContinentName, DimSubContinent, DimSubContinentName:
+		return country
+	case DimOSWithVersion:
+		return system
+	case DimPlatform:
+		return platform[:1]
+	case DimPlatformDevice:
+		return platform
 	default:
 		return nil
 	}
@@ -56,9 +73,39 @@ func (d Dimension) join(primary *channel.Group) func(values []string) string {
 			}
 			return of(v[0], v[1], v[2])
 		}
+	case DimCountryName:
+		return func(v []string) string { return cmp.Or(place.Of(v[0]).Name, v[0]) }
+	case DimContinent:
+		return func(v []string) string { return place.Of(v[0]).Continent }
+	case DimContinentName:
+		return func(v []string) string { return place.Region(place.Of(v[0]).Continent) }
+	case DimSubContinent:
+		return func(v []string) string { return place.Of(v[0]).SubContinent }
+	case DimSubContinentName:
+		return func(v []string) string { return place.Region(place.Of(v[0]).SubContinent) }
+	case DimOSWithVersion:
+		return func(v []string) string { return strings.TrimSuffix(v[0]+" "+v[1], " ") }
+	case DimPlatform:
+		return func(v []string) string { return platformOf(v[0]) }
+	case DimPlatformDevice:
+		return func(v []string) string {
+			if platform := platformOf(v[0]); platform != "" && v[1] != "" {
+				return platform + " / " + v[1]
+			}
+			return ""
+		}
 	case DimSessionPrimaryChannel:
 		return func(v []string) string { return primary.Of(v[0], v[1], v[2]) }
 	default:
 		return func(v []string) string { return channel.Default(v[0], v[1], v[2]) }
 	}
+}
+
+// platformOf is what an event came from: a page that a host served is the web.
+// What came without one, from a server or an app, does not say.
+func platformOf(host string) string {
+	if host == "" {
+		return ""
+	}
+	return "web"
 }

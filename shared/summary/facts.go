@@ -31,8 +31,9 @@ const (
 // not among them: it decides what is asked (windows, time dimensions), not
 // what an event counts for.
 type Settings struct {
-	Currency  string // ISO 4217; an event without a currency is in this one
-	BotFilter bool   // leave bots out
+	Currency       string // ISO 4217; an event without a currency is in this one
+	BotFilter      bool   // leave bots out
+	InternalFilter bool   // leave out what the merchant's own people did
 	// Inactivity is the merchant's own, well below Reach; 0 is Inactivity.
 	Inactivity time.Duration
 	KeyEvents  []string // names of events that are key events
@@ -47,6 +48,17 @@ func (s *Settings) silence(session uint64) int64 {
 		return NamedInactivity.Milliseconds()
 	}
 	return cmp.Or(s.Inactivity, Inactivity).Milliseconds()
+}
+
+// Drops are the flags of rows that are left out.
+func (s *Settings) Drops() (flags uint8) {
+	if s.BotFilter {
+		flags |= processed.FlagBot
+	}
+	if s.InternalFilter {
+		flags |= processed.FlagInternal
+	}
+	return flags
 }
 
 // Window is a span of time, from its first instant to before its end, in ms
@@ -82,7 +94,7 @@ type Facts struct {
 	Purchase      []bool // a transaction's first row in its stream
 	KeyEvent      []bool
 	Duplicates    int64 // rows in the window dropped because their id was counted before
-	Filtered      int64 // rows in the window left out by the merchant's bot filter
+	Filtered      int64 // rows in the window left out by the merchant's filters of bots and of internal traffic
 
 	duplicateAt, filteredAt []int64 // instants (ms) of the rows that were left out, ascending
 
@@ -183,15 +195,26 @@ const (
 	DimPrimaryChannel
 	DimTerm
 	DimContent
-	DimCountry
+	DimCountry // ISO 3166-1 alpha-2
+	DimCountryName
+	DimContinent // UN M49
+	DimContinentName
+	DimSubContinent
+	DimSubContinentName
 	DimRegion
 	DimCity
+	DimCityID
 	DimLanguage
+	DimPlatform       // "web" where there is a page on a host
+	DimPlatformDevice // "web / mobile"
 	DimDeviceCategory
+	DimDeviceBrand
+	DimDeviceModel
 	DimBrowser
 	DimBrowserVersion
 	DimOS
 	DimOSVersion
+	DimOSWithVersion // "Windows 11"
 	DimScreen
 	DimCurrency
 	DimTransactionID

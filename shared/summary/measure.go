@@ -122,7 +122,7 @@ func (f *Facts) sessionsWith(match func(row uint32) bool) []bool {
 	if f.Frame.Len == 0 {
 		return marked
 	}
-	r := resolver{Facts: f, f: f.Frame, order: canonicalOrder(f.Frame), match: match, marked: marked}
+	r := resolver{Facts: f, f: f.Frame, order: canonicalOrder(f.Frame), match: match, marked: marked, drops: f.Settings.Drops()}
 	r.duplicates()
 	r.sessions()
 	return marked

@@ -45,7 +45,7 @@ func newNaive(rows []processed.Row, s summary.Settings) *naive {
 }
 
 func (n *naive) filtered(r *processed.Row) bool {
-	return n.settings.BotFilter && r.Flags&processed.FlagBot != 0
+	return n.settings.BotFilter && r.Flags&processed.FlagBot != 0 || n.settings.InternalFilter && r.Flags&processed.FlagInternal != 0
 }
 
 // view are the rows within Reach of an hour that are no copies of others that
@@ -204,6 +204,9 @@ func drawRows(t *rapid.T, most int) []processed.Row {
 		}
 		if rapid.IntRange(0, 7).Draw(t, "bot") == 0 {
 			r.Flags |= processed.FlagBot
+		}
+		if rapid.IntRange(0, 9).Draw(t, "internal") == 0 {
+			r.Flags |= processed.FlagInternal
 		}
 		r.Text[processed.ColName] = rapid.SampledFrom([]string{"page_view", "page_view", "scroll", "purchase", "purchase", "sign_up", "refund", "in_app_purchase", "view_item", "add_to_cart",
 			"begin_checkout", "view_item_list", "select_item", "view_promotion", "select_promotion"}).Draw(t, "name")

@@ -62,7 +62,7 @@ func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
 	if n == 0 {
 		return out
 	}
-	r := resolver{Facts: out, f: f, order: canonicalOrder(f)}
+	r := resolver{Facts: out, f: f, order: canonicalOrder(f), drops: s.Drops()}
 	r.duplicates()
 	r.count()
 	r.sessions()
@@ -104,6 +104,7 @@ type resolver struct {
 	// says of the rows that begin one whether one of them matched.
 	match  func(row uint32) bool
 	marked []bool
+	drops  uint8 // flags of rows that are left out
 }
 
 // row is the i-th row in that order.
@@ -129,7 +130,7 @@ func hidden(repeat, hour, at event.Hour) bool {
 }
 
 func (r *resolver) filtered(row uint32) bool {
-	return r.Settings.BotFilter && r.f.Flags[row]&processed.FlagBot != 0
+	return r.f.Flags[row]&r.drops != 0
 }
 
 func (r *resolver) class(row uint32) class {

@@ -43,6 +43,7 @@ func drawSettings(t *rapid.T) summary.Settings {
 	s := euros
 	s.BotFilter = rapid.Bool().Draw(t, "bot filter")
 	s.Inactivity = rapid.SampledFrom([]time.Duration{0, 0, 5 * time.Minute, 475 * time.Minute}).Draw(t, "inactivity")
+	s.InternalFilter = rapid.Bool().Draw(t, "internal filter")
 	return s
 }
 

@@ -3,8 +3,12 @@ package transform
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/footfall/footfall/shared/enrich"
 	"github.com/footfall/footfall/shared/event"
@@ -12,6 +16,7 @@ import (
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/watched"
 )
 
 // Config is what a transformation takes from the environment.
@@ -19,6 +24,9 @@ type Config struct {
 	// GeoFile is a MaxMind DB file of places; empty: only a trusted ingress
 	// says where an event is from.
 	GeoFile string `env:"GEO_FILE"`
+	// GeoRefresh is how often the file is looked at. One that was replaced is
+	// used after it has looked the same twice.
+	GeoRefresh time.Duration `env:"GEO_REFRESH" envDefault:"15s"`
 	// Refresh is how often changes of merchants are asked for: so long a
 	// stream that was disabled is still counted.
 	Refresh time.Duration `env:"ETL_REFRESH" envDefault:"1s"`
@@ -33,6 +41,9 @@ func (c *Config) Validate() error {
 	if c.Refresh < 10*time.Millisecond {
 		faults = append(faults, fault.Field("FOOTFALL_ETL_REFRESH", "at least 10ms"))
 	}
+	if c.GeoFile != "" && c.GeoRefresh < 10*time.Millisecond {
+		faults = append(faults, fault.Field("FOOTFALL_GEO_REFRESH", "at least 10ms"))
+	}
 	if c.Streams < 1 {
 		faults = append(faults, fault.Field("FOOTFALL_ETL_STREAMS", "at least 1"))
 	}
@@ -46,36 +57,60 @@ func (c *Config) Validate() error {
 type Transform struct {
 	owners   *owners
 	enricher *enrich.Enricher
-	geo      *enrich.Geo
+	places   *watched.File[*enrich.Geo] // nil where there is no file
+	refresh  time.Duration
 }
 
-// New makes a transformation; it opens the place file where there is one.
-func New(cfg Config, registry store.Registry, clock function.Clock, log *slog.Logger) (*Transform, error) {
+// New makes a transformation; it opens the place file where there is one, and
+// takes a new one when it changes.
+func New(cfg Config, registry store.Registry, clock function.Clock, log *slog.Logger, meter metric.Meter) (*Transform, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	var geo *enrich.Geo
-	if cfg.GeoFile != "" {
-		var err error
-		if geo, err = enrich.OpenGeo(cfg.GeoFile, cfg.Agents); err != nil {
-			return nil, err
-		}
-	}
-	enricher, err := enrich.New(enrich.Options{Geo: geo, Agents: cfg.Agents})
+	enricher, err := enrich.New(enrich.Options{Agents: cfg.Agents})
 	if err != nil {
 		return nil, err
 	}
-	return &Transform{owners: newOwners(registry, cfg.Streams, cfg.Refresh, clock, log), enricher: enricher, geo: geo}, nil
+	t := &Transform{owners: newOwners(registry, cfg.Streams, cfg.Refresh, clock, log), enricher: enricher, refresh: cfg.GeoRefresh}
+	if cfg.GeoFile != "" {
+		if t.places, err = watched.Open(cfg.GeoFile, opener(cfg.Agents), log, meter); err != nil {
+			return nil, fmt.Errorf("FOOTFALL_GEO_FILE: %w", err)
+		}
+		enricher.UsePlaces(t.places.Get())
+	}
+	return t, nil
+}
+
+// opener opens a place file. One that takes the place of another is read for
+// faults first: there is time, and the other is still used.
+func opener(limit int) func(path string) (*enrich.Geo, error) {
+	var opened atomic.Bool
+	return func(path string) (*enrich.Geo, error) {
+		geo, err := enrich.OpenGeo(path, limit)
+		if err == nil && opened.Swap(true) {
+			err = geo.Verify()
+		}
+		return geo, err
+	}
 }
 
 // Function is what a runner must run beside those that use the transformation:
-// it follows the registry and closes the place file.
+// it follows the registry and the place file.
 func (t *Transform) Function() function.Function {
-	return function.Function{
-		Name:  "transform",
-		Run:   t.owners.run,
-		Close: func(context.Context) error { return t.geo.Close() },
+	return function.Function{Name: "transform", Run: t.run}
+}
+
+func (t *Transform) run(ctx context.Context) error {
+	if t.places == nil {
+		return t.owners.run(ctx)
 	}
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		t.places.Run(ctx, t.refresh, t.enricher.UsePlaces)
+	}()
+	defer func() { <-watching }()
+	return t.owners.run(ctx)
 }
 
 // Batch is what is written of a batch by the ETL: a document for each merchant

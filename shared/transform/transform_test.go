@@ -1,13 +1,18 @@
 package transform
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
@@ -41,7 +46,7 @@ func transformation(t *testing.T) *Transform {
 	f := newFixture(t, 100)
 	f.create("a", "G-A")
 	f.create("b", "G-B")
-	made, err := New(Config{Refresh: time.Second, Streams: 100, Agents: 100}, f.registry, time.Now, slog.New(slog.DiscardHandler))
+	made, err := New(Config{Refresh: time.Second, Streams: 100, Agents: 100}, f.registry, time.Now, slog.New(slog.DiscardHandler), noop.Meter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,5 +87,87 @@ func TestRowsAreTheBatch(t *testing.T) {
 	}
 	if wanted != len(builders) {
 		t.Errorf("%d documents, want %d", len(builders), wanted)
+	}
+}
+
+// A place file that the operator replaces is used from then on; a broken one
+// changes nothing.
+func TestPlaceFileIsReadAgain(t *testing.T) {
+	f := newFixture(t, 100)
+	f.create("a", "G-A")
+	path := filepath.Join(t.TempDir(), "places.mmdb")
+	at := noon
+	replace := func(data []byte) {
+		t.Helper()
+		if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at = at.Add(time.Minute)
+		if err := os.Chtimes(path+".new", at, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(name string) []byte {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	cfg := Config{Refresh: time.Second, Streams: 100, Agents: 100, GeoFile: path, GeoRefresh: 10 * time.Millisecond}
+	open := func() (*Transform, error) {
+		return New(cfg, f.registry, time.Now, slog.New(slog.DiscardHandler), noop.Meter{})
+	}
+	replace([]byte("no places"))
+	if _, err := open(); err == nil {
+		t.Error("a broken place file was opened")
+	}
+	replace(read("places.mmdb"))
+	made, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error)
+	go func() { ran <- made.Function().Run(ctx) }()
+	city := func() string {
+		t.Helper()
+		put, err := made.Batch(t.Context(), &event.Batch{Events: []event.Event{{ID: "1", Stream: "G-A", Name: "page_view", IP: "192.0.2.0"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame, err := processed.Decode(put.Docs[0].Data, processed.Everything())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return frame.Text[processed.ColCity].At(0) + " " + frame.Text[processed.ColCityID].At(0)
+	}
+	if got := city(); got != "Berlin 2950159" {
+		t.Errorf("got %q", got)
+	}
+	whole := read("places-moved.mmdb")
+	replace(whole)
+	for city() != "Potsdam 2852458" {
+		runtime.Gosched() // until the file is read; the test's own deadline ends it
+	}
+	// Its tree is damaged; what says so at its end is whole.
+	broken := append([]byte{}, whole...)
+	for i := range 60 {
+		broken[i] = 0x7f
+	}
+	replace(broken)
+	for stamp := at; made.places.Tried() != stamp.UTC(); {
+		runtime.Gosched()
+	}
+	if got := city(); got != "Potsdam 2852458" {
+		t.Errorf("after a broken file: got %q", got)
+	}
+	stop()
+	if err := <-ran; err != nil {
+		t.Error(err)
 	}
 }

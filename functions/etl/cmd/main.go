@@ -19,7 +19,7 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
-		transformation, err := transform.New(rules, db.Registry, function.SystemClock(), p.Log)
+		transformation, err := transform.New(rules, db.Registry, function.SystemClock(), p.Log, p.Telemetry.Meter("etl"))
 		if err != nil {
 			return nil, err
 		}

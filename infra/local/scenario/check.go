@@ -223,8 +223,8 @@ func (p *player) ledger(ctx context.Context, s Step) error {
 	return p.eventually(ctx, func() error {
 		var got struct {
 			Totals struct {
-				Accepted, Counted, Duplicate, Pending, Bots int64
-				Rejected, Refused                           map[string]int64
+				Accepted, Counted, Duplicate, Pending, Bots, Internal int64
+				Rejected, Refused                                     map[string]int64
 			}
 			AddsUp bool `json:"adds_up"`
 		}
@@ -250,6 +250,8 @@ func (p *player) ledger(ctx context.Context, s Step) error {
 				n = t.Pending
 			case "bots":
 				n = t.Bots
+			case "internal":
+				n = t.Internal
 			default:
 				kind, reason, _ := strings.Cut(o.Key, ".")
 				if n = t.Rejected[reason]; kind == "refused" {

@@ -33,18 +33,18 @@ func (s *Step) Get(key string) string {
 // verbs and the options that each takes; a trailing "." admits any suffix.
 var verbs = map[string][]string{
 	"needs":    {},
-	"merchant": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates"},
+	"merchant": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates", "internal_filter", "internal_networks"},
 	"use":      {},
-	"settings": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates"},
+	"settings": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates", "internal_filter", "internal_networks"},
 	"clock":    {},
 	"advance":  {},
 	"send": {
-		"id", "client", "user", "session", "page", "title", "referrer", "agent", "ip", "language", "screen",
+		"id", "client", "user", "session", "page", "title", "referrer", "agent", "hint.", "header.", "ip", "language", "screen",
 		"value", "currency", "engaged", "item", "param.", "property.", "stream", "reject",
 	},
 	"resend":   {},
 	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "total", "pending", "duplicates", "bots", "rejected", "token", "error"},
-	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "rejected.", "refused."},
+	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "internal", "rejected.", "refused."},
 	"rejected": {"from", "to"},
 }
 

@@ -21,6 +21,9 @@ type System struct {
 	AdminToken string
 	// SetClock moves the system's clock; nil where that cannot be done.
 	SetClock func(time.Time)
+	// Places: it knows the stories' places and data centres, and believes what
+	// requests say of the address that they come from and its place.
+	Places bool
 	// Patience is how long an expectation may take to come true.
 	Patience time.Duration
 }
@@ -28,6 +31,9 @@ type System struct {
 // ErrNeedsClock is returned by Run for a story that says "needs clock", on a
 // system whose clock cannot be moved.
 var ErrNeedsClock = errors.New("the story needs a clock that can be moved")
+
+// ErrNeedsPlaces is the same for "needs places".
+var ErrNeedsPlaces = errors.New("the story needs a system that knows its places")
 
 // Run plays a story. Its error names the line that did not come true.
 func Run(ctx context.Context, sys System, steps []Step) error {
@@ -52,7 +58,7 @@ func Run(ctx context.Context, sys System, steps []Step) error {
 		} else {
 			err = p.play(ctx, step)
 		}
-		if errors.Is(err, ErrNeedsClock) {
+		if errors.Is(err, ErrNeedsClock) || errors.Is(err, ErrNeedsPlaces) {
 			return err
 		}
 		if err != nil {
@@ -84,8 +90,13 @@ func (p *player) play(ctx context.Context, s Step) error {
 	}
 	switch s.Verb {
 	case "needs":
-		if p.sys.SetClock == nil {
+		switch what := word(s, 0); {
+		case what == "places" && !p.sys.Places:
+			return ErrNeedsPlaces
+		case what == "clock" && p.sys.SetClock == nil:
 			return ErrNeedsClock
+		case what != "clock" && what != "places":
+			return fmt.Errorf("expected clock or places, got %q", what)
 		}
 		return nil
 	case "merchant":
@@ -143,12 +154,14 @@ func settings(s Step) (map[string]any, error) {
 		switch o.Key {
 		case "zone":
 			body["time_zone"] = o.Value
-		case "bot_filter":
+		case "bot_filter", "internal_filter":
 			on, err := strconv.ParseBool(o.Value)
 			if err != nil {
-				return nil, fmt.Errorf("bot_filter: expected true or false")
+				return nil, fmt.Errorf("%s: expected true or false", o.Key)
 			}
-			body["bot_filter"] = on
+			body[o.Key] = on
+		case "internal_networks":
+			body[o.Key] = strings.Split(o.Value, ",")
 		case "session_timeout_minutes":
 			body[o.Key] = number(o.Value)
 		case "key_events":
@@ -294,6 +307,7 @@ func (p *player) send(ctx context.Context, block []Step) error {
 		return fmt.Errorf("expected a merchant before this step")
 	}
 	var events []json.RawMessage
+	var headers []Option
 	reject := map[int]string{}
 	for _, s := range block {
 		if s.Verb == "resend" {
@@ -313,6 +327,11 @@ func (p *player) send(ctx context.Context, block []Step) error {
 		if field := s.Get("reject"); field != "" {
 			reject[len(events)] = field
 		}
+		for _, o := range s.Options {
+			if name, ok := strings.CutPrefix(o.Key, "header."); ok {
+				headers = append(headers, Option{name, strings.ReplaceAll(o.Value, "'", "\"")})
+			}
+		}
 		p.sent[id] = e
 		events = append(events, e)
 	}
@@ -325,7 +344,11 @@ func (p *player) send(ctx context.Context, block []Step) error {
 		want = http.StatusUnprocessableEntity
 	}
 	var got receipt
-	if err := p.do(ctx, "POST", "/events", p.current.secret, "application/cloudevents-batch+json", body, want, &got); err != nil {
+	secret := p.current.secret
+	if headers != nil {
+		secret = "" // as a browser sends it
+	}
+	if err := p.do(ctx, "POST", "/events", secret, "application/cloudevents-batch+json", body, want, &got, headers...); err != nil {
 		return err
 	}
 	if got.Accepted != len(events)-len(reject) || len(got.Rejected) != len(reject) {
@@ -347,7 +370,7 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 	p.events++
 	id = fmt.Sprintf("event-%d", p.events)
 	data := map[string]any{"name": s.Words[1]}
-	page, params, properties := map[string]any{}, map[string]any{}, map[string]any{}
+	page, params, properties, hints := map[string]any{}, map[string]any{}, map[string]any{}, map[string]any{}
 	var items []any
 	stream := p.current.stream
 	for _, o := range s.Options {
@@ -387,11 +410,21 @@ func (p *player) event(s Step) (e []byte, id string, err error) {
 				properties[name] = number(o.Value)
 				continue
 			}
+			if name, ok := strings.CutPrefix(o.Key, "hint."); ok {
+				hints["sec-ch-"+name] = strings.ReplaceAll(o.Value, "'", "\"")
+				continue
+			}
+			if strings.HasPrefix(o.Key, "header.") {
+				continue // of the request
+			}
 			params[strings.TrimPrefix(o.Key, "param.")] = number(o.Value)
 		}
 	}
 	if len(page) > 0 {
 		data["page"] = page
+	}
+	if len(hints) > 0 {
+		data["client_hints"] = hints
 	}
 	if len(params) > 0 {
 		data["params"] = params
@@ -501,7 +534,7 @@ func (p *player) call(ctx context.Context, method, path, token string, body any,
 	return p.do(ctx, method, path, token, "application/json", data, want, into)
 }
 
-func (p *player) do(ctx context.Context, method, path, token, contentType string, body []byte, want int, into any) error {
+func (p *player) do(ctx context.Context, method, path, token, contentType string, body []byte, want int, into any, headers ...Option) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, p.sys.URL+path, bytes.NewReader(body))
@@ -513,6 +546,9 @@ func (p *player) do(ctx context.Context, method, path, token, contentType string
 	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
+	}
+	for _, h := range headers {
+		req.Header.Set(h.Key, h.Value)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

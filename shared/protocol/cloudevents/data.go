@@ -83,6 +83,8 @@ func (p *Parser) member(e *event.Event, claim *netip.Addr, m *members, key []byt
 		m.transaction = p.ident("data.transaction_id", v)
 	case "user_agent":
 		e.ClaimedUserAgent = p.str("data.user_agent", v, MaxText)
+	case "client_hints":
+		p.clientHints(e, v)
 	case "ip":
 		p.address(e, claim, v)
 	case "language":

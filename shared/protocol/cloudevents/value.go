@@ -132,8 +132,8 @@ func (p *Parser) location(field string, v *fastjson.Value) string {
 
 // param reads one parameter and appends it to p.params.
 func (p *Parser) param(parent, key string, v *fastjson.Value) {
-	if key == "" || len(key) > MaxKey {
-		p.fail(quoteKey(parent, key), "a name of 1 to 40 bytes")
+	if key == "" || len(key) > MaxKey || event.ReservedKey(key) {
+		p.fail(quoteKey(parent, key), "a name of 1 to 40 bytes that does not begin with @")
 		return
 	}
 	out := event.Param{Key: key}
