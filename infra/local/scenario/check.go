@@ -70,7 +70,15 @@ func (p *player) report(ctx context.Context, s Step) error {
 	if fault := s.Get("error"); fault != "" {
 		return p.refused(ctx, path, token, fault)
 	}
-	want := s.Rows
+	want := make([][]string, len(s.Rows))
+	for i, row := range s.Rows {
+		want[i] = slices.Clone(row)
+		for k, cell := range row {
+			if cell == "$STREAM" {
+				want[i][k] = m.stream
+			}
+		}
+	}
 	err := p.eventually(ctx, func() error {
 		var a answer
 		if err := p.do(ctx, http.MethodGet, path, token, "", nil, http.StatusOK, &a); err != nil {

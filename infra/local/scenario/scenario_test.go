@@ -25,8 +25,8 @@ var (
 // own in this process.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.scenario")
-	if err != nil || len(files) < 15 {
-		t.Fatalf("expected at least fifteen stories, got %d (%v)", len(files), err)
+	if err != nil || len(files) < 60 {
+		t.Fatalf("expected at least sixty stories, got %d (%v)", len(files), err)
 	}
 	var sys func(t *testing.T) scenario.System
 	if *target != "" {
