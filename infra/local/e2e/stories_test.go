@@ -13,7 +13,8 @@ import (
 // Every story comes true in the binary, too, whose clock nobody moves: as
 // `make scenarios TARGET=…` plays them against any running system.
 func TestStoriesAgainstTheBinary(t *testing.T) {
-	p := start(t, t.TempDir())
+	p := start(t, t.TempDir(), "FOOTFALL_GEO_FILE=../scenario/testdata/places.mmdb", "FOOTFALL_DATA_CENTRE_FILE=../scenario/testdata/data-centres.txt",
+		"FOOTFALL_STREAMS_REFRESH=10ms", "FOOTFALL_TRUSTED_PROXIES=127.0.0.0/8", "FOOTFALL_COUNTRY_HEADER=X-Country", "FOOTFALL_REGION_HEADER=X-Region", "FOOTFALL_CITY_HEADER=X-City")
 	files, err := filepath.Glob("../scenario/testdata/*.scenario")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no stories: %v", err)
@@ -29,7 +30,7 @@ func TestStoriesAgainstTheBinary(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		sys := scenario.System{URL: p.URL, AdminToken: p.AdminToken, Patience: 20 * time.Second}
+		sys := scenario.System{URL: p.URL, AdminToken: p.AdminToken, Places: true, Patience: 20 * time.Second}
 		switch err := scenario.Run(t.Context(), sys, steps); {
 		case errors.Is(err, scenario.ErrNeedsClock):
 		case err != nil:
@@ -38,7 +39,7 @@ func TestStoriesAgainstTheBinary(t *testing.T) {
 			played++
 		}
 	}
-	if played < 15 {
-		t.Errorf("expected at least fifteen stories to be played, got %d", played)
+	if played < 50 {
+		t.Errorf("expected at least fifty stories to be played, got %d", played)
 	}
 }

@@ -3,6 +3,7 @@ package laws
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -155,7 +156,21 @@ var dimensions = map[string]dimension{
 	"sessionCampaignName": event(func(h *hit) string { return h.attribution.source.campaign }),
 	"sessionSourceMedium": event(func(h *hit) string { return h.attribution.source.pair() }).or("(direct) / (none)"),
 
-	"country":      event(nowhere),
+	"country":   event(nowhere),
+	"continent": event(nowhere), "continentId": event(nowhere), "subContinent": event(nowhere), "subContinentId": event(nowhere), "cityId": event(nowhere),
+	"platform": event(func(h *hit) string { return h.platform() }),
+	"platformDeviceCategory": event(func(h *hit) string {
+		if h.platform() == "" || h.agent.device == "" {
+			return ""
+		}
+		return h.platform() + " / " + h.agent.device
+	}),
+	"operatingSystemWithVersion": event(func(h *hit) string { return strings.TrimSuffix(h.agent.os+" "+h.agent.osVersion, " ") }),
+	"appVersion":                 param("app_version"),
+	"isKeyEvent":                 event(func(h *hit) string { return fmt.Sprint(h.key) }),
+	"unifiedScreenClass": event(func(h *hit) string {
+		return cmp.Or(h.onPage().Title, h.text("screen_class"), h.text("firebase_screen_class"))
+	}),
 	"countryId":    event(nowhere),
 	"region":       event(nowhere),
 	"city":         event(nowhere),
@@ -209,6 +224,14 @@ func (s source) pair() string {
 
 // nowhere: no place file is installed where the laws are tested.
 func nowhere(*hit) string { return "" }
+
+// platform is the web where a host served the page; others do not say.
+func (h *hit) platform() string {
+	if h.page.host == "" {
+		return ""
+	}
+	return "web"
+}
 
 func (h *hit) text(param string) string {
 	s, _ := h.Data.Params[param].(string)

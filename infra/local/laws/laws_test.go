@@ -21,13 +21,13 @@ var seed = flag.Uint64("seed", 1, "of the random events and questions")
 var undefined = map[string]bool{
 	"active1DayUsers": true, "active7DayUsers": true, "active28DayUsers": true, "dauPerMau": true, "dauPerWau": true, "wauPerMau": true,
 	"defaultChannelGroup": true, "primaryChannelGroup": true, "sessionDefaultChannelGroup": true, "sessionPrimaryChannelGroup": true,
+	"mobileDeviceBranding": true, "mobileDeviceModel": true, "deviceModel": true,
 	"itemAffiliation": true, "itemDiscountAmount": true, "itemListPosition": true, "itemLocationID": true, "itemPromotionCreativeName": true,
 	"itemPromotionCreativeSlot": true, "itemPromotionId": true, "itemPromotionName": true, "itemsClickedInPromotion": true, "itemsViewedInPromotion": true,
 	"sessionKeyEventRate": true, "shippingAmount": true, "taxAmount": true,
 	"firstUserSource": true, "firstUserMedium": true, "firstUserSourceMedium": true, "firstUserCampaignName": true, "firstUserManualTerm": true,
 	"firstUserManualAdContent": true, "firstUserDefaultChannelGroup": true, "firstUserPrimaryChannelGroup": true, "firstSessionDate": true,
-	"appVersion": true, "isKeyEvent": true, "purchaserConversionRate": true, "conversions": true, "userConversionRate": true,
-	"sessionConversionRate": true, "averagePurchaseRevenuePerPayingUser": true, "cartToViewRate": true, "purchaseToViewRate": true, "unifiedScreenClass": true, "itemListClickThroughRate": true, "itemPromotionClickThroughRate": true,
+	"sessionConversionRate": true, "cartToViewRate": true, "purchaseToViewRate": true, "itemListClickThroughRate": true, "itemPromotionClickThroughRate": true,
 }
 
 // TestEveryNameHasADefinition: what the catalog offers is worked out here, too,

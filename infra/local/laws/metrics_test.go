@@ -228,6 +228,10 @@ var metrics = map[string]func(g *group) *big.Rat{
 			return 0
 		})
 	},
-	"itemsViewed":      named("view_item"),
-	"itemsAddedToCart": named("add_to_cart"),
+	"conversions":                         func(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.key }) },
+	"userConversionRate":                  func(g *group) *big.Rat { return over(g.who(func(h *hit) bool { return h.key }), users(g)) },
+	"purchaserConversionRate":             func(g *group) *big.Rat { return over(purchasers(g), users(g)) },
+	"averagePurchaseRevenuePerPayingUser": func(g *group) *big.Rat { return over(revenue(g), purchasers(g)) },
+	"itemsViewed":                         named("view_item"),
+	"itemsAddedToCart":                    named("add_to_cart"),
 }
