@@ -196,24 +196,37 @@ type Work struct {
 	Touched  []event.Hour `json:"touched,omitempty"`  // hours of the documents that were found, to be counted again when they are changed
 	Arrivals []event.Hour `json:"arrivals,omitempty"` // hours of the archive with something of the person, ascending
 	Users    []uint64     `json:"users,omitempty"`    // whose first event may be another now, ascending
+	Everyone bool         `json:"everyone,omitempty"` // Users would be too many: all of the merchant's
 	Pass     Pass         `json:"pass"`
 }
 
-// Arrive adds an hour of arrival.
-func (w *Work) Arrive(h event.Hour) { w.Arrivals = with(w.Arrivals, h) }
+// maxUsers is how many users are remembered one by one. A client of so many is a
+// server's, and all of the merchant's users are forgotten and seen again.
+const maxUsers = 100_000
+
+// Arrive adds an hour of arrival, and reports whether it is a new one.
+func (w *Work) Arrive(h event.Hour) (news bool) { w.Arrivals, news = with(w.Arrivals, h); return news }
 
 // Touch adds an hour that is to be counted again.
-func (w *Work) Touch(h event.Hour) { w.Touched = with(w.Touched, h) }
+func (w *Work) Touch(h event.Hour) (news bool) { w.Touched, news = with(w.Touched, h); return news }
 
-// User adds a user.
-func (w *Work) User(u uint64) { w.Users = with(w.Users, u) }
+// User adds a user who lost events.
+func (w *Work) User(u uint64) (news bool) {
+	if w.Everyone {
+		return false
+	}
+	if w.Users, news = with(w.Users, u); len(w.Users) > maxUsers {
+		w.Everyone, w.Users = true, nil
+	}
+	return news
+}
 
-func with[T event.Hour | uint64](sorted []T, v T) []T {
+func with[T event.Hour | uint64](sorted []T, v T) (list []T, news bool) {
 	at, there := slices.BinarySearch(sorted, v)
 	if there {
-		return sorted
+		return sorted, false
 	}
-	return slices.Insert(sorted, at, v)
+	return slices.Insert(sorted, at, v), true
 }
 
 // Pass is what one pass has found, and therefore removed.
@@ -228,7 +241,9 @@ type Pass struct {
 // Nothing reports whether the pass found nothing.
 func (p *Pass) Nothing() bool { return p.Rows == 0 && p.Rejects == 0 && p.Archived == 0 }
 
-// File is a file of the archive that another one has taken the place of.
+// File is a file of the archive that another one has taken the place of. After
+// is empty, and Before has no hash, where a process died while it was done: the
+// file is edited all the same, as the next pass finds.
 type File struct {
 	Before  Digest     `json:"before"`
 	After   Digest     `json:"after"`
