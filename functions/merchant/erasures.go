@@ -3,14 +3,11 @@ package merchant
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/footfall/footfall/shared/erasure"
 	"github.com/footfall/footfall/shared/event"
-	"github.com/footfall/footfall/shared/fault"
 )
 
 const erasureFields = "client_id, user_id, reason, by"
@@ -55,13 +52,9 @@ func (s *Service) getErasure(ctx context.Context, r *http.Request) (answer, erro
 }
 
 func (s *Service) listErasures(ctx context.Context, r *http.Request) (answer, error) {
-	limit := defaultPage
-	if text := r.FormValue("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			return answer{}, fault.Field("limit", fmt.Sprintf("a number from 1 to %d", maxPage))
-		}
-		limit = n
+	limit, err := pageLimit(r)
+	if err != nil {
+		return answer{}, err
 	}
 	list, err := s.erasures.Erasures(ctx, r.PathValue("id"), r.FormValue("cursor"), limit)
 	if err != nil {

@@ -84,13 +84,9 @@ func (s *Service) get(ctx context.Context, r *http.Request) (answer, error) {
 }
 
 func (s *Service) list(ctx context.Context, r *http.Request) (answer, error) {
-	limit := defaultPage
-	if text := r.FormValue("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxPage {
-			return answer{}, fault.Field("limit", fmt.Sprintf("a number from 1 to %d", maxPage))
-		}
-		limit = n
+	limit, err := pageLimit(r)
+	if err != nil {
+		return answer{}, err
 	}
 	ms, next, err := s.registry.Changes(ctx, r.FormValue("cursor"), limit)
 	if err != nil {
@@ -108,6 +104,19 @@ func (s *Service) list(ctx context.Context, r *http.Request) (answer, error) {
 		page.Next = next
 	}
 	return answer{status: http.StatusOK, body: page}, nil
+}
+
+// pageLimit is how many a page of a list is asked to hold.
+func pageLimit(r *http.Request) (int, error) {
+	text := r.FormValue("limit")
+	if text == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, fault.Field("limit", fmt.Sprintf("a number from 1 to %d", maxPage))
+	}
+	return n, nil
 }
 
 func (s *Service) patch(ctx context.Context, r *http.Request) (answer, error) {

@@ -12,24 +12,17 @@ import (
 // only in the answer to their creation; afterwards their ids do, by which
 // they are removed.
 type merchantView struct {
-	MerchantID       string                `json:"merchant_id"`
-	Version          uint64                `json:"version"`
-	Name             string                `json:"name"`
-	CreatedAt        time.Time             `json:"created_at"`
-	TimeZone         string                `json:"time_zone"`
-	Currency         string                `json:"currency"`
-	BotFilter        bool                  `json:"bot_filter"`
-	KeyEvents        []string              `json:"key_events"`
-	Timeout          int                   `json:"session_timeout_minutes"`
-	ChannelRules     []channel.Rule        `json:"channel_rules"`
-	CurrencyRates    []access.CurrencyRate `json:"currency_rates"`
-	InternalFilter   bool                  `json:"internal_filter"`
-	InternalNetworks []string              `json:"internal_networks"`
-	KeepIP           bool                  `json:"keep_ip"`
-	Quota            *int64                `json:"quota_events_per_minute"`
-	Streams          []streamView          `json:"streams"`
-	ReportTokens     []string              `json:"report_tokens"`          // ids
-	ReportToken      string                `json:"report_token,omitempty"` // shown once
+	MerchantID string    `json:"merchant_id"`
+	Version    uint64    `json:"version"`
+	Name       string    `json:"name"`
+	CreatedAt  time.Time `json:"created_at"`
+	settingsView
+	InternalNetworks []string     `json:"internal_networks"`
+	KeepIP           bool         `json:"keep_ip"`
+	Quota            *int64       `json:"quota_events_per_minute"`
+	Streams          []streamView `json:"streams"`
+	ReportTokens     []string     `json:"report_tokens"`          // ids
+	ReportToken      string       `json:"report_token,omitempty"` // shown once
 	// CountingAnew is there while the settings above are those that were asked
 	// for last and reports do not show them yet.
 	CountingAnew *anewView `json:"counting_anew,omitempty"`
@@ -77,19 +70,15 @@ type pageView struct {
 func viewOf(m access.Merchant, book access.Published) merchantView {
 	v := merchantView{
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
-		TimeZone: m.Settings.TimeZone, Currency: m.Settings.Currency, BotFilter: m.Settings.BotFilter,
-		KeyEvents: m.Settings.KeyEvents, Timeout: timeoutOf(m.Settings), ChannelRules: listOf(m.Settings.ChannelRules), CurrencyRates: listOf(m.Settings.CurrencyRates), InternalFilter: m.Settings.InternalFilter, InternalNetworks: listOf(m.Settings.InternalNetworks), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
+		settingsView:     viewOfSettings(m.Settings),
+		InternalNetworks: listOf(m.Settings.InternalNetworks), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
 		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
-	}
-	if v.KeyEvents == nil {
-		v.KeyEvents = []string{}
 	}
 	for i, s := range m.Streams {
 		v.Streams[i] = viewOfStream(s)
 	}
 	if shown := m.View(book); shown.Settings.AltersNumbers(m.Settings) {
-		s := shown.Settings.Normal()
-		v.CountingAnew = &anewView{Shown: settingsView{s.TimeZone, s.Currency, s.BotFilter, s.KeyEvents, timeoutOf(s), listOf(s.ChannelRules), listOf(s.CurrencyRates), s.InternalFilter}}
+		v.CountingAnew = &anewView{Shown: viewOfSettings(shown.Settings)}
 		for _, next := range m.AllViews() {
 			if next.Layers.Equal(shown.Layers) && !next.Settings.AltersNumbers(m.Settings) {
 				v.CountingAnew.Since = next.Since
@@ -99,7 +88,14 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 	return v
 }
 
-func timeoutOf(s access.Settings) int { return int(s.SessionTimeout() / time.Minute) }
+func viewOfSettings(s access.Settings) settingsView {
+	s = s.Normal()
+	return settingsView{
+		TimeZone: s.TimeZone, Currency: s.Currency, BotFilter: s.BotFilter, KeyEvents: s.KeyEvents,
+		Timeout:      int(s.SessionTimeout() / time.Minute),
+		ChannelRules: listOf(s.ChannelRules), CurrencyRates: listOf(s.CurrencyRates), InternalFilter: s.InternalFilter,
+	}
+}
 
 // listOf is never nil, for a list is shown as a list.
 func listOf[T any](list []T) []T {
