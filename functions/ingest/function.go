@@ -132,24 +132,11 @@ func (in *Ingest) Ready(ctx context.Context) error {
 // Run keeps the snapshot of streams fresh until ctx is done. It begins with
 // publishing what an instance that was killed has left unpublished.
 func (in *Ingest) Run(ctx context.Context) error {
-	recovering := make(chan struct{})
-	go func() {
-		defer close(recovering)
-		in.recover(ctx)
-	}()
-	defer func() { <-recovering }()
-	sharing := make(chan struct{})
-	go func() {
-		defer close(sharing)
-		in.quotas.run(ctx)
-	}()
-	defer func() { <-sharing }()
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		in.dataCentres.run(ctx)
-	}()
-	defer func() { <-watching }()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { in.recover(ctx) })
+	beside.Go(func() { in.quotas.run(ctx) })
+	beside.Go(func() { in.dataCentres.run(ctx) })
 	refresh := refresher{cfg: in.cfg, registry: in.ports.Registry, streams: in.streams, visitors: in.visitors, log: in.ports.Log}
 	return refresh.run(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,14 +17,14 @@ import (
 	"github.com/footfall/footfall/shared/store/embedded"
 )
 
-// counting is a registry that counts how often it is asked for a stream.
+// counting is a registry that counts how often it is asked for a stream, by several at once.
 type counting struct {
 	store.Registry
-	asked int
+	asked atomic.Int64
 }
 
 func (c *counting) MerchantByStream(ctx context.Context, stream string) (access.Merchant, error) {
-	c.asked++
+	c.asked.Add(1)
 	return c.Registry.MerchantByStream(ctx, stream)
 }
 
@@ -108,8 +109,8 @@ func TestChanges(t *testing.T) {
 	if !o["G-1"].Disabled || len(o["G-1"].Secrets) != 1 || o["G-NEW"].Merchant != "m2" {
 		t.Errorf("owners after the changes: %v", o)
 	}
-	if f.registry.asked != 1 {
-		t.Errorf("asked %d times, want once, for the stream that was nobody's", f.registry.asked)
+	if f.registry.asked.Load() != 1 {
+		t.Errorf("asked %d times, want once, for the stream that was nobody's", f.registry.asked.Load())
 	}
 	// An answer that was overtaken by the change is dropped.
 	f.owners.put("G-1", entry{owner: enrich.Owner{Merchant: "m1"}})
@@ -124,12 +125,12 @@ func TestUnknownExpires(t *testing.T) {
 	f := newFixture(t, 100)
 	f.of("G-1")
 	f.create("m1", "G-1")
-	if len(f.of("G-1")) != 0 || f.registry.asked != 1 {
-		t.Errorf("asked %d times, want 1", f.registry.asked)
+	if len(f.of("G-1")) != 0 || f.registry.asked.Load() != 1 {
+		t.Errorf("asked %d times, want 1", f.registry.asked.Load())
 	}
 	f.now = f.now.Add(unknownFor)
-	if f.of("G-1")["G-1"].Merchant != "m1" || f.registry.asked != 2 {
-		t.Errorf("asked %d times, want 2", f.registry.asked)
+	if f.of("G-1")["G-1"].Merchant != "m1" || f.registry.asked.Load() != 2 {
+		t.Errorf("asked %d times, want 2", f.registry.asked.Load())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -104,12 +105,9 @@ func (t *Transform) run(ctx context.Context) error {
 	if t.places == nil {
 		return t.owners.run(ctx)
 	}
-	watching := make(chan struct{})
-	go func() {
-		defer close(watching)
-		t.places.Run(ctx, t.refresh, t.enricher.UsePlaces)
-	}()
-	defer func() { <-watching }()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { t.places.Run(ctx, t.refresh, t.enricher.UsePlaces) })
 	return t.owners.run(ctx)
 }
 

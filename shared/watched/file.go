@@ -25,8 +25,7 @@ type File[T any] struct {
 
 	// What the file looked like when Check last looked at it, and when it was
 	// last read, well or not.
-	seen  stamp
-	tried atomic.Pointer[stamp]
+	seen, tried stamp
 }
 
 type stamp struct {
@@ -43,16 +42,16 @@ func Open[T any](path string, read func(path string) (T, error), log *slog.Logge
 		return nil, fmt.Errorf("cannot make the instruments of a watched file: %w", err)
 	}
 	f := &File[T]{path: path, read: read, log: log, reads: reads}
-	if f.seen, err = stampOf(path); err == nil {
-		tried := f.seen
-		f.tried.Store(&tried)
-		var value T
-		if value, err = read(path); err == nil {
-			f.current.Store(&value)
-			return f, nil
-		}
+	if f.seen, err = stampOf(path); err != nil {
+		return nil, err
 	}
-	return nil, err
+	f.tried = f.seen
+	value, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	f.current.Store(&value)
+	return f, nil
 }
 
 func stampOf(path string) (stamp, error) {
@@ -66,13 +65,10 @@ func stampOf(path string) (stamp, error) {
 // Get is the value of the file.
 func (f *File[T]) Get() T { return *f.current.Load() }
 
-// Tried is when the file that was last read, well or not, was written.
-func (f *File[T]) Tried() time.Time { return f.tried.Load().modified.UTC() }
-
 // Check reads the file where it has changed, and reports whether the value did.
 // A file that is still being written is left alone: it must look the same twice
 // in a row, and while it is read. One that cannot be read leaves the value as it
-// is, until the file changes once more.
+// is, until the file changes once more. One goroutine checks.
 func (f *File[T]) Check() bool {
 	now, err := stampOf(f.path)
 	if err != nil {
@@ -85,14 +81,14 @@ func (f *File[T]) Check() bool {
 	}
 	settled := now == f.seen
 	f.seen = now
-	if !settled || now == *f.tried.Load() {
+	if !settled || now == f.tried {
 		return false
 	}
 	value, err := f.read(f.path)
 	if after, gone := stampOf(f.path); gone != nil || after != now {
 		return false // it changed while it was read
 	}
-	f.tried.Store(&now)
+	f.tried = now
 	if err != nil {
 		f.count("failed")
 		f.log.Error("cannot read a changed file; going on with what it was before", "file", f.path, "error", err)
