@@ -20,6 +20,9 @@ func ReservedKey(key string) bool { return key != "" && key[0] == addedMark }
 // appendEventParams appends the event's parameters, and behind them the fields
 // that are kept as such.
 func appendEventParams(dst []byte, e *Event) []byte {
+	if e.Region == "" && e.City == "" && e.Hints == "" && e.Purpose == "" && e.Networks == 0 {
+		return appendParams(dst, e.Params) // most events
+	}
 	n := len(e.Params)
 	for _, text := range [...]string{e.Region, e.City, e.Hints, e.Purpose} {
 		if text != "" {
@@ -28,9 +31,6 @@ func appendEventParams(dst []byte, e *Event) []byte {
 	}
 	if e.Networks != 0 {
 		n++
-	}
-	if n == len(e.Params) {
-		return appendParams(dst, e.Params)
 	}
 	dst = appendLong(dst, int64(n))
 	for i := range e.Params {
