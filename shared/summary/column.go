@@ -233,11 +233,11 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 		}
 		return Column{[]string{"returning", "new"}, code}
 	case DimPagePathQuery:
-		return f.pathQuery(nil)
+		return f.pathQuery()
 	case DimLandingPageQuery:
-		return f.pathQuery(f.Landing)
+		return joined(withQuery, f.sessionText(processed.ColPagePath, LandingRow), f.sessionText(processed.ColPageQuery, LandingRow))
 	case DimFullPageURL:
-		return joined(func(v []string) string { return v[0] + v[1] }, f.text(processed.ColHostname, nil), f.pathQuery(nil))
+		return joined(func(v []string) string { return v[0] + v[1] }, f.text(processed.ColHostname), f.pathQuery())
 	case DimFirstSource, DimFirstMedium, DimFirstCampaign, DimFirstTerm, DimFirstContent:
 		return f.origin(k.Dim)
 	case DimFirstDate:
@@ -251,47 +251,59 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 		}
 		return Column{[]string{"false", "true"}, code}
 	case DimScreenClass:
-		return f.orScreen(f.text(processed.ColPageTitle, nil), screenClasses)
+		return f.orScreen(f.text(processed.ColPageTitle), screenClasses)
 	case DimScreenName:
-		return f.orScreen(f.text(processed.ColPageTitle, nil), screenNames)
+		return f.orScreen(f.text(processed.ColPageTitle), screenNames)
 	case DimPathOrScreen:
-		return f.orScreen(f.text(processed.ColPagePath, nil), screenClasses)
+		return f.orScreen(f.text(processed.ColPagePath), screenClasses)
 	case DimPathQueryScreen:
-		return f.orScreen(f.pathQuery(nil), screenClasses)
+		return f.orScreen(f.pathQuery(), screenClasses)
 	case DimSessionSource, DimSessionMedium, DimSessionCampaign, DimSessionTerm, DimSessionContent:
 		c, _ := textOf(k.Dim)
-		return f.text(c, f.Attribution)
+		return f.sessionText(c, AttributionRow)
 	case DimLandingPage:
-		return f.text(processed.ColPagePath, f.Landing)
+		return f.sessionText(processed.ColPagePath, LandingRow)
 	case DimExitPage:
-		return f.text(processed.ColPagePath, f.Exit)
+		return f.sessionText(processed.ColPagePath, ExitRow)
 	}
 	if c, ok := textOf(k.Dim); ok {
-		return f.text(c, nil)
+		return f.text(c)
 	}
 	return f.constant("")
 }
 
-// text is a column of the frame, of the rows themselves or of those that via
-// names for them.
-func (f *Facts) text(c processed.StringColumn, via []uint32) Column {
-	return f.gather(&f.Frame.Text[c], f.Rows, via)
+// text is a column of the frame.
+func (f *Facts) text(c processed.StringColumn) Column { return f.gather(&f.Frame.Text[c]) }
+
+// sessionText is the same of a row of each row's session.
+func (f *Facts) sessionText(c processed.StringColumn, of SessionRow) Column {
+	s := &f.Frame.Text[c]
+	if s.Code == nil {
+		return f.constant("")
+	}
+	code := make([]uint32, len(f.Rows))
+	for i, row := range f.Rows {
+		code[i] = s.Code[f.Session[row][of]]
+	}
+	return Column{s.Dict, code}
 }
 
 func (f *Facts) param(name string) Column {
 	if p := f.Frame.Params[name]; p != nil {
-		return f.gather(p, f.Rows, nil)
+		return f.gather(p)
 	}
 	return f.constant("")
 }
 
-func (f *Facts) pathQuery(via []uint32) Column {
-	return joined(func(v []string) string {
-		if path, query := v[0], v[1]; query != "" {
-			return path + "?" + query
-		}
-		return v[0]
-	}, f.text(processed.ColPagePath, via), f.text(processed.ColPageQuery, via))
+func (f *Facts) pathQuery() Column {
+	return joined(withQuery, f.text(processed.ColPagePath), f.text(processed.ColPageQuery))
+}
+
+func withQuery(v []string) string {
+	if path, query := v[0], v[1]; query != "" {
+		return path + "?" + query
+	}
+	return v[0]
 }
 
 // orScreen fills what a web page has with what an app says of its screen.
@@ -308,20 +320,14 @@ func (f *Facts) constant(value string) Column {
 	return Column{[]string{value}, make([]uint32, len(f.Rows))}
 }
 
-// gather takes the column's values of rows, or of the rows that via names.
-func (f *Facts) gather(s *processed.Strings, rows, via []uint32) Column {
+// gather takes the column's values of the rows that count.
+func (f *Facts) gather(s *processed.Strings) Column {
 	if s.Code == nil {
 		return f.constant("")
 	}
-	code := make([]uint32, len(rows))
-	if via == nil {
-		for i, row := range rows {
-			code[i] = s.Code[row]
-		}
-	} else {
-		for i, row := range rows {
-			code[i] = s.Code[via[row]]
-		}
+	code := make([]uint32, len(f.Rows))
+	for i, row := range f.Rows {
+		code[i] = s.Code[row]
 	}
 	return Column{s.Dict, code}
 }

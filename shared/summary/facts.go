@@ -75,14 +75,7 @@ type Facts struct {
 	Settings Settings
 	Rows     []uint32 // rows that count: in the window, no duplicate, not filtered out; by time, batch, seq
 
-	// Attribution is the row whose source, medium and campaign are those of
-	// the row's session: the session's first row that names one of them, else
-	// its first. Landing is its first row with a page, else its first; Exit its
-	// last row with a page, else its first. Start is its first row.
-	Attribution []uint32
-	Landing     []uint32
-	Exit        []uint32
-	Start       []uint32
+	Session []SessionRows // of the row's session
 	// Session facts stand on the row that begins a session, and are zero on
 	// all others: a session counts once, where it began.
 	Begins        []bool
@@ -102,6 +95,25 @@ type Facts struct {
 	classes []class  // what the codes of the name column stand for
 	actors  actors   // distinct users of Rows, worked out when first asked for
 }
+
+// SessionRows are the rows of a session that say something of all of them,
+// side by side: they are written in the order of clients, which is none of the
+// frame's, and so touch memory once.
+type SessionRows [numSessionRows]uint32
+
+// SessionRow names one of SessionRows.
+type SessionRow uint8
+
+// The rows of a session.
+const (
+	// AttributionRow has the source, medium and campaign: it is the session's
+	// first row that names one of them, else its first.
+	AttributionRow SessionRow = iota
+	LandingRow                // its first row with a page, else its first
+	ExitRow                   // its last row with a page, else its first
+	StartRow                  // its first row
+	numSessionRows
+)
 
 // Counter names one number that adds up.
 type Counter uint8
@@ -157,8 +169,8 @@ func (c *Counters) Add(o *Counters) {
 }
 
 // Dimension names what a group is made by. Scope is part of the meaning: a
-// session dimension takes its value from the session's Attribution or Landing
-// row.
+// session dimension takes its value from one of the session's rows
+// (SessionRows).
 type Dimension uint8
 
 // The dimensions by which facts can be grouped. DimTime ones come from the

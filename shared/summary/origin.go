@@ -35,7 +35,7 @@ func (f *Facts) Origins(first map[uint64]int64) map[uint64]Origin {
 		if _, before := found[user]; before {
 			continue // of events at one instant the first one counts
 		}
-		from := int(f.Attribution[row])
+		from := int(f.Session[row][AttributionRow])
 		found[user] = Origin{
 			frame.Text[processed.ColSource].At(from), frame.Text[processed.ColMedium].At(from), frame.Text[processed.ColCampaign].At(from),
 			frame.Text[processed.ColTerm].At(from), frame.Text[processed.ColContent].At(from),

@@ -49,11 +49,10 @@ const noHour event.Hour = math.MinInt32
 func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
 	n := f.Len
 	flags := make([]bool, 6*n)
-	rows := make([]uint32, 4*n)
 	out := &Facts{
 		Frame: f, Window: w, Settings: s,
-		Attribution: rows[:n:n], Landing: rows[n : 2*n : 2*n], Exit: rows[2*n : 3*n : 3*n], Start: rows[3*n:],
-		Begins: flags[:n:n], EngagedBegin: flags[n : 2*n : 2*n], NewUser: flags[2*n : 3*n : 3*n],
+		Session: make([]SessionRows, n),
+		Begins:  flags[:n:n], EngagedBegin: flags[n : 2*n : 2*n], NewUser: flags[2*n : 3*n : 3*n],
 		Purchase: flags[3*n : 4*n : 4*n], KeyEvent: flags[4*n : 5*n : 5*n], NewSession: flags[5*n:],
 		SessionMillis: make([]int64, n), SessionViews: make([]int32, n),
 		itemAt:  itemStarts(f),

@@ -34,7 +34,7 @@ func viewsOf(f *summary.Facts) map[string]view {
 			return rowKey(&r)
 		}
 		out[rowKey(&r)] = view{f.Begins[row], f.EngagedBegin[row], f.Purchase[row], f.KeyEvent[row], f.NewUser[row],
-			f.SessionMillis[row], f.SessionViews[row], key(f.Attribution[row]), key(f.Landing[row]), key(f.Exit[row]), key(f.Start[row])}
+			f.SessionMillis[row], f.SessionViews[row], key(f.Session[row][summary.AttributionRow]), key(f.Session[row][summary.LandingRow]), key(f.Session[row][summary.ExitRow]), key(f.Session[row][summary.StartRow])}
 	}
 	return out
 }
@@ -242,7 +242,7 @@ func TestSessionOfDays(t *testing.T) {
 		t.Errorf("length %d ms, want %d", total[summary.SessionMillis], want)
 	}
 	last := facts.Rows[len(facts.Rows)-1]
-	if got := facts.Landing[last]; f.Millis[got] != int64(from+71-24)*hourMs {
+	if got := facts.Session[last][summary.LandingRow]; f.Millis[got] != int64(from+71-24)*hourMs {
 		t.Errorf("the last event's session is followed to %d", f.Millis[got])
 	}
 }

@@ -189,10 +189,12 @@ func (w *walker) session(visits []visit) {
 			}
 			next++
 		}
-		w.Attribution[v.row] = visits[within(visits, sourced, first, until)].row
-		w.Landing[v.row] = visits[within(visits, paged, first, until)].row
-		w.Exit[v.row] = visits[max(last, first)].row
-		w.Start[v.row] = visits[first].row
+		w.Session[v.row] = SessionRows{
+			AttributionRow: visits[within(visits, sourced, first, until)].row,
+			LandingRow:     visits[within(visits, paged, first, until)].row,
+			ExitRow:        visits[max(last, first)].row,
+			StartRow:       visits[first].row,
+		}
 	}
 }
 

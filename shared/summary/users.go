@@ -307,7 +307,7 @@ func (f *Facts) SetFirstSeen(users []uint64, millis []int64) {
 	}
 	for place, row := range f.Rows {
 		if user := int(f.actors.of[place]); user < n {
-			f.NewSession[row] = f.actors.seen[user] >= f.Frame.Millis[f.Start[row]]
+			f.NewSession[row] = f.actors.seen[user] >= f.Frame.Millis[f.Session[row][StartRow]]
 		}
 	}
 }
