@@ -106,19 +106,19 @@ func (c *Calendar) regimeAt(ms int64) regime {
 func (r regime) day(ms int64) int64 { return max(floorDiv(ms+r.offset, dayMillis), r.floor) }
 
 // hour is the hour of the clock that holds ms.
-func (r regime) hour(ms int64) Window {
-	start := floorDiv(ms+r.offset, hourMillis)*hourMillis - r.offset
-	return Window{max(start, r.from), min(start+hourMillis, r.to)}
+func (r regime) hour(ms int64) Window { return r.span(ms, hourMillis) }
+
+// minute is the minute of the clock that holds ms.
+func (r regime) minute(ms int64) Window { return r.span(ms, minuteMillis) }
+
+// span is the hour, minute, … of the clock that holds ms.
+func (r regime) span(ms, length int64) Window {
+	start := floorDiv(ms+r.offset, length)*length - r.offset
+	return Window{max(start, r.from), min(start+length, r.to)}
 }
 
 // Hour is the hour of the clock that holds an instant (ms).
 func (c *Calendar) Hour(ms int64) Window { return c.regimeAt(ms).hour(ms) }
-
-// minute is the minute of the clock that holds ms.
-func (r regime) minute(ms int64) Window {
-	start := floorDiv(ms+r.offset, minuteMillis)*minuteMillis - r.offset
-	return Window{max(start, r.from), min(start+minuteMillis, r.to)}
-}
 
 // Day is the day of the calendar that holds an instant (ms).
 func (c *Calendar) Day(ms int64) Window {
@@ -153,26 +153,17 @@ func (c *Calendar) dayEdge(ms, day, step int64) int64 {
 }
 
 // Hours are the hours of the clock that overlap [from, to), in order.
-func (c *Calendar) Hours(from, to int64) []Window {
-	var out []Window
-	for from < to {
-		r := c.regimeAt(from)
-		for from < min(to, r.to) {
-			w := r.hour(from)
-			out = append(out, w)
-			from = w.To
-		}
-	}
-	return out
-}
+func (c *Calendar) Hours(from, to int64) []Window { return c.spans(from, to, regime.hour) }
 
 // Minutes are the minutes of the clock that overlap [from, to), in order.
-func (c *Calendar) Minutes(from, to int64) []Window {
+func (c *Calendar) Minutes(from, to int64) []Window { return c.spans(from, to, regime.minute) }
+
+func (c *Calendar) spans(from, to int64, at func(r regime, ms int64) Window) []Window {
 	var out []Window
 	for from < to {
 		r := c.regimeAt(from)
 		for from < min(to, r.to) {
-			w := r.minute(from)
+			w := at(r, from)
 			out = append(out, w)
 			from = w.To
 		}

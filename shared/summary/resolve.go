@@ -140,33 +140,30 @@ func (r *resolver) class(row uint32) class {
 	return r.classes[code[row]]
 }
 
+// classOf is what the names of events mean that count for more than an event.
+var classOf = map[string]class{
+	"page_view":                      isView,
+	"screen_view":                    isView,
+	"purchase":                       isPurchase,
+	"ecommerce_purchase":             isPurchase | isAppPurchase,
+	"in_app_purchase":                isPurchase | isAppPurchase,
+	"app_store_subscription_convert": isPurchase | isAppPurchase,
+	"app_store_subscription_renew":   isPurchase | isAppPurchase,
+	"refund":                         isRefund,
+	"app_store_refund":               isRefund,
+	"view_item":                      isItemView,
+	"add_to_cart":                    isAddToCart,
+	"begin_checkout":                 isCheckout,
+	"view_item_list":                 isListView,
+	"select_item":                    isListClick,
+	"view_promotion":                 isPromotionView,
+	"select_promotion":               isPromotionClick,
+}
+
 func classesOf(names *processed.Strings, keyEvents []string) []class {
 	classes := make([]class, len(names.Dict))
 	for i, name := range names.Dict {
-		switch name {
-		case "page_view", "screen_view":
-			classes[i] = isView
-		case "purchase":
-			classes[i] = isPurchase
-		case "ecommerce_purchase", "in_app_purchase", "app_store_subscription_convert", "app_store_subscription_renew":
-			classes[i] = isPurchase | isAppPurchase
-		case "refund", "app_store_refund":
-			classes[i] = isRefund
-		case "view_item":
-			classes[i] = isItemView
-		case "add_to_cart":
-			classes[i] = isAddToCart
-		case "begin_checkout":
-			classes[i] = isCheckout
-		case "view_item_list":
-			classes[i] = isListView
-		case "select_item":
-			classes[i] = isListClick
-		case "view_promotion":
-			classes[i] = isPromotionView
-		case "select_promotion":
-			classes[i] = isPromotionClick
-		}
+		classes[i] = classOf[name]
 		if slices.Contains(keyEvents, name) {
 			classes[i] |= isKeyEvent
 		}
