@@ -2,8 +2,8 @@ package summary
 
 import (
 	"math"
-	"strconv"
 
+	"github.com/footfall/footfall/shared/money"
 	"github.com/footfall/footfall/shared/processed"
 )
 
@@ -136,9 +136,9 @@ func (f *Facts) numbers(m Measure) func(uint32) int64 {
 	}
 	values := make([]int64, len(p.Dict))
 	for i, text := range p.Dict {
-		micros, ok := micros(text)
+		micros, ok := money.Micros(text)
 		switch {
-		case !ok:
+		case !ok || micros > maxNumber || micros < -maxNumber:
 		case m.Kind == ParamCount:
 			values[i] = 1
 		default:
@@ -148,18 +148,9 @@ func (f *Facts) numbers(m Measure) func(uint32) int64 {
 	return func(place uint32) int64 { return values[p.Code[f.Rows[place]]] }
 }
 
-// MaxNumber is the size up to which a parameter's text counts as a number. Sums
-// of more than nine times that stay there.
-const MaxNumber = 1e12
-
-// micros is the number that a text spells, in millionths.
-func micros(text string) (int64, bool) {
-	v, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(math.Abs(v) <= MaxNumber) {
-		return 0, false
-	}
-	return int64(math.Round(v * 1e6)), true
-}
+// maxNumber is the size, in millionths, up to which a parameter's text counts
+// as a number. Sums of more than nine times that stay there.
+const maxNumber = 1e18
 
 // extras measures the groups.
 func (g *grouping) extras(measures []Measure, items bool) []Extra {
