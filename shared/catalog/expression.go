@@ -145,7 +145,7 @@ func inName(b byte) bool {
 }
 
 // Of works the expression out from the values of its parts.
-func (e *Expression) Of(values []Value) Value { return FloatValue(e.root.of(values)) }
+func (e *Expression) Of(values []Value) Value { return floatValue(e.root.of(values)) }
 
 func (n *node) of(values []Value) float64 {
 	switch n.op {

@@ -10,7 +10,7 @@ import (
 func TestExpressions(t *testing.T) {
 	c := New()
 	find := func(name string) (*Metric, error) { return c.Metric("expression", name) }
-	values := map[string]Value{"eventCount": {12, 1}, "sessions": {5, 1}, "newUsers": {0, 1}, "purchaseRevenue": {59_970_000, 1_000_000}}
+	values := map[string]Value{"eventCount": {N: 12, D: 1}, "sessions": {N: 5, D: 1}, "newUsers": {N: 0, D: 1}, "purchaseRevenue": {N: 59_970_000, D: 1_000_000}}
 	for text, want := range map[string]string{
 		"eventCount": "12", "eventCount/sessions": "2.4", "eventCount / (sessions - 1)": "3", "eventCount-sessions-1": "6", "2*eventCount/4": "6",
 		"eventCount+sessions*2": "22", "(eventCount+sessions)*2": "34", "eventCount/newUsers": "0", "purchaseRevenue*100": "5997", "1.5*sessions": "7.5", "eventCount/eventCount": "1",

@@ -68,34 +68,40 @@ func (m *Metric) Sketched() bool {
 func (m *Metric) OnlyUsers() bool { return m.Num == Users && m.Den == None }
 
 // Value is a metric's value, the fraction N/D with D > 0. It stays a fraction
-// so that two ways to one answer agree to the last digit. Where D is 0 it is
-// what was worked out from such values: N holds the bits of a float.
-type Value struct{ N, D int64 }
-
-// FloatValue is a number that is no fraction of counts.
-func FloatValue(f float64) Value {
-	if whole := int64(f); float64(whole) == f && math.Abs(f) < 1<<53 {
-		return Value{whole, 1}
-	}
-	return Value{int64(math.Float64bits(f)), 0} //nolint:gosec // its bits are kept, not its value
+// so that two ways to one answer agree to the last digit. Where D is 0 it is F,
+// which was worked out from such values.
+type Value struct {
+	N, D int64
+	F    float64
 }
+
+// floatValue is a number that is no fraction of counts.
+func floatValue(f float64) Value {
+	if whole := int64(f); float64(whole) == f && math.Abs(f) < 1<<53 {
+		return Value{N: whole, D: 1}
+	}
+	return Value{F: f}
+}
+
+// Zero reports whether the value is 0.
+func (v Value) Zero() bool { return v.N == 0 && v.F == 0 }
 
 // Minus is v − o.
 func (v Value) Minus(o Value) Value {
 	if v.D == o.D && v.D != 0 {
 		if n := v.N - o.N; n != 0 {
-			return Value{n, v.D}
+			return Value{N: n, D: v.D}
 		}
-		return Value{0, 1}
+		return Value{D: 1}
 	}
-	return FloatValue(v.Float() - o.Float())
+	return floatValue(v.Float() - o.Float())
 }
 
 // Float is the value as a number.
 func (v Value) Float() float64 {
 	switch v.D {
 	case 0:
-		return math.Float64frombits(uint64(v.N)) //nolint:gosec // as FloatValue put them
+		return v.F
 	case 1:
 		return float64(v.N)
 	}
@@ -128,17 +134,17 @@ func (m *Metric) Of(c *summary.Counters, users int64, measured ...int64) Value {
 	if m.Den != None {
 		den := m.Den.of(c, users, measured)
 		if den <= 0 {
-			return Value{0, 1}
+			return Value{D: 1}
 		}
 		if d > math.MaxInt64/den {
-			return Value{n / d, den} // beyond the range of the fraction: whole units are left
+			return Value{N: n / d, D: den} // beyond the range of the fraction: whole units are left
 		}
 		d *= den
 	}
 	if n == 0 {
-		return Value{0, 1}
+		return Value{D: 1}
 	}
-	return Value{n, d}
+	return Value{N: n, D: d}
 }
 
 func (t Term) of(c *summary.Counters, users int64, measured []int64) int64 {

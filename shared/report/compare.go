@@ -98,7 +98,7 @@ func (r *Result) compare(now, before *Builder) []Row {
 			}
 			for _, m := range q.Metrics {
 				v := both[i].of(m.Of)
-				empty = empty && v.N == 0
+				empty = empty && v.Zero()
 				values[i] = append(values[i], v)
 			}
 		}

@@ -81,7 +81,7 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 		empty := true
 		for j, m := range q.Metrics {
 			values[j] = numbers.of(m.Of)
-			empty = empty && values[j].N == 0
+			empty = empty && values[j].Zero()
 		}
 		if empty && !q.KeepEmpty && len(q.Metrics) > 0 {
 			continue
@@ -144,7 +144,7 @@ func (r *Result) total(total *tally) []catalog.Value {
 
 // extreme is the largest or smallest value of a metric; 0 without rows.
 func extreme(rows []Row, metric int, largest bool) catalog.Value {
-	best := catalog.Value{N: 0, D: 1}
+	best := catalog.Value{D: 1}
 	for i := range rows {
 		v := rows[i].Metrics[metric]
 		if i == 0 || largest == (v.Float() > best.Float()) && v.Float() != best.Float() {

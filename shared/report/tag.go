@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/zeebo/xxh3"
+
+	"github.com/footfall/footfall/shared/catalog"
 )
 
 // Tag is the answer's entity tag in a form of it ("json", "csv", …; RFC 9110,
@@ -35,10 +37,10 @@ func (r *Result) Tag(form string) string {
 			h.number(int64(row.Range))
 			h.text(row.Dimensions...)
 			for _, v := range row.Metrics {
-				h.number(v.N, v.D)
+				h.value(v)
 			}
 			for _, v := range row.Before {
-				h.number(v.N, v.D)
+				h.value(v)
 			}
 		}
 	}
@@ -70,6 +72,13 @@ func (t *tagger) number(list ...int64) {
 			t.flush()
 		}
 		t.buffer = binary.AppendVarint(t.buffer, n)
+	}
+}
+
+func (t *tagger) value(v catalog.Value) {
+	t.number(v.N, v.D)
+	if v.D == 0 {
+		t.text(v.String())
 	}
 }
 
