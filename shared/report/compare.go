@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/footfall/footfall/shared/catalog"
@@ -80,7 +79,7 @@ func (r *Result) compare(now, before *Builder) []Row {
 		s.table, s.at, s.total = b.table(), map[string]int{}, b.plan.tally()
 		for row := range s.table.Len() {
 			values := s.table.Row(row)
-			key := strings.Join(values, "\x00")
+			key := rowKey(values)
 			s.at[key] = row
 			if _, there := sides[0].at[key]; i == 0 || !there {
 				keys, dims = append(keys, key), append(dims, values)

@@ -59,12 +59,11 @@ func passed(rows []Row, all int) func(dimensions []string) bool {
 	if len(rows) == all {
 		return nil
 	}
-	key := func(values []string) string { return strings.Join(values, "\x00") }
 	set := make(map[string]bool, len(rows))
 	for _, row := range rows {
-		set[key(row.Dimensions)] = true
+		set[rowKey(row.Dimensions)] = true
 	}
-	return func(values []string) bool { return set[key(values)] }
+	return func(values []string) bool { return set[rowKey(values)] }
 }
 
 // rows turns what was collected of a date range into the rows that pass, and

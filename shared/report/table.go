@@ -114,7 +114,7 @@ func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Coun
 			n++
 		}
 		b.values = append(b.values, v)
-		b.key = append(binary.AppendUvarint(b.key, uint64(len(v))), v...)
+		b.key = appendKey(b.key, v)
 	}
 	at, there := b.rowAt[string(b.key)]
 	if there {
@@ -132,6 +132,19 @@ func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Coun
 	if b.plan.Users {
 		b.sets[at] = append(b.sets[at], u)
 	}
+}
+
+// rowKey names a row by its values, whatever stands in them.
+func rowKey(values []string) string {
+	var b []byte
+	for _, v := range values {
+		b = appendKey(b, v)
+	}
+	return string(b)
+}
+
+func appendKey(b []byte, value string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(value))), value...)
 }
 
 // AddRecord adds a window that a record answers, as Plan.Holds says it does.
@@ -153,14 +166,9 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 	}
 	b.leftOut(r.Duplicates, r.Filtered)
 	table := r.Tables[p.Table]
-	var keys []summary.Key
-	for _, d := range p.Query.Dimensions {
-		if !d.Of.Time() {
-			keys = append(keys, d.Of.Key())
-		}
-	}
+	_, keys := p.still()
 	keep := b.keepRows(w, table)
-	if same(keys, table.Keys) {
+	if slices.Equal(keys, table.Keys) {
 		// The table as it stands: nothing to group.
 		times := b.times(w.From)
 		kept := 0
@@ -186,18 +194,6 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 		b.add(times, projected, row, &projected.Counters[row], u)
 	}
 	return b.room(projected.Len())
-}
-
-func same(a, b []summary.Key) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // keepRows decides the filter for the rows of a record's table; nil keeps all.

@@ -2,7 +2,6 @@ package report
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/footfall/footfall/shared/catalog"
@@ -62,7 +61,7 @@ func (p *Plan) trails() bool {
 func (b *Builder) EndAt(now int64) { b.span.To = min(b.span.To, now) }
 
 func (b *Builder) trail(values []string, day int64, users summary.Users) {
-	key := strings.Join(values, "\x00")
+	key := rowKey(values)
 	t := b.trailing[key]
 	if t == nil {
 		t = &trail{values: values, days: map[int64][]summary.Users{}}
@@ -129,7 +128,7 @@ func (b *Builder) buckets() []bucket {
 	at := map[string]int{}
 	for _, w := range b.plain.Days(b.span.From, b.span.To) {
 		values := b.times(w.From)
-		key := strings.Join(values, "\x00")
+		key := rowKey(values)
 		i, known := at[key]
 		if !known {
 			i = len(list)
