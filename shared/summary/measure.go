@@ -152,67 +152,6 @@ func (f *Facts) numbers(m Measure) func(uint32) int64 {
 // as a number. Sums of more than nine times that stay there.
 const maxNumber = 1e18
 
-// extras measures the groups.
-func (g *grouping) extras(measures []Measure, items bool) []Extra {
-	out := make([]Extra, len(measures))
-	for i, m := range measures {
-		of := g.facts.measure(m)
-		if m.Users() {
-			out[i].Users = g.distinct(of)
-			continue
-		}
-		sums := make([]int64, len(g.first))
-		counted := make([]uint32, len(g.first)) // by group: 1 + the last place that it has
-		for u, place := range g.place {
-			group := g.of(u)
-			if items {
-				// The items of a row stand together, and the row counts once.
-				if counted[group] == place+1 {
-					continue
-				}
-				counted[group] = place + 1
-			}
-			sums[group] = Plus(sums[group], of(place))
-		}
-		out[i].Sums = sums
-	}
-	return out
-}
-
-// emptyExtras are those of a table without rows.
-func emptyExtras(measures []Measure) []Extra {
-	out := make([]Extra, len(measures))
-	for i, m := range measures {
-		if m.Users() {
-			out[i].Users = []Users{}
-		} else {
-			out[i].Sums = []int64{}
-		}
-	}
-	return out
-}
-
-// EmptyTable is a table of the keys and measures without rows.
-func EmptyTable(keys []Key, users bool, measures []Measure) *Table {
-	t := &Table{Keys: keys, Values: make([][]string, len(keys)), Extra: emptyExtras(measures)}
-	if users {
-		t.Users = []Users{}
-	}
-	return t
-}
-
-// AddZero appends a row to what the table holds of measures.
-func (t *Table) AddZero() {
-	for i := range t.Extra {
-		e := &t.Extra[i]
-		if e.Users != nil {
-			e.Users = append(e.Users, Users{})
-		} else {
-			e.Sums = append(e.Sums, 0)
-		}
-	}
-}
-
 // like is an empty extra of the same kind.
 func (e *Extra) like() Extra {
 	if e.Users != nil {
