@@ -179,19 +179,13 @@ func (g *grouping) of(u int) uint32 {
 
 func (g *grouping) countRows() {
 	f := g.facts
-	frame := f.Frame
 	g.counts = make([]Counters, len(g.first))
 	m := f.money()
 	itemAt := f.itemAt
-	names := frame.Text[processed.ColName].Code
 	for u, place := range g.place {
 		row := f.Rows[place]
 		c := &g.counts[g.of(u)]
-		var cl class
-		if names != nil {
-			cl = f.classes[names[row]]
-		}
-		rate := m.rate(row)
+		cl, rate := f.class(row), m.rate(row)
 		c.addEvent(f, row, cl, &m, rate)
 		if itemAt != nil {
 			bought := f.Purchase[row]
@@ -205,18 +199,12 @@ func (g *grouping) countRows() {
 
 func (g *grouping) countItems(events bool) {
 	f := g.facts
-	frame := f.Frame
 	g.counts = make([]Counters, len(g.first))
 	counted := make([]uint32, len(g.first)) // by group: 1 + the last row whose event it has
 	m := f.money()
-	names := frame.Text[processed.ColName].Code
 	for u, place := range g.place {
 		row := f.Rows[place]
-		var cl class
-		if names != nil {
-			cl = f.classes[names[row]]
-		}
-		c, rate := &g.counts[g.of(u)], m.rate(row)
+		c, cl, rate := &g.counts[g.of(u)], f.class(row), m.rate(row)
 		// The items of a row stand together.
 		if last := &counted[g.of(u)]; events && *last != row+1 {
 			*last = row + 1

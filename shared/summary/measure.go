@@ -77,10 +77,7 @@ func (f *Facts) measure(m Measure) func(place uint32) int64 {
 		named := f.named(m.Name)
 		return f.flag(f.sessionsWith(named))
 	case KeySessions:
-		names := f.Frame.Text[processed.ColName].Code
-		return f.flag(f.sessionsWith(func(row uint32) bool {
-			return names != nil && f.classes[names[row]]&isKeyEvent != 0
-		}))
+		return f.flag(f.sessionsWith(func(row uint32) bool { return f.class(row)&isKeyEvent != 0 }))
 	case ParamSum, ParamCount:
 		return f.numbers(m)
 	case TrailingUsers:

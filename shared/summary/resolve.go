@@ -132,12 +132,13 @@ func (r *resolver) filtered(row uint32) bool {
 	return r.f.Flags[row]&r.drops != 0
 }
 
-func (r *resolver) class(row uint32) class {
-	code := r.f.Text[processed.ColName].Code
+// class is what the name of a row's event means.
+func (f *Facts) class(row uint32) class {
+	code := f.Frame.Text[processed.ColName].Code
 	if code == nil {
 		return 0
 	}
-	return r.classes[code[row]]
+	return f.classes[code[row]]
 }
 
 // classOf is what the names of events mean that count for more than an event.
