@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -13,22 +12,16 @@ import (
 // Every story comes true in the binary, too, whose clock nobody moves: as
 // `make scenarios TARGET=…` plays them against any running system.
 func TestStoriesAgainstTheBinary(t *testing.T) {
-	p := start(t, t.TempDir(), "FOOTFALL_GEO_FILE=../scenario/testdata/places.mmdb", "FOOTFALL_DATA_CENTRE_FILE=../scenario/testdata/data-centres.txt",
-		"FOOTFALL_STREAMS_REFRESH=10ms", "FOOTFALL_TRUSTED_PROXIES=127.0.0.0/8", "FOOTFALL_COUNTRY_HEADER=X-Country", "FOOTFALL_REGION_HEADER=X-Region", "FOOTFALL_CITY_HEADER=X-City")
+	p := start(t, t.TempDir(), scenario.PlacesEnviron("../scenario/testdata")...)
 	files, err := filepath.Glob("../scenario/testdata/*.scenario")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no stories: %v", err)
 	}
 	played := 0
 	for _, file := range files {
-		story, err := os.Open(file)
+		steps, err := scenario.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
-		}
-		steps, err := scenario.Parse(story)
-		story.Close()
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
 		}
 		sys := scenario.System{URL: p.URL, AdminToken: p.AdminToken, Places: true, Patience: 20 * time.Second}
 		switch err := scenario.Run(t.Context(), sys, steps); {

@@ -1,7 +1,6 @@
 package scenario_test
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,15 +19,8 @@ func TestStoriesTellOfEachName(t *testing.T) {
 	c := catalog.New()
 	told := map[string]bool{}
 	for _, file := range files {
-		story, err := os.Open(file)
+		steps, err := scenario.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
-		}
-		steps, err := scenario.Parse(story)
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if err := story.Close(); err != nil {
 			t.Fatal(err)
 		}
 		for i := range steps {

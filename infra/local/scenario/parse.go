@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -46,6 +47,20 @@ var verbs = map[string][]string{
 	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "total", "pending", "duplicates", "bots", "rejected", "token", "error"},
 	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "internal", "rejected.", "refused."},
 	"rejected": {"from", "to"},
+}
+
+// ReadFile reads the story in a file. Errors name file and line.
+func ReadFile(path string) ([]Step, error) {
+	story, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer story.Close()
+	steps, err := Parse(story)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return steps, nil
 }
 
 // Parse reads a story. Errors name the line.

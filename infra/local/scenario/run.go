@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,16 @@ type System struct {
 	Places bool
 	// Patience is how long an expectation may take to come true.
 	Patience time.Duration
+}
+
+// PlacesEnviron is what a Footfall is started with to be a system of Places. dir
+// holds the stories.
+func PlacesEnviron(dir string) []string {
+	return []string{
+		"FOOTFALL_GEO_FILE=" + filepath.Join(dir, "places.mmdb"), "FOOTFALL_DATA_CENTRE_FILE=" + filepath.Join(dir, "data-centres.txt"),
+		"FOOTFALL_STREAMS_REFRESH=10ms", // ingest marks a merchant's own networks
+		"FOOTFALL_TRUSTED_PROXIES=127.0.0.0/8", "FOOTFALL_COUNTRY_HEADER=X-Country", "FOOTFALL_REGION_HEADER=X-Region", "FOOTFALL_CITY_HEADER=X-City",
+	}
 }
 
 // ErrNeedsClock is returned by Run for a story that says "needs clock", on a
