@@ -1,6 +1,9 @@
 package channel
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The channels of Google Analytics 4's default channel group.
 const (
@@ -153,10 +156,5 @@ func namesShop(campaign string) bool {
 }
 
 func among(s string, list ...string) bool {
-	for _, one := range list {
-		if s == one {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
