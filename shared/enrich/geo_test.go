@@ -1,17 +1,20 @@
 package enrich
 
 import (
+	"bytes"
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/footfall/footfall/shared/fault"
 )
 
 // The test writes a place file of its own, after the format's description
-// (https://maxmind.github.io/MaxMind-DB/), for none is kept with the code.
+// (https://maxmind.github.io/MaxMind-DB/), for nobody else's is kept with the code.
 
 type pair struct {
 	key   string
@@ -52,7 +55,8 @@ func writePlaces(t *testing.T, places map[string]any) string {
 	type node [2]int // 0: nothing; >0: a node; <0: -1-offset of data
 	nodes := []node{{}}
 	var data []byte
-	for prefix, value := range places {
+	for _, prefix := range slices.Sorted(maps.Keys(places)) {
+		value := places[prefix]
 		p := netip.MustParsePrefix(prefix)
 		addr, at := p.Addr().As4(), 0
 		for bit := range p.Bits() {
@@ -94,6 +98,36 @@ func writePlaces(t *testing.T, places map[string]any) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// The place files of other tests are made up here, of networks that nobody has
+// (RFC 5737).
+func TestPlaceFilesOfTests(t *testing.T) {
+	english := func(name string) []pair { return []pair{{"names", []pair{{"en", name}}}} }
+	of := func(country, region, city string, id uint32) []pair {
+		return []pair{
+			{"country", []pair{{"iso_code", country}}}, {"subdivisions", []any{english(region)}},
+			{"city", append(english(city), pair{"geoname_id", id})},
+		}
+	}
+	two := map[string]any{"192.0.2.0/24": of("DE", "Berlin", "Berlin", 2950159), "198.51.100.0/24": of("US", "New York", "New York", 5128581)}
+	for file, places := range map[string]map[string]any{
+		"../transform/testdata/places.mmdb":               two,
+		"../../infra/local/scenario/testdata/places.mmdb": two,
+		"../transform/testdata/places-moved.mmdb":         {"192.0.2.0/24": of("DE", "Brandenburg", "Potsdam", 2852458)},
+	} {
+		want, err := os.ReadFile(writePlaces(t, places))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, expected these %d:\n%x", file, len(got), len(want), want)
+		}
+	}
 }
 
 func TestGeo(t *testing.T) {
