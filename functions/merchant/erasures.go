@@ -89,5 +89,8 @@ type erasureView struct {
 }
 
 func viewOfErasure(e erasure.Erasure) erasureView {
-	return erasureView{e.ID, e.Merchant, e.Subject, e.Reason, e.By, e.RequestedAt, e.State, e.Since, e.WaitingFor, e.Proof, e.Problems}
+	return erasureView{
+		ID: e.ID, Merchant: e.Merchant, Subject: e.Subject, Reason: e.Reason, By: e.By, RequestedAt: e.RequestedAt,
+		State: e.State, Since: e.Since, WaitingFor: e.WaitingFor, Proof: e.Proof, Problems: e.Problems,
+	}
 }
