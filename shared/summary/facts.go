@@ -93,7 +93,8 @@ type Facts struct {
 
 	itemAt  []uint32 // by row: its first item, then the first of the next row; nil where there are no items
 	classes []class  // what the codes of the name column stand for
-	actors  actors   // distinct users of Rows, worked out when first asked for
+	money   currencies
+	actors  actors // distinct users of Rows, worked out when first asked for
 }
 
 // SessionRows are the rows of a session that say something of all of them,

@@ -50,13 +50,13 @@ func Group(f *Facts, keys []Key, o GroupOptions) *Table {
 		g.some(o.Keep)
 	}
 	g.number()
+	g.arrange()
 	if items {
 		g.countItems(o.ItemEvents)
 	} else {
 		g.countRows()
 	}
-	g.extra = g.extras(o.Measures, items)
-	return g.table()
+	return &Table{Keys: keys, Values: g.values, Counters: g.counts, Users: g.sets, Extra: g.extras(o.Measures, items)}
 }
 
 // grouping is a Group at work: a list of units (rows or items), the group of
@@ -67,13 +67,13 @@ type grouping struct {
 	columns []Column
 	users   bool
 
-	place  []uint32 // by unit: place in Facts.Rows
-	item   []uint32 // by unit: item; nil for rows
-	group  []uint32 // by unit; nil: all in group 0
-	first  []uint32 // by group: a unit in it
+	place  []uint32   // by unit: place in Facts.Rows
+	item   []uint32   // by unit: item; nil for rows
+	group  []uint32   // by unit; nil: all in group 0
+	first  []uint32   // by group: a unit in it
+	values [][]string // by key, then by group
 	counts []Counters
 	sets   []Users
-	extra  []Extra
 }
 
 func (g *grouping) all() {
@@ -180,17 +180,17 @@ func (g *grouping) of(u int) uint32 {
 func (g *grouping) countRows() {
 	f := g.facts
 	g.counts = make([]Counters, len(g.first))
-	m := f.money()
+	m := &f.money
 	itemAt := f.itemAt
 	for u, place := range g.place {
 		row := f.Rows[place]
 		c := &g.counts[g.of(u)]
 		cl, rate := f.class(row), m.rate(row)
-		c.addEvent(f, row, cl, &m, rate)
+		c.addEvent(f, row, cl, m, rate)
 		if itemAt != nil {
 			bought := f.Purchase[row]
 			for i := itemAt[row]; i < itemAt[row+1]; i++ {
-				c.addItem(&m, int(i), cl, bought, rate)
+				c.addItem(m, int(i), cl, bought, rate)
 			}
 		}
 	}
@@ -201,16 +201,16 @@ func (g *grouping) countItems(events bool) {
 	f := g.facts
 	g.counts = make([]Counters, len(g.first))
 	counted := make([]uint32, len(g.first)) // by group: 1 + the last row whose event it has
-	m := f.money()
+	m := &f.money
 	for u, place := range g.place {
 		row := f.Rows[place]
 		c, cl, rate := &g.counts[g.of(u)], f.class(row), m.rate(row)
 		// The items of a row stand together.
 		if last := &counted[g.of(u)]; events && *last != row+1 {
 			*last = row + 1
-			c.addEvent(f, row, cl, &m, rate)
+			c.addEvent(f, row, cl, m, rate)
 		}
-		c.addItem(&m, int(g.item[u]), cl, f.Purchase[row], rate)
+		c.addItem(m, int(g.item[u]), cl, f.Purchase[row], rate)
 	}
 	g.gatherUsers()
 }
@@ -296,18 +296,40 @@ func (g *grouping) distinct(of func(place uint32) int64) []Users {
 	return sets
 }
 
-// table puts the groups into the order of their values.
-func (g *grouping) table() *Table {
-	t := &Table{Keys: g.keys, Values: make([][]string, len(g.keys)), Counters: g.counts, Users: g.sets, Extra: g.extra}
+// arrange puts the groups into the order of their values, and makes groups of
+// the same values one, before anything is counted: the number of a group is cheap
+// to move, its counters are not.
+func (g *grouping) arrange() {
+	g.values = make([][]string, len(g.keys))
 	for k := range g.keys {
-		values := make([]string, len(g.first))
+		g.values[k] = make([]string, len(g.first))
 		for i, u := range g.first {
-			values[i] = g.columns[k].Dict[g.columns[k].Code[g.unitOf(k, int(u))]]
+			g.values[k][i] = g.columns[k].Dict[g.columns[k].Code[g.unitOf(k, int(u))]]
 		}
-		t.Values[k] = values
 	}
-	t.normalise()
-	return t
+	order, starts := inOrder(g.values, len(g.first))
+	if order == nil || len(g.keys) == 0 {
+		return
+	}
+	row := make([]uint32, len(order)) // by group
+	rows := len(starts) - 1
+	for i := range rows {
+		for _, group := range order[starts[i]:starts[i+1]] {
+			row[group] = uint32(i)
+		}
+	}
+	for u, group := range g.group {
+		g.group[u] = row[group]
+	}
+	first := make([]uint32, rows)
+	for k, of := range g.values {
+		values := make([]string, rows)
+		for i, at := range starts[:rows] {
+			values[i], first[i] = of[order[at]], g.first[order[at]]
+		}
+		g.values[k] = values
+	}
+	g.first = first
 }
 
 // extras measures the groups.

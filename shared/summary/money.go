@@ -58,15 +58,15 @@ type currencies struct {
 	discount      amounts  // by item
 }
 
-func (f *Facts) money() currencies {
-	s := &f.Frame.Text[processed.ColCurrency]
+func currenciesOf(f *processed.Frame, s *Settings) currencies {
+	names := f.Text[processed.ColCurrency].Dict
 	m := currencies{
-		frame: f.Frame, rates: make([][]Rate, len(s.Dict)),
-		tax: amountsOf(f.Frame.Params[paramTax]), shipping: amountsOf(f.Frame.Params[paramShipping]),
-		discount: amountsOf(&f.Frame.Items.Text[processed.ItemDiscount]),
+		frame: f, rates: make([][]Rate, len(names)),
+		tax: amountsOf(f.Params[paramTax]), shipping: amountsOf(f.Params[paramShipping]),
+		discount: amountsOf(&f.Items.Text[processed.ItemDiscount]),
 	}
-	for i, c := range s.Dict {
-		m.rates[i] = f.Settings.ratesOf(c)
+	for i, c := range names {
+		m.rates[i] = s.ratesOf(c)
 	}
 	return m
 }

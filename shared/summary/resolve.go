@@ -57,6 +57,7 @@ func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
 		SessionMillis: make([]int64, n), SessionViews: make([]int32, n),
 		itemAt:  itemStarts(f),
 		classes: classesOf(&f.Text[processed.ColName], s.KeyEvents),
+		money:   currenciesOf(f, &s),
 	}
 	if n == 0 {
 		return out

@@ -359,3 +359,16 @@ func TestNewSessions(t *testing.T) {
 		}
 	})
 }
+
+// A day of a shop as it is closed: an hour has few events, and its record is
+// made of small tables.
+func BenchmarkHourRecords(b *testing.B) {
+	f := benchFrame(2_000, 300)
+	from := event.Hour(hourOf(slices.Min(f.Millis)))
+	facts := summary.Resolve(f, summary.Of(from, from+24), euros)
+	perEvent(b, f.Len, func() {
+		for h := range event.Hour(24) {
+			summary.NewRecord(facts.Slice(summary.Of(from+h, from+h+1)), int(h))
+		}
+	})
+}

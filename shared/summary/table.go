@@ -66,29 +66,11 @@ func (t *Table) normalise() {
 	if len(t.Keys) == 0 {
 		return
 	}
-	order := make([]uint32, t.Len())
-	for i := range order {
-		order[i] = uint32(i)
+	order, starts := inOrder(t.Values, t.Len())
+	if order == nil {
+		return
 	}
-	compare := func(a, b uint32) int {
-		for _, values := range t.Values {
-			if c := strings.Compare(values[a], values[b]); c != 0 {
-				return c
-			}
-		}
-		return 0
-	}
-	if !slices.IsSortedFunc(order, compare) {
-		slices.SortFunc(order, compare)
-	}
-	var starts []int // of rows of the same values, in order
-	for i, row := range order {
-		if i == 0 || compare(order[i-1], row) != 0 {
-			starts = append(starts, i)
-		}
-	}
-	rows := len(starts)
-	starts = append(starts, len(order))
+	rows := len(starts) - 1
 	out := Table{Keys: t.Keys, Values: make([][]string, len(t.Keys)), Counters: make([]Counters, 0, rows)}
 	for k := range out.Values {
 		out.Values[k] = make([]string, 0, rows)
@@ -125,6 +107,35 @@ func (t *Table) normalise() {
 		}
 	}
 	*t = out
+}
+
+// inOrder is the order of rows by their values, and where in it those of the
+// same values start, with its end; nil where they stand in it and all differ.
+func inOrder(values [][]string, rows int) (order []uint32, starts []int) {
+	compare := func(a, b uint32) int {
+		for _, of := range values {
+			if c := strings.Compare(of[a], of[b]); c != 0 {
+				return c
+			}
+		}
+		return 0
+	}
+	order = make([]uint32, rows)
+	done := true
+	for i := range order {
+		order[i] = uint32(i)
+		done = done && (i == 0 || compare(order[i-1], order[i]) < 0)
+	}
+	if done {
+		return nil, nil
+	}
+	slices.SortFunc(order, compare)
+	for i, row := range order {
+		if i == 0 || compare(order[i-1], row) != 0 {
+			starts = append(starts, i)
+		}
+	}
+	return order, append(starts, len(order))
 }
 
 // MergeTables adds up tables of the same keys and measures. With users only
