@@ -74,6 +74,29 @@ func TestCloseLeavesNothingUnpublished(t *testing.T) {
 	})
 }
 
+// TestCloseAwaitsABrokerThatIsSlow: its first publish hangs while others follow
+// and the instance is told to stop.
+func TestCloseAwaitsABrokerThatIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		j, p := &memoryJournal{delay: time.Millisecond}, &topic{hang: hang}
+		c := stillCollector(t, j, p, nil)
+		crowdOf(t, c, 1, 40)
+		time.AfterFunc(2*patience, func() {
+			p.mu.Lock()
+			p.hang = nil
+			p.mu.Unlock()
+			close(hang)
+		})
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(p.batches(t)); n != len(j.rows) || len(j.marks) != n {
+			t.Errorf("of %d batches %d are published and %d marked", len(j.rows), n, len(j.marks))
+		}
+	})
+}
+
 // TestCrowdMeetsAJournalThatHangs: the journal alone would be enough, and does
 // not answer.
 func TestCrowdMeetsAJournalThatHangs(t *testing.T) {

@@ -407,8 +407,19 @@ func (w *writer) record(a *attempt, o outcome) {
 	}
 }
 
-// close waits for writes that hang and writes the last marks.
+// close waits for writes that hang, publishes what waited for them, and writes
+// the last marks. The flushing goroutine has ended.
 func (w *writer) close(ctx context.Context) error {
+	if w.settled(ctx) {
+		w.release() // a Broker that was slow for the last flushes may have come back
+		w.settled(ctx)
+	}
+	w.marks.close(ctx)
+	return nil
+}
+
+// settled waits for writes that hang; false where ctx ends before.
+func (w *writer) settled(ctx context.Context) bool {
 	done := make(chan struct{})
 	go func() {
 		w.hanging.Wait() // each has a deadline
@@ -416,8 +427,8 @@ func (w *writer) close(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		return true
 	case <-ctx.Done():
+		return false
 	}
-	w.marks.close(ctx)
-	return nil
 }

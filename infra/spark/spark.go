@@ -107,8 +107,16 @@ func (s *Spark) Query(ctx context.Context, files string, queries ...string) (row
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("cannot query archive %q with Spark: %w\n%s", files, err, tail(complaint.Bytes()))
 	}
-	for part := range strings.SplitSeq(strings.TrimSuffix(out.String(), "\n"), "\n\n") {
-		rows = append(rows, strings.Split(part, "\n"))
+	var current []string
+	for line := range strings.SplitSeq(strings.TrimSuffix(out.String(), "\n"), "\n") {
+		if line != "" {
+			current = append(current, line)
+			continue
+		}
+		rows, current = append(rows, current), nil // the end of a query's rows, of which there may be none
+	}
+	if len(rows) != len(queries) {
+		return nil, fmt.Errorf("cannot query archive %q with Spark: %d answers to %d queries", files, len(rows), len(queries))
 	}
 	return rows, nil
 }
