@@ -107,13 +107,13 @@ func (s *Spark) Query(ctx context.Context, files string, queries ...string) (row
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("cannot query archive %q with Spark: %w\n%s", files, err, tail(complaint.Bytes()))
 	}
-	var current []string
+	rows = make([][]string, 1, len(queries))
 	for line := range strings.SplitSeq(strings.TrimSuffix(out.String(), "\n"), "\n") {
-		if line != "" {
-			current = append(current, line)
+		if line == "" { // stands between two queries' rows, of which there may be none
+			rows = append(rows, nil)
 			continue
 		}
-		rows, current = append(rows, current), nil // the end of a query's rows, of which there may be none
+		rows[len(rows)-1] = append(rows[len(rows)-1], line)
 	}
 	if len(rows) != len(queries) {
 		return nil, fmt.Errorf("cannot query archive %q with Spark: %d answers to %d queries", files, len(rows), len(queries))
