@@ -49,10 +49,7 @@ func (p *picture) kept(key answerKey) *report.Result {
 
 // keep remembers an answer where there is room, and returns what it takes.
 func (p *picture) keep(key answerKey, result *report.Result) (bytes int64) {
-	cells := 1
-	if len(result.Rows) > 0 {
-		cells = len(result.Rows) * (len(result.Rows[0].Dimensions) + len(result.Rows[0].Metrics) + 2)
-	}
+	cells := result.Cells()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if cells > longAnswer || len(key.question) > longText || len(p.answers) >= mostAnswers || p.answers[key] != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/summary"
@@ -25,12 +26,14 @@ type property struct {
 
 // methods are those of the Data API that are POSTed.
 var methods = map[string]func(p *property, ctx context.Context) ([]byte, error){
-	"runReport":          (*property).runReport,
-	"batchRunReports":    (*property).batchRunReports,
-	"checkCompatibility": (*property).checkCompatibility,
+	"runReport":            (*property).runReport,
+	"batchRunReports":      (*property).batchRunReports,
+	"runPivotReport":       (*property).runPivotReport,
+	"batchRunPivotReports": (*property).batchRunPivotReports,
+	"checkCompatibility":   (*property).checkCompatibility,
 }
 
-const methodNames = "runReport, batchRunReports or checkCompatibility"
+const methodNames = "runReport, batchRunReports, runPivotReport, batchRunPivotReports or checkCompatibility"
 
 // postProperty answers the Data API's methods of one property.
 func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
@@ -96,34 +99,58 @@ func (p *property) run(ctx context.Context, q *report.Query, question string) (*
 	return result, err
 }
 
+// parser reads a question out of a body; today is the day on the merchant's clock.
+type parser[Q any] func(c *catalog.Catalog, merchant, currency string, body []byte, today report.Day) (Q, error)
+
+func parse[Q any](p *property, parse parser[Q]) (Q, error) {
+	return parse(p.s.catalog, p.merchant.ID, p.merchant.Settings.Currency, p.body, p.today())
+}
+
 func (p *property) runReport(ctx context.Context) ([]byte, error) {
-	q, err := report.ParseGoogle(p.s.catalog, p.merchant.ID, p.merchant.Settings.Currency, p.body, p.today())
+	return p.one(ctx, "google ", report.ParseGoogle, (*report.Result).AppendGoogle)
+}
+
+func (p *property) runPivotReport(ctx context.Context) ([]byte, error) {
+	return p.one(ctx, "pivot ", report.ParsePivot, (*report.Result).AppendPivot)
+}
+
+// one answers a question; its form and its text name it.
+func (p *property) one(ctx context.Context, form string, read parser[*report.Query], write func(*report.Result, []byte) []byte) ([]byte, error) {
+	q, err := parse(p, read)
 	if err != nil {
 		return nil, err
 	}
-	result, err := p.run(ctx, q, "google "+string(p.body))
+	result, err := p.run(ctx, q, form+string(p.body))
 	if err != nil {
 		return nil, err
 	}
 	result.Meta.Headers(p.w.Header().Set)
-	return result.AppendGoogle(make([]byte, 0, 1024+len(result.Rows)*256)), nil
+	return write(result, make([]byte, 0, 1024+len(result.Rows)*256)), nil
 }
 
-// batchRunReports answers several reports, one after the other: a merchant's
-// batch has no more of the machine than its single reports.
 func (p *property) batchRunReports(ctx context.Context) ([]byte, error) {
-	queries, err := report.ParseGoogleBatch(p.s.catalog, p.merchant.ID, p.merchant.Settings.Currency, p.body, p.today())
+	return p.batch(ctx, "batch ", report.ParseGoogleBatch, report.AppendGoogleBatch)
+}
+
+func (p *property) batchRunPivotReports(ctx context.Context) ([]byte, error) {
+	return p.batch(ctx, "pivot batch ", report.ParsePivotBatch, report.AppendPivotBatch)
+}
+
+// batch answers several questions, one after the other: a merchant's batch has
+// no more of the machine than its single reports.
+func (p *property) batch(ctx context.Context, form string, read parser[[]*report.Query], write func([]byte, []*report.Result) []byte) ([]byte, error) {
+	queries, err := parse(p, read)
 	if err != nil {
 		return nil, err
 	}
 	results := make([]*report.Result, len(queries))
 	for i, q := range queries {
 		// The question is the batch's, by place: its text is read once.
-		if results[i], err = p.run(ctx, q, "batch "+strconv.Itoa(i)+" "+string(p.body)); err != nil {
+		if results[i], err = p.run(ctx, q, form+strconv.Itoa(i)+" "+string(p.body)); err != nil {
 			return nil, err
 		}
 	}
-	return report.AppendGoogleBatch(nil, results), nil
+	return write(nil, results), nil
 }
 
 func (p *property) checkCompatibility(context.Context) ([]byte, error) {

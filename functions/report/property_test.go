@@ -51,6 +51,30 @@ func TestBatchRunReports(t *testing.T) {
 	}
 }
 
+// Pivots are answered alike from documents and from records, alone and in a batch.
+func TestPivotReports(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(row("1", "anna", "/a", midday.Add(-2*time.Hour)), row("2", "anna", "/b", midday.Add(-time.Hour)), row("3", "ben", "/b", midday.Add(-time.Hour)))
+	body := `{"dateRanges":[{"startDate":"today","endDate":"today"}],"dimensions":[{"name":"pagePath"},{"name":"hour"}],"metrics":[{"name":"activeUsers"}],
+	  "pivots":[{"fieldNames":["pagePath"],"limit":5,"metricAggregations":["TOTAL"]},{"fieldNames":["hour"],"limit":24}]}`
+	want := `"rows":[{"dimensionValues":[{"value":"/b"},{"value":"11"}],"metricValues":[{"value":"2"}]},{"dimensionValues":[{"value":"/a"},{"value":"10"}],"metricValues":[{"value":"1"}]}],` +
+		`"aggregates":[{"dimensionValues":[{"value":"RESERVED_TOTAL"},{"value":"10"}],"metricValues":[{"value":"1"}]},{"dimensionValues":[{"value":"RESERVED_TOTAL"},{"value":"11"}],"metricValues":[{"value":"2"}]}]`
+	for range 2 {
+		status, alone := w.google("runPivotReport", body)
+		if status != 200 || !strings.Contains(alone, want) {
+			t.Errorf("expected %s, got %d %s", want, status, alone)
+		}
+		status, batch := w.google("batchRunPivotReports", `{"requests":[`+body+`,`+body+`]}`)
+		if alone = strings.TrimSpace(alone); status != 200 || strings.ReplaceAll(batch, "\n", "") != `{"pivotReports":[`+alone+`,`+alone+`],"kind":"analyticsData#batchRunPivotReports"}` {
+			t.Errorf("got %d %s", status, batch)
+		}
+		w.summarise()
+	}
+	if status, got := w.google("batchRunPivotReports", `{"requests":[`+strings.Replace(body, `"limit":5`, `"limit":0`, 1)+`]}`); status != 400 || !strings.Contains(got, "requests[0].pivots[0].limit") {
+		t.Errorf("got %d %s", status, got)
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	w := newWorld(t, nil)
 	type entry struct{ APIName, UIName, Description, Category, Type string }

@@ -16,6 +16,14 @@ import (
 func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 	r := &Result{Query: q, Meta: meta}
 	r.Meta.Error = summary.UsersError
+	for _, b := range builders {
+		r.Meta.Duplicates += b.duplicates
+		r.Meta.Bots += b.filtered
+	}
+	if len(q.Pivots) > 0 {
+		r.pivot(builders)
+		return r
+	}
 	var all []Row
 	if q.Compare != CompareNone {
 		all = r.compare(builders[0], builders[1])
@@ -23,10 +31,6 @@ func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 		for i, b := range builders {
 			all = append(all, r.rows(i, b)...)
 		}
-	}
-	for _, b := range builders {
-		r.Meta.Duplicates += b.duplicates
-		r.Meta.Bots += b.filtered
 	}
 	r.RowCount = len(all)
 	order := q.OrderBys
@@ -47,7 +51,7 @@ func (b *Builder) total(passes func(dimensions []string) bool) *tally {
 		return nil
 	}
 	y := b.plan.tally()
-	for _, t := range b.itemTotals(passes) {
+	for _, t := range b.itemTables(nil, passes) {
 		y.add(t, 0)
 	}
 	return y

@@ -18,23 +18,27 @@ import (
 // (revision 2025) lists it. What Footfall does not do is listed too, so that it
 // is refused by name and not overlooked.
 type (
+	// googleQuestion is what reports with and without pivots have in common.
+	googleQuestion struct {
+		Property        string            `json:"property"`
+		Dimensions      []googleDimension `json:"dimensions"`
+		Metrics         []googleMetric    `json:"metrics"`
+		DateRanges      []googleDateRange `json:"dateRanges"`
+		DimensionFilter *googleFilterExpr `json:"dimensionFilter"`
+		MetricFilter    *googleFilterExpr `json:"metricFilter"`
+		CurrencyCode    string            `json:"currencyCode"`
+		CohortSpec      json.RawMessage   `json:"cohortSpec"`
+		KeepEmptyRows   bool              `json:"keepEmptyRows"`
+		ReturnQuota     bool              `json:"returnPropertyQuota"`
+		Comparisons     []json.RawMessage `json:"comparisons"`
+		ConversionSpec  json.RawMessage   `json:"conversionSpec"`
+	}
 	googleRequest struct {
-		Property           string            `json:"property"`
-		Dimensions         []googleDimension `json:"dimensions"`
-		Metrics            []googleMetric    `json:"metrics"`
-		DateRanges         []googleDateRange `json:"dateRanges"`
-		DimensionFilter    *googleFilterExpr `json:"dimensionFilter"`
-		MetricFilter       *googleFilterExpr `json:"metricFilter"`
-		Offset             int64Text         `json:"offset"`
-		Limit              int64Text         `json:"limit"`
-		MetricAggregations []string          `json:"metricAggregations"`
-		OrderBys           []googleOrderBy   `json:"orderBys"`
-		CurrencyCode       string            `json:"currencyCode"`
-		CohortSpec         json.RawMessage   `json:"cohortSpec"`
-		KeepEmptyRows      bool              `json:"keepEmptyRows"`
-		ReturnQuota        bool              `json:"returnPropertyQuota"`
-		Comparisons        []json.RawMessage `json:"comparisons"`
-		ConversionSpec     json.RawMessage   `json:"conversionSpec"`
+		googleQuestion
+		Offset             int64Text       `json:"offset"`
+		Limit              int64Text       `json:"limit"`
+		MetricAggregations []string        `json:"metricAggregations"`
+		OrderBys           []googleOrderBy `json:"orderBys"`
 	}
 	googleDimension struct {
 		Name       string          `json:"name"`
@@ -84,16 +88,17 @@ type (
 		Int64  *int64Text `json:"int64Value"`
 		Double *float64   `json:"doubleValue"`
 	}
+	googleDimensionOrder struct {
+		Name string `json:"dimensionName"`
+		Type string `json:"orderType"`
+	}
 	googleOrderBy struct {
 		Metric *struct {
 			Name string `json:"metricName"`
 		} `json:"metric"`
-		Dimension *struct {
-			Name string `json:"dimensionName"`
-			Type string `json:"orderType"`
-		} `json:"dimension"`
-		Pivot json.RawMessage `json:"pivot"`
-		Desc  bool            `json:"desc"`
+		Dimension *googleDimensionOrder `json:"dimension"`
+		Pivot     *googlePivotOrder     `json:"pivot"`
+		Desc      bool                  `json:"desc"`
 	}
 )
 
@@ -185,40 +190,55 @@ func decodeGoogle(body []byte, into any) error {
 }
 
 func (r *googleRequest) query(c *catalog.Catalog, merchant, currency string, today Day) (*Query, error) {
-	if err := r.refuse(currency); err != nil {
+	q, err := r.question(c, merchant, currency, today)
+	if err != nil {
 		return nil, err
 	}
-	q := &Query{Merchant: merchant, Limit: int64(r.Limit), Offset: int64(r.Offset), KeepEmpty: r.KeepEmptyRows, Quota: r.ReturnQuota}
+	q.Limit, q.Offset = int64(r.Limit), int64(r.Offset)
 	if q.Limit == 0 {
 		q.Limit = googleLimit
 	}
+	if err := q.googleOrder(r.OrderBys); err != nil {
+		return nil, err
+	}
+	if q.Aggregations, err = googleAggregations("metricAggregations", r.MetricAggregations); err != nil {
+		return nil, err
+	}
+	return q, q.Validate()
+}
+
+// question reads the part that reports with and without pivots have in common.
+func (r *googleQuestion) question(c *catalog.Catalog, merchant, currency string, today Day) (*Query, error) {
+	if err := r.refuse(currency); err != nil {
+		return nil, err
+	}
+	q := &Query{Merchant: merchant, KeepEmpty: r.KeepEmptyRows, Quota: r.ReturnQuota}
 	if err := q.googleColumns(c, r.Dimensions, r.Metrics, len(r.DateRanges) > 1); err != nil {
 		return nil, err
 	}
 	if err := q.googleRanges(r.DateRanges, today); err != nil {
 		return nil, err
 	}
-	if err := q.googleFilters(c, r.DimensionFilter, r.MetricFilter); err != nil {
-		return nil, err
-	}
-	if err := q.googleOrder(r.OrderBys); err != nil {
-		return nil, err
-	}
-	for i, a := range r.MetricAggregations {
+	return q, q.googleFilters(c, r.DimensionFilter, r.MetricFilter)
+}
+
+func googleAggregations(field string, names []string) ([]Aggregation, error) {
+	var list []Aggregation
+	for i, a := range names {
 		switch a {
 		case "TOTAL":
-			q.Aggregations = append(q.Aggregations, Total)
+			list = append(list, Total)
 		case "MINIMUM":
-			q.Aggregations = append(q.Aggregations, Minimum)
+			list = append(list, Minimum)
 		case "MAXIMUM":
-			q.Aggregations = append(q.Aggregations, Maximum)
+			list = append(list, Maximum)
 		case "COUNT":
-			q.Aggregations = append(q.Aggregations, Count)
+			list = append(list, Count)
 		default:
-			return nil, fault.Field(fmt.Sprintf("metricAggregations[%d]", i), "TOTAL, MINIMUM, MAXIMUM or COUNT")
+			return nil, fault.Field(fmt.Sprintf("%s[%d]", field, i), "TOTAL, MINIMUM, MAXIMUM or COUNT")
 		}
 	}
-	return q, q.Validate()
+	return list, nil
 }
 
 // googleColumns reads the dimensions and metrics of a request; ranges says that
@@ -298,7 +318,7 @@ func (q *Query) googleFilters(c *catalog.Catalog, dimensions, metrics *googleFil
 	return nil
 }
 
-func (r *googleRequest) refuse(currency string) error {
+func (r *googleQuestion) refuse(currency string) error {
 	present := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 	switch {
 	case present(r.CohortSpec):
@@ -473,16 +493,11 @@ func (q *Query) googleOrder(list []googleOrderBy) error {
 			if o.Dimension = q.dimension(g.Dimension.Name); o.Dimension < 0 {
 				return fault.Field(field+".dimension.dimensionName", "a dimension that this report asks for")
 			}
-			switch g.Dimension.Type {
-			case "", "ORDER_TYPE_UNSPECIFIED", "ALPHANUMERIC":
-			case "CASE_INSENSITIVE_ALPHANUMERIC":
-				o.Order = IgnoreCase
-			case "NUMERIC":
-				o.Order = Numeric
-			default:
-				return fault.Field(field+".dimension.orderType", "ALPHANUMERIC, CASE_INSENSITIVE_ALPHANUMERIC or NUMERIC")
+			var err error
+			if o.Order, err = g.Dimension.order(field + ".dimension.orderType"); err != nil {
+				return err
 			}
-		case len(g.Pivot) > 0:
+		case g.Pivot != nil:
 			return fault.Field(field+".pivot", "no pivot in a report without pivots")
 		default:
 			return fault.Field(field, "one of metric, dimension")
@@ -490,6 +505,18 @@ func (q *Query) googleOrder(list []googleOrderBy) error {
 		q.OrderBys = append(q.OrderBys, o)
 	}
 	return nil
+}
+
+func (g *googleDimensionOrder) order(field string) (DimensionOrder, error) {
+	switch g.Type {
+	case "", "ORDER_TYPE_UNSPECIFIED", "ALPHANUMERIC":
+		return Alphanumeric, nil
+	case "CASE_INSENSITIVE_ALPHANUMERIC":
+		return IgnoreCase, nil
+	case "NUMERIC":
+		return Numeric, nil
+	}
+	return 0, fault.Field(field, "ALPHANUMERIC, CASE_INSENSITIVE_ALPHANUMERIC or NUMERIC")
 }
 
 // jsonFault says in Google's words what is wrong with a body.

@@ -39,18 +39,7 @@ func (r *Result) AppendGoogle(b []byte) []byte {
 		}
 		b = append(b, "],"...)
 	}
-	if len(q.visible()) > 0 {
-		b = append(b, `"metricHeaders":[`...)
-		for i, m := range q.visible() {
-			b = comma(b, i)
-			b = append(b, `{"name":`...)
-			b = appendText(b, m.Name)
-			b = append(b, `,"type":"`...)
-			b = append(b, m.Of.Type...)
-			b = append(b, `"}`...)
-		}
-		b = append(b, "],"...)
-	}
+	b = r.appendMetricHeaders(b)
 	b = r.appendRows(b, "rows", r.Rows, "")
 	b = r.appendRows(b, "totals", r.Totals, "RESERVED_TOTAL")
 	b = r.appendRows(b, "maximums", r.Maximums, "RESERVED_MAX")
@@ -60,16 +49,60 @@ func (r *Result) AppendGoogle(b []byte) []byte {
 		b = strconv.AppendInt(b, int64(r.RowCount), 10)
 		b = append(b, ',')
 	}
+	return r.appendGoogleEnd(b, "analyticsData#runReport")
+}
+
+func (r *Result) appendMetricHeaders(b []byte) []byte {
+	list := r.Query.visible()
+	if len(list) == 0 {
+		return b
+	}
+	b = append(b, `"metricHeaders":[`...)
+	for i, m := range list {
+		b = comma(b, i)
+		b = append(b, `{"name":`...)
+		b = appendText(b, m.Name)
+		b = append(b, `,"type":"`...)
+		b = append(b, m.Of.Type...)
+		b = append(b, `"}`...)
+	}
+	return append(b, "],"...)
+}
+
+// appendMetricValues writes the columns of a row that are metrics, behind others
+// or alone.
+func (r *Result) appendMetricValues(b []byte, row *Row, behind bool) []byte {
+	n := len(r.Query.visible())
+	if n == 0 {
+		return b
+	}
+	if behind {
+		b = append(b, ',')
+	}
+	b = append(b, `"metricValues":[`...)
+	for j, v := range row.Metrics[:n] {
+		b = comma(b, j)
+		b = append(b, `{"value":"`...)
+		b = v.Append(b)
+		b = append(b, `"}`...)
+	}
+	return append(b, ']')
+}
+
+// appendGoogleEnd writes what all reports end with.
+func (r *Result) appendGoogleEnd(b []byte, kind string) []byte {
 	b = append(b, `"metadata":{"currencyCode":`...)
 	b = appendText(b, r.Meta.Currency)
 	b = append(b, `,"timeZone":`...)
 	b = appendText(b, r.Meta.TimeZone)
 	b = append(b, "},"...)
-	if q.Quota {
+	if r.Query.Quota {
 		// Footfall counts no tokens: a budget bounds each report by itself.
 		b = append(b, `"propertyQuota":{},`...)
 	}
-	return append(b, `"kind":"analyticsData#runReport"}`+"\n"...)
+	b = append(b, `"kind":"`...)
+	b = append(b, kind...)
+	return append(b, "\"}\n"...)
 }
 
 // appendRows writes a list of rows under a name; in rows about all rows, mark
@@ -106,19 +139,7 @@ func (r *Result) appendRows(b []byte, name string, rows []Row, mark string) []by
 			}
 			b = append(b, ']')
 		}
-		if len(q.visible()) > 0 {
-			if len(q.Dimensions) > 0 || ranges {
-				b = append(b, ',')
-			}
-			b = append(b, `"metricValues":[`...)
-			for j, v := range row.Metrics[:len(q.visible())] {
-				b = comma(b, j)
-				b = append(b, `{"value":"`...)
-				b = v.Append(b)
-				b = append(b, `"}`...)
-			}
-			b = append(b, ']')
-		}
+		b = r.appendMetricValues(b, &rows[i], len(q.Dimensions) > 0 || ranges)
 		b = append(b, '}')
 	}
 	return append(b, "],"...)

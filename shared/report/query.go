@@ -34,6 +34,9 @@ type Query struct {
 	Aggregations    []Aggregation
 	Quota           bool // the asker wants to see the quota
 	Hidden          int  // so many metrics, the last ones, are no columns of the answer
+	// Pivots lay the answer out along several axes; what they say stands for
+	// OrderBys, Limit, Offset and Aggregations.
+	Pivots []Pivot
 	// Compare lays the second date range beside the first, row by row.
 	Compare Compare
 }

@@ -24,7 +24,27 @@ type Result struct {
 	// the query asks for them. Totals are worked out from the merged counters
 	// and sets of users of all rows, not by adding metrics up.
 	Totals, Minimums, Maximums []Row
-	Meta                       Meta
+	// Of a report with pivots: what stands along each, and the rows about
+	// several cells. Rows have the pivots' fields, one pivot after the other.
+	Headers    []PivotHeader
+	Aggregates []Row
+	Meta       Meta
+}
+
+// Cells is about how much the answer holds.
+func (r *Result) Cells() int {
+	n := 1
+	for _, rows := range [][]Row{r.Rows, r.Aggregates} {
+		if len(rows) > 0 {
+			n += len(rows) * (len(rows[0].Dimensions) + len(rows[0].Metrics) + 2)
+		}
+	}
+	for _, h := range r.Headers {
+		if len(h.Tuples) > 0 {
+			n += len(h.Tuples) * (len(h.Tuples[0]) + 2)
+		}
+	}
+	return n
 }
 
 // Meta says what an answer is made of.

@@ -264,19 +264,30 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	return b.room(t.Len())
 }
 
-// itemTotals count the events whose items are in rows that pass (nil: in any
-// row), each once: an event with two items may be in two rows.
-func (b *Builder) itemTotals(passes func(dimensions []string) bool) []*summary.Table {
-	var totals []*summary.Table
+// itemTables count the events whose items are in rows that pass (nil: in any
+// row) by some of the query's dimensions, each event once in a row: one with two
+// items may be in two rows of all dimensions.
+func (b *Builder) itemTables(dims []int, passes func(dimensions []string) bool) []*summary.Table {
+	keys := make([]summary.Key, len(dims))
+	for k, at := range dims {
+		keys[k] = b.plan.keys[at]
+	}
+	tables := make([]*summary.Table, 0, len(b.items))
 	for _, part := range b.items {
 		o := part.options
 		o.Users = false
 		if passes != nil {
 			o.KeepItems = b.itemsOf(part, passes)
 		}
-		totals = append(totals, summary.Group(part.facts, nil, o))
+		t := summary.Group(part.facts, keys, o)
+		for k, at := range dims {
+			for row, v := range t.Values[k] {
+				t.Values[k][row] = b.plan.Query.Dimensions[at].Of.Show(v)
+			}
+		}
+		tables = append(tables, t)
 	}
-	return totals
+	return tables
 }
 
 // itemsOf selects the items of a part that are in rows that pass.

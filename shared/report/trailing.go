@@ -214,3 +214,68 @@ func (b *Builder) lookBack(total *tally) {
 		}
 	}
 }
+
+// lookBack makes the numbers of users that look back of a pivot's tuples those
+// of the last day of each: of the date range where no field is about time.
+func (s *sheet) lookBack(p *Plan, fields []int, out *summary.Table) {
+	var timed, still []int  // places in out's columns
+	places := map[int]int{} // of still dimensions among those of trails
+	for i, d := range p.Query.Dimensions {
+		if !d.Of.Time() {
+			places[i] = len(places)
+		}
+	}
+	for k, at := range fields {
+		switch {
+		case at == RangeField:
+		case p.Query.Dimensions[at].Of.Time():
+			timed = append(timed, k)
+		default:
+			still = append(still, k)
+		}
+	}
+	pick := func(columns []int, value func(k int) string) string {
+		values := make([]string, len(columns))
+		for i, k := range columns {
+			values[i] = value(k)
+		}
+		return rowKey(values)
+	}
+	sets := make([][][]summary.Users, len(p.measures)) // by measure and row
+	for i := range sets {
+		sets[i] = make([][]summary.Users, out.Len())
+	}
+	for _, b := range s.builders {
+		last := map[string]int64{}
+		for _, bucket := range b.buckets() {
+			key := pick(timed, func(k int) string { return bucket.values[fields[k]] })
+			last[key] = max(last[key], bucket.last)
+		}
+		trails := map[string][]*trail{}
+		for _, t := range b.trailing {
+			key := pick(still, func(k int) string { return t.values[places[fields[k]]] })
+			trails[key] = append(trails[key], t)
+		}
+		for row := range out.Len() {
+			value := func(k int) string { return out.Values[k][row] }
+			day, some := last[pick(timed, value)]
+			if !some {
+				continue
+			}
+			for _, t := range trails[pick(still, value)] {
+				for i, m := range p.measures {
+					if m.Days > 0 {
+						sets[i][row] = append(sets[i][row], t.before(day, m.Days))
+					}
+				}
+			}
+		}
+	}
+	for i, m := range p.measures {
+		if m.Days > 0 {
+			for row := range out.Len() {
+				out.Extra[i].Users[row] = summary.UnionAll(sets[i][row])
+			}
+		}
+	}
+}

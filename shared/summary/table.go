@@ -61,6 +61,28 @@ func (t *Table) AddZero() {
 	}
 }
 
+// Select is a table of some rows, in the order that is given.
+func (t *Table) Select(rows []int) *Table {
+	out := EmptyTable(t.Keys, t.Users != nil, nil)
+	out.Counters = make([]Counters, 0, len(rows))
+	for i := range t.Extra {
+		out.Extra = append(out.Extra, t.Extra[i].like())
+	}
+	for _, row := range rows {
+		for k := range out.Values {
+			out.Values[k] = append(out.Values[k], t.Values[k][row])
+		}
+		out.Counters = append(out.Counters, t.Counters[row])
+		if t.Users != nil {
+			out.Users = append(out.Users, t.Users[row])
+		}
+		for i := range out.Extra {
+			out.Extra[i].take(&t.Extra[i], row)
+		}
+	}
+	return out
+}
+
 // normalise sorts rows by their values and adds up rows of the same ones.
 func (t *Table) normalise() {
 	if len(t.Keys) == 0 {

@@ -146,6 +146,7 @@ type play struct {
 	settings settings
 	arrived  []received
 	asked    []query
+	pivoted  []pivotQuery
 }
 
 // send sends events in requests of random sizes.
@@ -174,12 +175,18 @@ func (p *play) prepare(first time.Time, days, questions int) {
 	for range questions {
 		p.asked = append(p.asked, a.query())
 	}
+	for range questions / 4 {
+		if q, ok := a.pivots(a.query()); ok {
+			p.pivoted = append(p.pivoted, q)
+		}
+	}
 }
 
 // check asks all questions.
 func (p *play) check(state string) {
 	p.Helper()
 	n := newNaive(p, p.settings, p.now(), p.arrived)
+	p.checkPivots(n, state)
 	for _, q := range p.asked {
 		if cmp.Equal(n.answer(p, q), p.ask(q)) {
 			continue

@@ -70,15 +70,7 @@ func (p *player) report(ctx context.Context, s Step) error {
 	if fault := s.Get("error"); fault != "" {
 		return p.refused(ctx, path, token, fault)
 	}
-	want := make([][]string, len(s.Rows))
-	for i, row := range s.Rows {
-		want[i] = slices.Clone(row)
-		for k, cell := range row {
-			if cell == "$STREAM" {
-				want[i][k] = m.stream
-			}
-		}
-	}
+	want := m.named(s.Rows)
 	err := p.eventually(ctx, func() error {
 		var a answer
 		if err := p.do(ctx, http.MethodGet, path, token, "", nil, http.StatusOK, &a); err != nil {

@@ -16,6 +16,7 @@ type Step struct {
 	Words   []string   // bare words after the verb
 	Options []Option   // key=value words, in order
 	Rows    [][]string // the indented lines below, cut at "|"
+	Body    string     // of those that begin with ">", what stands behind it
 }
 
 // Option is one key=value word.
@@ -45,6 +46,7 @@ var verbs = map[string][]string{
 	},
 	"resend":   {},
 	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "total", "pending", "duplicates", "bots", "rejected", "token", "error"},
+	"google":   {"error", "currency"},
 	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "internal", "rejected.", "refused."},
 	"rejected": {"from", "to"},
 }
@@ -77,8 +79,12 @@ func Parse(r io.Reader) ([]Step, error) {
 				return nil, fmt.Errorf("line %d: expected a step before the first row", n)
 			}
 			last := &steps[len(steps)-1]
-			if last.Verb != "report" && last.Verb != "rejected" {
-				return nil, fmt.Errorf("line %d: expected rows only below report and rejected, not below %s", n, last.Verb)
+			if last.Verb != "report" && last.Verb != "google" && last.Verb != "rejected" {
+				return nil, fmt.Errorf("line %d: expected rows only below report, google and rejected, not below %s", n, last.Verb)
+			}
+			if body, ok := strings.CutPrefix(strings.TrimSpace(text), ">"); ok && last.Verb == "google" {
+				last.Body += body
+				continue
 			}
 			var row []string
 			for cell := range strings.SplitSeq(text, "|") {
@@ -111,7 +117,7 @@ func parseStep(text string) (Step, error) {
 	step := Step{Verb: words[0]}
 	known, ok := verbs[step.Verb]
 	if !ok {
-		return Step{}, fmt.Errorf("unknown step %q: expected one of merchant, use, settings, clock, advance, send, resend, report, ledger, rejected, needs", step.Verb)
+		return Step{}, fmt.Errorf("unknown step %q: expected one of merchant, use, settings, clock, advance, send, resend, report, google, ledger, rejected, needs", step.Verb)
 	}
 	for _, word := range words[1:] {
 		key, value, isOption := strings.Cut(word, "=")

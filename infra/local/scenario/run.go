@@ -143,6 +143,8 @@ func (p *player) play(ctx context.Context, s Step) error {
 		return p.settle(ctx)
 	case "report":
 		return p.report(ctx, s)
+	case "google":
+		return p.google(ctx, s)
 	case "ledger":
 		return p.ledger(ctx, s)
 	case "rejected":
