@@ -115,7 +115,7 @@ func (r *Result) compare(now, before *Builder) []Row {
 	passes := passed(rows, len(keys))
 	total := func(i int, b *Builder) []catalog.Value {
 		sides[i].total.instead(b.total(passes))
-		b.lookBack(sides[i].total)
+		b.lookBack(sides[i].total, rows, len(keys))
 		return r.total(sides[i].total)
 	}
 	r.Totals = []Row{{Metrics: total(0, now), Before: total(1, before)}}

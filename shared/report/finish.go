@@ -104,7 +104,7 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 	}
 	if slices.Contains(q.Aggregations, Total) {
 		total.instead(b.total(passed(rows, t.Len())))
-		b.lookBack(total)
+		b.lookBack(total, rows, t.Len())
 	}
 	r.aggregate(rangeAt, rows, total)
 	return rows

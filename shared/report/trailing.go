@@ -80,6 +80,17 @@ func (p *Plan) still() (dims []*catalog.Dimension, keys []summary.Key) {
 	return dims, keys
 }
 
+// stillKey names a row by its values that are no time.
+func (p *Plan) stillKey(values []string) string {
+	var key []byte
+	for i, d := range p.Query.Dimensions {
+		if !d.Of.Time() {
+			key = appendKey(key, values[i])
+		}
+	}
+	return string(key)
+}
+
 // trailTable takes the users of a table whose first keys are those of still.
 func (b *Builder) trailTable(t *summary.Table, day func(row int) int64) {
 	dims, _ := b.plan.still()
@@ -199,16 +210,27 @@ func (b *Builder) Close() error {
 }
 
 // lookBack makes the total's measures that look back those of the range's last
-// day: the rows' are of different days.
-func (b *Builder) lookBack(total *tally) {
+// day: the rows' are of different days. Only users of rows that pass (nil: of
+// all) are in it, as in any total.
+func (b *Builder) lookBack(total *tally, rows []Row, all int) {
 	if b.span.From >= b.span.To {
 		return
+	}
+	var passed map[string]bool // by the values that are no time
+	if len(rows) < all {
+		passed = map[string]bool{}
+		for _, row := range rows {
+			passed[b.plan.stillKey(row.Dimensions)] = true
+		}
 	}
 	last := b.plain.CivilDay(b.span.To - 1)
 	for i, m := range b.plan.measures {
 		if m.Days > 0 {
 			total.sets[i] = nil
-			for _, t := range b.trailing {
+			for key, t := range b.trailing {
+				if passed != nil && !passed[key] {
+					continue
+				}
 				total.sets[i] = append(total.sets[i], t.before(last, m.Days))
 			}
 		}

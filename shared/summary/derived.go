@@ -68,7 +68,8 @@ func (d Dimension) join(primary *channel.Group) func(values []string) string {
 			of = channel.Default
 		}
 		return func(v []string) string {
-			if v[0] == noOrigin.Source {
+			// A link that names a medium or a campaign alone has no source either.
+			if v[0] == noOrigin.Source && v[1] == noOrigin.Medium && v[2] == noOrigin.Campaign {
 				return noOrigin.Source
 			}
 			return of(v[0], v[1], v[2])

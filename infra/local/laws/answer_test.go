@@ -127,9 +127,10 @@ func (n *naive) answer(t testing.TB, q query) answer {
 		for _, a := range q.MetricAggregations {
 			switch a {
 			case "TOTAL":
-				total := group{n: n}
+				total := group{n: n, last: n.lastDay(to.AddDate(0, 0, 1))}
 				for _, r := range rows {
 					total.units = append(total.units, r.units...)
+					total.everyDay = append(total.everyDay, r.everyDay...)
 				}
 				out.Totals = append(out.Totals, line(q, i, nil, n.values(q, &total), "RESERVED_TOTAL"))
 			case "MAXIMUM":
@@ -235,8 +236,10 @@ func (n *naive) rows(t testing.TB, q query, date int, first, last time.Time) []*
 	if len(q.Dimensions) == 0 {
 		at(nil) // one row, also of nothing
 	}
+	earlier := first.AddDate(0, 0, -q.lookBack())
+	everyDay := map[string][]unit{} // by the dimensions that are no time
 	for _, h := range n.hits {
-		if !h.counts() || h.local.Before(first) || !h.local.Before(end) {
+		if !h.counts() || h.local.Before(earlier) || !h.local.Before(end) {
 			continue
 		}
 		units := []unit{{h, nil}}
@@ -249,14 +252,19 @@ func (n *naive) rows(t testing.TB, q query, date int, first, last time.Time) []*
 		for _, u := range units {
 			if !q.DimensionFilter.holds(t, func(f *filter) bool {
 				d := dimensions[f.FieldName]
-				return f.text(t, d.show(u.hit, u.item, first))
+				return f.text(t, n.show(t, &d, u.hit, u.item, first))
 			}) {
 				continue
 			}
 			dims := make([]string, len(q.Dimensions))
 			for i, name := range q.Dimensions {
 				d := dimensions[name.Name]
-				dims[i] = d.show(u.hit, u.item, first)
+				dims[i] = n.show(t, &d, u.hit, u.item, first)
+			}
+			kind := q.still(dims)
+			everyDay[kind] = append(everyDay[kind], u)
+			if h.local.Before(first) {
+				continue
 			}
 			r := at(dims)
 			r.units = append(r.units, u)
@@ -266,6 +274,9 @@ func (n *naive) rows(t testing.TB, q query, date int, first, last time.Time) []*
 		for _, dims := range n.empty(t, q, first, end) {
 			at(dims)
 		}
+	}
+	if q.lookBack() > 0 {
+		n.addLookBack(t, q, first, end, groups, everyDay, at)
 	}
 	var rows []*row
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
@@ -313,17 +324,82 @@ func (n *naive) empty(t testing.TB, q query, first, end time.Time) [][]string {
 	})
 	for at := first; at.Before(end) && at.Before(n.now); at = at.Add(step) {
 		h := &hit{local: at.In(n.zone)}
-		if timed && !q.DimensionFilter.holds(t, func(f *filter) bool { d := dimensions[f.FieldName]; return f.text(t, d.show(h, nil, first)) }) {
+		if timed && !q.DimensionFilter.holds(t, func(f *filter) bool { d := dimensions[f.FieldName]; return f.text(t, n.show(t, &d, h, nil, first)) }) {
 			continue
 		}
 		var dims []string
 		for _, name := range q.Dimensions {
 			d := dimensions[name.Name]
-			dims = append(dims, d.show(h, nil, first))
+			dims = append(dims, n.show(t, &d, h, nil, first))
 		}
 		out = append(out, dims)
 	}
 	return out
+}
+
+// lookBack is how many days the question's metrics are about; 0 where they are
+// about those of the date range.
+func (q *query) lookBack() int {
+	days := 0
+	for _, m := range q.Metrics {
+		days = max(days, looksBack[m.Name])
+	}
+	return days
+}
+
+// still names a row by its values that are no time.
+func (q *query) still(dims []string) string {
+	var b strings.Builder
+	for i, d := range q.Dimensions {
+		if !isTime(d.Name) {
+			b.WriteString(dims[i] + "\x00")
+		}
+	}
+	return b.String()
+}
+
+// lastDay is the last day before an instant that has begun.
+func (n *naive) lastDay(end time.Time) int {
+	last := civil(end.In(n.zone).Add(-time.Millisecond))
+	return min(last, civil(n.now.In(n.zone)))
+}
+
+// addLookBack tells rows what numbers of users look back at, and adds the rows
+// that have nothing else.
+func (n *naive) addLookBack(t testing.TB, q query, first, end time.Time, groups map[string]*row, everyDay map[string][]unit, at func(dims []string) *row) {
+	t.Helper()
+	// The days of each value of the time dimensions.
+	last := map[string]int{}
+	times := map[string][]string{}
+	for day := first; day.Before(end) && !day.After(n.now); day = day.AddDate(0, 0, 1) {
+		dims := make([]string, len(q.Dimensions))
+		for i, name := range q.Dimensions {
+			if d := dimensions[name.Name]; d.time {
+				dims[i] = n.show(t, &d, &hit{local: day}, nil, first)
+			}
+		}
+		key := strings.Join(dims, "\x00")
+		last[key], times[key] = civil(day), dims
+	}
+	for kind, units := range everyDay {
+		h := units[0]
+		for key, dims := range times {
+			g := group{n: n, everyDay: units, last: last[key]}
+			row := slices.Clone(dims)
+			for i, name := range q.Dimensions {
+				if d := dimensions[name.Name]; !d.time {
+					row[i] = n.show(t, &d, h.hit, h.item, first)
+				}
+			}
+			if q.still(row) != kind {
+				t.Fatalf("%q is not of %q", row, kind)
+			}
+			if _, there := groups[strings.Join(row, "\x00")]; there || g.trailing(q.lookBack()).Sign() > 0 {
+				r := at(row)
+				r.everyDay, r.last = g.everyDay, g.last
+			}
+		}
+	}
 }
 
 // byItem reports whether a question groups or filters items.

@@ -4,20 +4,27 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"testing"
 	"time"
 )
 
 // dimension is what a name means: the value that a hit has, or one of its
 // items, as answers show it; "" stands for none and shows as fill.
 type dimension struct {
-	of   func(h *hit, g *goods, start time.Time) string // start: of the date range
-	time bool
-	item bool
-	fill string
+	of      func(h *hit, g *goods, start time.Time) string // start: of the date range
+	channel func(t testing.TB, n *naive, h *hit) string    // instead, where the merchant's rules matter
+	time    bool
+	item    bool
+	fill    string
 }
 
-func (d *dimension) show(h *hit, g *goods, start time.Time) string {
-	if v := d.of(h, g, start); v != "" {
+func (n *naive) show(t testing.TB, d *dimension, h *hit, g *goods, start time.Time) string {
+	t.Helper()
+	of := d.of
+	if d.channel != nil {
+		of = func(h *hit, _ *goods, _ time.Time) string { return d.channel(t, n, h) }
+	}
+	if v := of(h, g, start); v != "" {
 		return v
 	}
 	if d.fill != "" {
@@ -60,6 +67,35 @@ func layout(l string) dimension { return clock(func(t time.Time) string { return
 
 func event(of func(h *hit) string) dimension {
 	return dimension{of: func(h *hit, _ *goods, _ time.Time) string { return of(h) }}
+}
+
+// byChannel is a channel by Google's rules, or by the merchant's first. Who named
+// no source came directly; bare: an event on the way of a session did not.
+func byChannel(own, bare bool, of func(h *hit) source) dimension {
+	return dimension{channel: func(t testing.TB, n *naive, h *hit) string {
+		s := of(h)
+		switch {
+		case bare && s == (source{}):
+			return ""
+		case own:
+			return n.ownChannel(t, s)
+		default:
+			return defaultChannel(t, s)
+		}
+	}}
+}
+
+func ownSource(h *hit) source     { return h.source }
+func sessionSource(h *hit) source { return h.attribution.source }
+func firstSource(h *hit) source   { return h.first.attribution.source }
+
+func property(key string) dimension {
+	return event(func(h *hit) string {
+		if v, ok := h.Data.UserProperties[key]; ok {
+			return fmt.Sprint(v)
+		}
+		return ""
+	})
 }
 
 func ofItem(of func(i *item) string) dimension {
@@ -156,6 +192,21 @@ var dimensions = map[string]dimension{
 	"sessionCampaignName": event(func(h *hit) string { return h.attribution.source.campaign }),
 	"sessionSourceMedium": event(func(h *hit) string { return h.attribution.source.pair() }).or("(direct) / (none)"),
 
+	"firstUserSource":          event(func(h *hit) string { return firstSource(h).source }).or("(direct)"),
+	"firstUserMedium":          event(func(h *hit) string { return firstSource(h).medium }).or("(none)"),
+	"firstUserSourceMedium":    event(func(h *hit) string { return firstSource(h).pair() }).or("(direct) / (none)"),
+	"firstUserCampaignName":    event(func(h *hit) string { return firstSource(h).campaign }),
+	"firstUserManualTerm":      event(func(h *hit) string { return firstSource(h).term }),
+	"firstUserManualAdContent": event(func(h *hit) string { return firstSource(h).content }),
+	"firstSessionDate":         event(func(h *hit) string { return h.first.local.Format("20060102") }),
+
+	"defaultChannelGroup":          byChannel(false, true, ownSource),
+	"primaryChannelGroup":          byChannel(true, true, ownSource),
+	"sessionDefaultChannelGroup":   byChannel(false, false, sessionSource),
+	"sessionPrimaryChannelGroup":   byChannel(true, false, sessionSource),
+	"firstUserDefaultChannelGroup": byChannel(false, false, firstSource),
+	"firstUserPrimaryChannelGroup": byChannel(true, false, firstSource),
+
 	"country":   event(nowhere),
 	"continent": event(nowhere), "continentId": event(nowhere), "subContinent": event(nowhere), "subContinentId": event(nowhere), "cityId": event(nowhere),
 	"platform": event(func(h *hit) string { return h.platform() }),
@@ -183,6 +234,10 @@ var dimensions = map[string]dimension{
 		return "returning"
 	}),
 
+	"mobileDeviceBranding": event(func(h *hit) string { return h.agent.brand }),
+	"mobileDeviceModel":    event(func(h *hit) string { return h.agent.model }),
+	"deviceModel":          event(func(h *hit) string { return h.agent.model }),
+
 	"deviceCategory":         event(func(h *hit) string { return h.agent.device }),
 	"browser":                event(func(h *hit) string { return h.agent.browser }),
 	"browserVersion":         event(func(h *hit) string { return h.agent.browserVersion }),
@@ -205,6 +260,21 @@ var dimensions = map[string]dimension{
 	"itemCategory5": ofItem(func(i *item) string { return i.Category5 }),
 	"itemListId":    ofItem(func(i *item) string { return i.ListID }),
 	"itemListName":  ofItem(func(i *item) string { return i.ListName }),
+	"itemListPosition": ofItem(func(i *item) string {
+		if i.Index == nil {
+			return ""
+		}
+		return fmt.Sprint(*i.Index)
+	}),
+	"itemAffiliation":           ofItem(func(i *item) string { return i.Affiliation }),
+	"itemLocationID":            ofItem(func(i *item) string { return i.LocationID }),
+	"itemPromotionId":           ofItem(func(i *item) string { return i.PromotionID }),
+	"itemPromotionName":         ofItem(func(i *item) string { return i.PromotionName }),
+	"itemPromotionCreativeName": ofItem(func(i *item) string { return i.CreativeName }),
+	"itemPromotionCreativeSlot": ofItem(func(i *item) string { return i.CreativeSlot }),
+
+	"customEvent:plan": param("plan"), "customEvent:level": param("level"), "customEvent:transaction_id": param("transaction_id"), "customEvent:nothing": param("nothing"),
+	"customUser:tier": property("tier"),
 }
 
 func (p *pageParts) pathQuery() string {

@@ -57,27 +57,37 @@ type item struct {
 	Coupon    string      `json:"coupon,omitempty"`
 	Price     json.Number `json:"price,omitempty"`
 	Quantity  *int64      `json:"quantity,omitempty"`
+	Discount  json.Number `json:"discount,omitempty"`
+	Index     *int        `json:"index,omitempty"`
+
+	Affiliation   string `json:"affiliation,omitempty"`
+	LocationID    string `json:"location_id,omitempty"`
+	PromotionID   string `json:"promotion_id,omitempty"`
+	PromotionName string `json:"promotion_name,omitempty"`
+	CreativeName  string `json:"creative_name,omitempty"`
+	CreativeSlot  string `json:"creative_slot,omitempty"`
 }
 
 // agents are programs' names for themselves, with what a person reads in them.
 var agents = map[string]agent{
 	"": {},
-	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36":                                    {"desktop", "Chrome", "142.0.0.0", "Windows", "10", false},
-	"Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0":                                                                             {"desktop", "Firefox", "132.0", "Linux", "", false},
-	"Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1":            {"mobile", "Safari", "18.1", "iOS", "18.1", false},
-	"Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1":                     {"tablet", "Safari", "17.5", "iOS", "17.5", false},
-	"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36":                                    {"mobile", "Chrome", "142.0.0.0", "Android", "10", false},
-	"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)":                                                                           {"", "Googlebot", "2.1", "", "", true},
-	"Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/87.0.4280.88 Safari/537.36 WebAppManager":                          {"smart tv", "Chrome", "87.0.4280.88", "Linux", "", false},
-	"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15":                              {"desktop", "Safari", "18.1", "macOS", "10.15.7", false},
-	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0":                      {"desktop", "Edge", "142.0.0.0", "Windows", "10", false},
-	"Mozilla/5.0 (PlayStation; PlayStation 5/6.50) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.4 Safari/605.1.15":                                {"console", "Safari", "15.4", "", "", false},
-	"Mozilla/5.0 (Linux; Android 14; SAMSUNG SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36": {"mobile", "Samsung Browser", "25.0", "Android", "14", false},
+	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36":                                    {"desktop", "Chrome", "142.0.0.0", "Windows", "10", false, "", ""},
+	"Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0":                                                                             {"desktop", "Firefox", "132.0", "Linux", "", false, "", ""},
+	"Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1":            {"mobile", "Safari", "18.1", "iOS", "18.1", false, "Apple", "iPhone"},
+	"Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1":                     {"tablet", "Safari", "17.5", "iOS", "17.5", false, "Apple", "iPad"},
+	"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36":                                    {"mobile", "Chrome", "142.0.0.0", "Android", "10", false, "", ""},
+	"Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)":                                                                           {"", "Googlebot", "2.1", "", "", true, "", ""},
+	"Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/87.0.4280.88 Safari/537.36 WebAppManager":                          {"smart tv", "Chrome", "87.0.4280.88", "Linux", "", false, "", ""},
+	"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15":                              {"desktop", "Safari", "18.1", "macOS", "10.15.7", false, "", ""},
+	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0":                      {"desktop", "Edge", "142.0.0.0", "Windows", "10", false, "", ""},
+	"Mozilla/5.0 (PlayStation; PlayStation 5/6.50) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/15.4 Safari/605.1.15":                                {"console", "Safari", "15.4", "", "", false, "", ""},
+	"Mozilla/5.0 (Linux; Android 14; SAMSUNG SM-S918B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36": {"mobile", "Samsung Browser", "25.0", "Android", "14", false, "Samsung", "SM-S918B"},
 }
 
 type agent struct {
 	device, browser, browserVersion, os, osVersion string
 	bot                                            bool
+	brand, model                                   string
 }
 
 // generator makes the events of a small shop from a seed. Its visitors are
@@ -210,7 +220,8 @@ func (g *generator) event(first bool) cloudEvent {
 	e := cloudEvent{SpecVersion: "1.0", Type: "footfall.event.v1", Source: "/laws", ID: fmt.Sprintf("e%d", g.n)}
 	d := &e.Data
 	d.Name = one(g.Rand, "page_view", "page_view", "page_view", "page_view", "screen_view", "scroll", "user_engagement", "sign_up", "view_item",
-		"view_item", "add_to_cart", "begin_checkout", "purchase", "purchase", "search", "generate_lead", "refund", "view_item_list", "select_item", "view_promotion", "select_promotion")
+		"view_item", "add_to_cart", "begin_checkout", "purchase", "purchase", "search", "generate_lead", "refund", "view_item_list", "select_item", "view_promotion", "select_promotion",
+		"in_app_purchase", "app_store_refund")
 	if g.chance(85) {
 		d.Page = &page{
 			Location: "https://" + one(g.Rand, "shop.example", "shop.example", "www.shop.example", "Blog.Shop.Example:8443") +
@@ -251,21 +262,39 @@ func (g *generator) event(first bool) cloudEvent {
 		if g.chance(20) {
 			d.Params["outbound"] = g.chance(50)
 		}
+		if g.chance(30) {
+			d.Params["score"] = one[any](g.Rand, 3, json.Number("-1.25"), "7.5", "1e3", "many", "0x10", " 4", true)
+		}
 	}
 	if g.chance(15) {
 		d.UserProperties = map[string]any{"tier": one(g.Rand, "gold", "silver")}
 	}
 	switch d.Name {
-	case "purchase":
+	case "purchase", "in_app_purchase":
 		g.sell(d)
-		if d.Params == nil {
-			d.Params = map[string]any{}
-		}
 		if g.chance(80) {
-			d.Params["transaction_id"] = fmt.Sprintf("T-%d", g.IntN(12))
+			d.say("transaction_id", fmt.Sprintf("T-%d", g.IntN(12)))
 		}
-	case "view_item", "add_to_cart", "begin_checkout", "refund", "view_item_list", "select_item":
+		if g.chance(50) {
+			d.say("tax", one[any](g.Rand, json.Number("1.9"), json.Number("0.07"), 3, "2.5", "none"))
+		}
+		if g.chance(50) {
+			d.say("shipping", one[any](g.Rand, json.Number("4.95"), 0, "free"))
+		}
+	case "view_item", "add_to_cart", "begin_checkout", "refund", "app_store_refund", "view_item_list", "select_item":
 		g.sell(d)
+	case "view_promotion", "select_promotion":
+		if g.chance(50) {
+			g.sell(d)
+		}
+		if g.chance(70) {
+			d.say("promotion_id", one(g.Rand, "P1", "P2"))
+			d.say("promotion_name", one(g.Rand, "Summer", "Winter"))
+		}
+		if g.chance(30) {
+			d.say("creative_name", "Beach")
+			d.say("creative_slot", one(g.Rand, "top", "side"))
+		}
 	case "sign_up", "generate_lead":
 		if g.chance(40) {
 			d.Value, d.Currency = json.Number(one(g.Rand, "1", "2.5", "0.000001", "-3")), one(g.Rand, "EUR", "USD", "eur", "")
@@ -294,8 +323,35 @@ func (g *generator) sell(d *data) {
 			quantity := g.Int64N(4)
 			i.Quantity = &quantity
 		}
+		if g.chance(30) {
+			i.Discount = json.Number(one(g.Rand, "0.5", "1.99", "10"))
+		}
+		if g.chance(40) {
+			index := g.IntN(3)
+			i.Index = &index
+		}
+		if g.chance(30) {
+			i.Affiliation, i.LocationID = one(g.Rand, "Partner", ""), one(g.Rand, "L-1", "L-2", "")
+		}
+		if g.chance(30) {
+			i.PromotionID, i.PromotionName, i.CreativeName, i.CreativeSlot = one(g.Rand, "P1", "P3", ""), one(g.Rand, "Summer", ""), one(g.Rand, "Snow", ""), one(g.Rand, "top", "")
+		}
 		d.Items = append(d.Items, i)
 	}
+	// What an event says of all its items.
+	for _, said := range [][2]string{{"item_list_id", "L9"}, {"item_list_name", "Best"}, {"affiliation", "House"}, {"location_id", "L-9"}, {"promotion_name", "Winter"}} {
+		if g.chance(8) {
+			d.say(said[0], said[1])
+		}
+	}
+}
+
+// say sets a parameter.
+func (d *data) say(key string, value any) {
+	if d.Params == nil {
+		d.Params = map[string]any{}
+	}
+	d.Params[key] = value
 }
 
 // traffic is at least n events, as they happened.

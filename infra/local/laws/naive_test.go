@@ -19,6 +19,16 @@ type settings struct {
 	Currency  string   `json:"currency"`
 	BotFilter bool     `json:"bot_filter"`
 	KeyEvents []string `json:"key_events"`
+
+	CurrencyRates []currencyRate `json:"currency_rates"`
+	ChannelRules  []channelRule  `json:"channel_rules"`
+}
+
+// currencyRate is what a unit of a currency is worth, from a day on.
+type currencyRate struct {
+	Currency string      `json:"currency"`
+	Rate     json.Number `json:"rate"`
+	From     string      `json:"from,omitempty"`
 }
 
 // received is an event as it reached Footfall: what its receipt says of it.
@@ -49,11 +59,13 @@ type hit struct {
 	// What counting says.
 	duplicate, filtered bool
 	begins, engaged     bool
-	length, views       int64 // of the session that it begins, ms
-	attribution         *hit  // whose source is its session's
-	start               *hit  // of its session
-	fresh               bool  // in the session in which its user was first seen
-	landing, exit       *hit  // whose pages are its session's first and last
+	length, views       int64  // of the session that it begins, ms
+	session             []*hit // that it begins
+	first               *hit   // the first of its user ever
+	attribution         *hit   // whose source is its session's
+	start               *hit   // of its session
+	fresh               bool   // in the session in which its user was first seen
+	landing, exit       *hit   // whose pages are its session's first and last
 	newUser             bool
 	purchase            bool
 	key                 bool
@@ -62,7 +74,7 @@ type hit struct {
 // goods is an item in numbers.
 type goods struct {
 	item
-	price, quantity int64 // micro-units; pieces
+	price, quantity, discount int64 // micro-units; pieces; micro-units of a piece
 }
 
 func (h *hit) counts() bool { return !h.duplicate && !h.filtered }
@@ -134,10 +146,21 @@ func readHit(t testing.TB, r received, zone *time.Location) *hit {
 		h.page = partsOf(t, p.Location)
 		h.source = sourceOf(t, h.page, p.Referrer)
 	}
-	for _, i := range h.Data.Items {
+	items := h.Data.Items
+	if len(items) == 0 && (h.Data.Name == "view_promotion" || h.Data.Name == "select_promotion") {
+		// It is about what it promotes, if it says what that is.
+		if bare := (item{}); h.inherit(&bare) {
+			items = []item{bare}
+		}
+	}
+	for _, i := range items {
+		h.inherit(&i)
 		g := goods{item: i, quantity: 1}
 		if i.Price != "" {
 			g.price = micro(t, i.Price)
+		}
+		if i.Discount != "" {
+			g.discount = micro(t, i.Discount)
 		}
 		if i.Quantity != nil {
 			g.quantity = *i.Quantity
@@ -145,6 +168,19 @@ func readHit(t testing.TB, r received, zone *time.Location) *hit {
 		h.goods = append(h.goods, g)
 	}
 	return h
+}
+
+// inherit gives an item what its event says of all its items.
+func (h *hit) inherit(i *item) (said bool) {
+	for key, of := range map[string]*string{
+		"item_list_id": &i.ListID, "item_list_name": &i.ListName, "affiliation": &i.Affiliation, "location_id": &i.LocationID,
+		"promotion_id": &i.PromotionID, "promotion_name": &i.PromotionName, "creative_name": &i.CreativeName, "creative_slot": &i.CreativeSlot,
+	} {
+		if v := h.text(key); v != "" {
+			*of, said = cmp.Or(*of, v), true
+		}
+	}
+	return said
 }
 
 // naive is a merchant's history.
@@ -169,7 +205,7 @@ func newNaive(t testing.TB, s settings, now time.Time, events []received) *naive
 	slices.SortFunc(n.hits, func(a, b *hit) int {
 		return cmp.Or(cmp.Compare(a.millis, b.millis), strings.Compare(a.batch, b.batch), cmp.Compare(a.place, b.place))
 	})
-	seen := map[string]int64{}
+	seen := map[string]*hit{}
 	for i, h := range n.hits {
 		h.key = slices.Contains(s.KeyEvents, h.Data.Name)
 		h.duplicate = n.copyOf(i, h.hour()-reach)
@@ -178,15 +214,15 @@ func newNaive(t testing.TB, s settings, now time.Time, events []received) *naive
 			continue
 		}
 		// New is a user's first event ever.
-		_, known := seen[h.user]
-		if h.newUser = !known; !known {
-			seen[h.user] = h.millis
+		if h.newUser = seen[h.user] == nil; h.newUser {
+			seen[h.user] = h
 		}
+		h.first = seen[h.user]
 	}
 	for i, h := range n.hits {
 		if h.counts() {
 			n.judge(i)
-			h.fresh = seen[h.user] >= h.start.millis
+			h.fresh = h.first.millis >= h.start.millis
 		}
 	}
 	return n
@@ -265,7 +301,7 @@ func (n *naive) judge(i int) {
 		}
 	}
 	if first == at {
-		h.begins = true
+		h.begins, h.session = true, session
 		h.length = session[len(session)-1].millis - h.millis
 		focus, key := int64(0), false
 		for _, o := range session {
@@ -278,12 +314,12 @@ func (n *naive) judge(i int) {
 		h.engaged = h.views >= 2 || key || h.length > 10_000 || focus > 10_000
 	}
 	// A transaction counts at its first purchase.
-	h.purchase = h.Data.Name == "purchase"
+	h.purchase = h.transacts()
 	for _, o := range around {
 		if o == h {
 			break
 		}
-		if o.Data.Name == "purchase" && h.transaction != "" && o.transaction == h.transaction && o.Stream == h.Stream && o.hour() >= h.hour()-reach {
+		if o.transacts() && h.transaction != "" && o.transaction == h.transaction && o.Stream == h.Stream && o.hour() >= h.hour()-reach {
 			h.purchase = false
 		}
 	}
@@ -291,6 +327,41 @@ func (n *naive) judge(i int) {
 
 func (h *hit) view() bool { return h.Data.Name == "page_view" || h.Data.Name == "screen_view" }
 
-// foreign reports whether a hit's money is in another currency than the
-// merchant's.
-func (n *naive) foreign(h *hit) bool { return h.currency != "" && h.currency != n.settings.Currency }
+// transacts reports whether a hit is of a transaction, first of its id or not.
+func (h *hit) transacts() bool { return h.Data.Name == "purchase" || h.Data.Name == "in_app_purchase" }
+
+func (h *hit) refunds() bool { return h.Data.Name == "refund" || h.Data.Name == "app_store_refund" }
+
+// convert is an amount of a hit's money in the merchant's, to the nearest
+// micro-unit and from the middle to the even one; ok is false where the
+// merchant gave no rate.
+func (n *naive) convert(h *hit, micros int64) (own int64, ok bool) {
+	if h.currency == "" || h.currency == n.settings.Currency {
+		return micros, true
+	}
+	day, since := h.local.Format(time.DateOnly), ""
+	rate := new(big.Rat)
+	for _, r := range n.settings.CurrencyRates {
+		if r.Currency == h.currency && r.From <= day && (!ok || r.From >= since) {
+			rate.SetString(r.Rate.String())
+			since, ok = r.From, true
+		}
+	}
+	if !ok {
+		return 0, false
+	}
+	rate.Mul(rate, big.NewRat(micros, 1))
+	// Whole micro-units below it, and what is left of one.
+	whole := new(big.Int).Div(rate.Num(), rate.Denom())
+	left := new(big.Rat).Sub(rate, new(big.Rat).SetInt(whole))
+	if c := left.Cmp(big.NewRat(1, 2)); c > 0 || c == 0 && whole.Bit(0) == 1 {
+		whole.Add(whole, big.NewInt(1))
+	}
+	return whole.Int64(), true
+}
+
+// worth is convert where what has no rate is nothing.
+func (n *naive) worth(h *hit, micros int64) int64 {
+	own, _ := n.convert(h, micros)
+	return own
+}

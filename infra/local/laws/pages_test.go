@@ -52,6 +52,9 @@ var (
 		"utm_source=google&utm_medium=cpc&utm_campaign=spring&utm_term=red+shoes&utm_content=banner", "utm_source=newsletter&utm_medium=email&utm_campaign=spring%20sale",
 		"utm_source=facebook&utm_medium=social", "utm_source=partner", "utm_medium=affiliate", "utm_campaign=lonely", "gclid=Cj0abc", "fbclid=IwAR0",
 		"msclkid=f00", "utm_source=google&gclid=Cj0abc", "utm_campaign=brand&gclid=Cj0abc", "utm_source=&utm_medium=", "mc_eid=1", "utm_source=bing&utm_medium=organic&q=hats",
+		"utm_source=google&utm_medium=cpc&utm_campaign=cross-network%207", "utm_source=instagram&utm_medium=paid_social&utm_campaign=teens",
+		"utm_source=adnet&utm_medium=banner&utm_campaign=Summer%20eShop", "utm_source=leaflet&utm_medium=qr&utm_campaign=workshop",
+		"utm_source=leaflet&utm_medium=qr&utm_campaign=Pop-up+shop", "utm_source=app&utm_medium=web%20push&utm_campaign=come+back",
 	}
 	referrers = []string{
 		"https://www.google.com/", "https://www.google.co.uk/search?q=hats", "https://duckduckgo.com/", "https://www.facebook.com/", "https://t.co/xyz",

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// partOfDay are the dimensions that tell parts of a day apart.
+var partOfDay = map[string]bool{"hour": true, "dateHour": true, "nthHour": true, "dateHourMinute": true, "minute": true, "nthMinute": true}
+
 // asker makes random questions about a history.
 type asker struct {
 	*rand.Rand
@@ -43,14 +46,24 @@ func (a *asker) query() query {
 	if a.chance(3) && len(q.Dimensions) > 0 {
 		q.Metrics = nil
 	}
+	names := a.dimensions
+	if q.lookBack() > 0 {
+		// Days are counted as wholes, and each looks back at others.
+		q.Dimensions = slices.DeleteFunc(q.Dimensions, func(d name) bool { return partOfDay[d.Name] })
+		names = slices.DeleteFunc(slices.Clone(names), isTime)
+	}
 	if a.chance(50) {
 		// Often about what is asked for.
-		names := a.dimensions
 		if len(q.Dimensions) > 0 && a.chance(40) {
 			names = nil
 			for _, d := range q.Dimensions {
-				names = append(names, d.Name)
+				if q.lookBack() == 0 || !isTime(d.Name) {
+					names = append(names, d.Name)
+				}
 			}
+		}
+		if len(names) == 0 {
+			names = []string{"eventName"}
 		}
 		q.DimensionFilter = a.expression(0, func() *filter { return a.onDimension(one(a.Rand, names...)) })
 	}
@@ -148,7 +161,7 @@ func (a *asker) value(dimension string) string {
 			}
 			g = &h.goods[a.IntN(len(h.goods))]
 		}
-		if v := d.show(h, g, a.first); v != "(not set)" || a.chance(20) {
+		if v := a.n.show(a.t, &d, h, g, a.first); v != "(not set)" || a.chance(20) {
 			return v
 		}
 	}
