@@ -51,6 +51,45 @@ func TestBatchRunReports(t *testing.T) {
 	}
 }
 
+// A dimension that a request makes up groups together what it makes equal, of
+// documents and of records: a user in both is one. Filters and orders know it.
+func TestDimensionExpressions(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(row("1", "anna", "/a", midday.Add(-2*time.Hour)), row("2", "anna", "/A", midday.Add(-time.Hour)), row("3", "ben", "/b", midday.Add(-time.Hour)))
+	const days = `"dateRanges":[{"startDate":"today","endDate":"today"}],"metrics":[{"name":"activeUsers"},{"name":"screenPageViews"}],`
+	const lower = `{"name":"lower","dimensionExpression":{"lowerCase":{"dimensionName":"pagePath"}}}`
+	line := func(cells ...string) string {
+		text, n := `{"dimensionValues":[`, len(cells)-2
+		for i, c := range cells {
+			if i == n {
+				text = strings.TrimSuffix(text, ",") + `],"metricValues":[`
+			}
+			text += `{"value":"` + c + `"},`
+		}
+		return strings.TrimSuffix(text, ",") + `]}`
+	}
+	for body, want := range map[string]string{
+		`{` + days + `"dimensions":[` + lower + `]}`:                                                                                                         line("/a", "1", "2") + `,` + line("/b", "1", "1"),
+		`{` + days + `"dimensions":[` + lower + `],"orderBys":[{"dimension":{"dimensionName":"lower"},"desc":true}]}`:                                        line("/b", "1", "1") + `,` + line("/a", "1", "2"),
+		`{` + days + `"dimensions":[` + lower + `],"dimensionFilter":{"filter":{"fieldName":"lower","stringFilter":{"value":"/a","caseSensitive":true}}}}`:   line("/a", "1", "2"),
+		`{` + days + `"dimensions":[{"name":"both","dimensionExpression":{"concatenate":{"dimensionNames":["hour","pagePath"],"delimiter":" "}}}]}`:          line("10 /a", "1", "1") + `,` + line("11 /A", "1", "1") + `,` + line("11 /b", "1", "1"),
+		`{` + days + `"dimensions":[` + lower + `,{"name":"on","dimensionExpression":{"concatenate":{"dimensionNames":["lower","date"],"delimiter":"@"}}}]}`: line("/a", "/a@20260312", "1", "2"),
+		`{` + days + `"dimensions":[{"name":"day","dimensionExpression":{"upperCase":{"dimensionName":"dayOfWeekName"}}}]}`:                                  line("THURSDAY", "2", "3"),
+		`{` + days + `"dimensions":[{"name":"none","dimensionExpression":{"upperCase":{"dimensionName":"country"}}}]}`:                                       line("(NOT SET)", "2", "3"),
+	} {
+		for range 2 { // from documents, then from records
+			if status, got := w.google("runReport", body); status != 200 || !strings.Contains(got, want) {
+				t.Errorf("%s: expected %s, got %d %s", body, want, status, got)
+			}
+			w.summarise()
+		}
+	}
+	pivots := `{` + days + `"dimensions":[` + lower + `],"pivots":[{"fieldNames":["lower"],"limit":5}]}`
+	if status, got := w.google("runPivotReport", pivots); status != 200 || !strings.Contains(got, line("/a", "1", "2")) {
+		t.Errorf("got %d %s", status, got)
+	}
+}
+
 // Pivots are answered alike from documents and from records, alone and in a batch.
 func TestPivotReports(t *testing.T) {
 	w := newWorld(t, nil)

@@ -38,6 +38,7 @@ type Dimension struct {
 	Since       int    // version of processed documents from which on they hold it
 	Origin      Origin
 	Description string
+	Made        *Made // instead of these, of a dimension that a question makes up
 }
 
 // Key is what summary groups by.
@@ -45,6 +46,9 @@ func (d *Dimension) Key() summary.Key { return summary.Key{Dim: d.Dim, Param: d.
 
 // Show is the value as it stands in answers, and as filters see it.
 func (d *Dimension) Show(value string) string {
+	if d.Made != nil {
+		return value // it is made of what others show
+	}
 	if value == "" {
 		return d.Fill
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Expression is arithmetic over metrics, such as eventCount/totalUsers. What is
-// divided by 0 is 0, as metrics are.
+// divided by 0 is 0, as metrics are, and so is what is beyond all numbers.
 type Expression struct {
 	Parts []*Metric // each once
 	root  node

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ func TestExpressions(t *testing.T) {
 	for text, want := range map[string]string{
 		"eventCount": "12", "eventCount/sessions": "2.4", "eventCount / (sessions - 1)": "3", "eventCount-sessions-1": "6", "2*eventCount/4": "6",
 		"eventCount+sessions*2": "22", "(eventCount+sessions)*2": "34", "eventCount/newUsers": "0", "purchaseRevenue*100": "5997", "1.5*sessions": "7.5", "eventCount/eventCount": "1",
+		"1e300*1e300*sessions": "0", "1e300*1e300*sessions-1e300*1e300*sessions": "0", "0/0*sessions": "0",
 	} {
 		e, err := ParseExpression("expression", text, find)
 		if err != nil {
@@ -40,7 +42,7 @@ func TestExpressions(t *testing.T) {
 }
 
 func FuzzParseExpression(f *testing.F) {
-	for _, s := range []string{"eventCount/sessions", "(1+sessions)*2.5", "((((", "a.b:c_d"} {
+	for _, s := range []string{"eventCount/sessions", "(1+sessions)*2.5", "((((", "a.b:c_d", "1e308*1e308*sessions"} {
 		f.Add(s)
 	}
 	c := New()
@@ -52,6 +54,12 @@ func FuzzParseExpression(f *testing.F) {
 			}
 			return
 		}
-		e.Of(make([]Value, len(e.Parts)))
+		parts := make([]Value, len(e.Parts))
+		for i := range parts {
+			parts[i] = Value{N: int64(i) * 1e15, D: 3}
+		}
+		if v := e.Of(parts); !json.Valid([]byte(v.String())) {
+			t.Fatalf("%q: expected a number, got %s", text, v)
+		}
 	})
 }

@@ -75,8 +75,12 @@ type Value struct {
 	F    float64
 }
 
-// floatValue is a number that is no fraction of counts.
+// floatValue is a number that is no fraction of counts. What is beyond all
+// numbers is 0, as what is divided by 0: no form of an answer has a word for it.
 func floatValue(f float64) Value {
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		return Value{D: 1}
+	}
 	if whole := int64(f); float64(whole) == f && math.Abs(f) < 1<<53 {
 		return Value{N: whole, D: 1}
 	}

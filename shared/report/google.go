@@ -41,8 +41,19 @@ type (
 		OrderBys           []googleOrderBy `json:"orderBys"`
 	}
 	googleDimension struct {
-		Name       string          `json:"name"`
-		Expression json.RawMessage `json:"dimensionExpression"`
+		Name       string            `json:"name"`
+		Expression *googleExpression `json:"dimensionExpression"`
+	}
+	googleExpression struct {
+		Lower       *googleCase `json:"lowerCase"`
+		Upper       *googleCase `json:"upperCase"`
+		Concatenate *struct {
+			Names     []string `json:"dimensionNames"`
+			Delimiter string   `json:"delimiter"`
+		} `json:"concatenate"`
+	}
+	googleCase struct {
+		Name string `json:"dimensionName"`
 	}
 	googleMetric struct {
 		Name       string `json:"name"`
@@ -245,13 +256,10 @@ func googleAggregations(field string, names []string) ([]Aggregation, error) {
 // it has several date ranges.
 func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, metrics []googleMetric, ranges bool) error {
 	for i, d := range dimensions {
-		if len(d.Expression) > 0 {
-			return fault.Field(fmt.Sprintf("dimensions[%d].dimensionExpression", i), "no expression: Footfall shows values as they are; filters can ignore case, and two dimensions can be asked for side by side")
-		}
-		if d.Name == rangeDimension && ranges {
+		if d.Name == rangeDimension && ranges && d.Expression == nil {
 			continue // Google adds the column by itself, asked for or not
 		}
-		dim, err := c.Dimension(fmt.Sprintf("dimensions[%d].name", i), d.Name)
+		dim, err := q.googleDimensionOf(c, fmt.Sprintf("dimensions[%d]", i), d)
 		if err != nil {
 			return err
 		}
@@ -274,15 +282,75 @@ func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, 
 	return nil
 }
 
+// googleDimensionOf is a dimension of the catalog, or one that the request makes
+// up of others: of those before it by their names there, or of the catalog's.
+func (q *Query) googleDimensionOf(c *catalog.Catalog, field string, d googleDimension) (*catalog.Dimension, error) {
+	if d.Expression == nil {
+		return c.Dimension(field+".name", d.Name)
+	}
+	if !madeName(d.Name) || d.Name == rangeDimension {
+		return nil, fault.Field(field+".name", madeNames+", and not "+rangeDimension)
+	}
+	field += ".dimensionExpression"
+	find := func(field, name string) (*catalog.Dimension, error) { return q.namedDimension(c, field, name) }
+	e := d.Expression
+	switch {
+	case e.Lower != nil && e.Upper == nil && e.Concatenate == nil:
+		of, err := find(field+".lowerCase.dimensionName", e.Lower.Name)
+		if err != nil {
+			return nil, err
+		}
+		return catalog.LowerCase(d.Name, of), nil
+	case e.Upper != nil && e.Lower == nil && e.Concatenate == nil:
+		of, err := find(field+".upperCase.dimensionName", e.Upper.Name)
+		if err != nil {
+			return nil, err
+		}
+		return catalog.UpperCase(d.Name, of), nil
+	case e.Concatenate == nil || e.Lower != nil || e.Upper != nil:
+		return nil, fault.Field(field, "exactly one of lowerCase, upperCase, concatenate")
+	}
+	field += ".concatenate"
+	if len(e.Concatenate.Names) == 0 {
+		return nil, fault.Field(field+".dimensionNames", "at least one dimension")
+	}
+	if len(e.Concatenate.Delimiter) > maxName {
+		return nil, fault.Field(field+".delimiter", fmt.Sprintf("at most %d bytes", maxName))
+	}
+	list := make([]*catalog.Dimension, len(e.Concatenate.Names))
+	for k, name := range e.Concatenate.Names {
+		var err error
+		if list[k], err = find(fmt.Sprintf("%s.dimensionNames[%d]", field, k), name); err != nil {
+			return nil, err
+		}
+	}
+	return catalog.Concatenate(field+".dimensionNames", d.Name, e.Concatenate.Delimiter, list)
+}
+
+// namedDimension is a dimension by its name in the request, else in the catalog.
+func (q *Query) namedDimension(c *catalog.Catalog, field, name string) (*catalog.Dimension, error) {
+	if i := q.dimension(name); i >= 0 {
+		return q.Dimensions[i].Of, nil
+	}
+	return c.Dimension(field, name)
+}
+
+// madeName reports whether a request may call what it makes up so.
+func madeName(name string) bool {
+	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool {
+		return r > unicode.MaxASCII || r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+}
+
+var madeNames = fmt.Sprintf("a name of letters, digits and _, at most %d", maxName)
+
 // googleMetricOf is a metric of the catalog, or one that the request makes up.
 func googleMetricOf(c *catalog.Catalog, field string, m googleMetric) (*catalog.Metric, error) {
 	if m.Expression == "" {
 		return c.Metric(field+".name", m.Name)
 	}
-	if m.Name == "" || len(m.Name) > maxName || strings.ContainsFunc(m.Name, func(r rune) bool {
-		return r > unicode.MaxASCII || r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	}) {
-		return nil, fault.Field(field+".name", fmt.Sprintf("a name of letters, digits and _, at most %d", maxName))
+	if !madeName(m.Name) {
+		return nil, fault.Field(field+".name", madeNames)
 	}
 	e, err := catalog.ParseExpression(field+".expression", m.Expression, func(name string) (*catalog.Metric, error) {
 		return c.Metric(field+".expression", name)
@@ -432,7 +500,7 @@ func (q *Query) googleLeaf(c *catalog.Catalog, field string, g *googleFilter, me
 	} else if metric {
 		f.Metric, err = c.Metric(field+".fieldName", g.FieldName)
 	} else {
-		f.Dimension, err = c.Dimension(field+".fieldName", g.FieldName)
+		f.Dimension, err = q.namedDimension(c, field+".fieldName", g.FieldName)
 	}
 	if err != nil {
 		return nil, err

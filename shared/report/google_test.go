@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/summary"
 )
 
 const googleExample = `{
@@ -105,15 +107,61 @@ func TestParseGoogleFaults(t *testing.T) {
 	}
 }
 
+func TestDimensionExpressionFaults(t *testing.T) {
+	long := strings.Repeat(`"country",`, 100)
+	for dimensions, want := range map[string]string{
+		`{"name":"a b","dimensionExpression":{"lowerCase":{"dimensionName":"country"}}}`:                                                "dimensions[0].name: expected a name of letters",
+		`{"name":"a","dimensionExpression":{}}`:                                                                                         "dimensions[0].dimensionExpression: expected exactly one",
+		`{"name":"a","dimensionExpression":{"lowerCase":{"dimensionName":"cuontry"}}}`:                                                  "dimensions[0].dimensionExpression.lowerCase.dimensionName: expected the name of a dimension, such as country",
+		`{"name":"a","dimensionExpression":{"upperCase":{"dimensionName":"a"}}}`:                                                        "dimensions[0].dimensionExpression.upperCase.dimensionName",
+		`{"name":"a","dimensionExpression":{"upperCase":{"dimensionName":"city"},"lowerCase":{"dimensionName":"city"}}}`:                "expected exactly one",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":[]}}}`:                                                      "concatenate.dimensionNames: expected at least one",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":["city","userGender"]}}}`:                                   "concatenate.dimensionNames[1]: expected a dimension that Footfall has",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":[` + long + `"city"]}}}`:                                    "concatenate.dimensionNames: expected at most 100 values",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":["city"],"delimiter":"` + long[:4] + `"}}}`:                 "Invalid JSON",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":["city"],"delimiter":"` + strings.Repeat("-", 101) + `"}}}`: "concatenate.delimiter",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":["date","city"]}}}`:                                         "no time and what is none put together beside active7DayUsers",
+		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":["date","hour"]}}}`:                                         "no parts of days beside active7DayUsers",
+	} {
+		body := `{"dateRanges":[{"startDate":"today","endDate":"today"}],"metrics":[{"name":"active7DayUsers"}],"dimensions":[` + dimensions + `]}`
+		_, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(body), today)
+		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: expected %q, got %v", dimensions, want, err)
+		}
+	}
+}
+
 func FuzzParseGoogle(f *testing.F) {
+	f.Add([]byte(`{"dateRanges":[{"startDate":"today","endDate":"today"}],"metrics":[{"name":"x","expression":"1e308*1e308*sessions"}],` +
+		`"dimensions":[{"name":"a","dimensionExpression":{"lowerCase":{"dimensionName":"city"}}},{"name":"b","dimensionExpression":{"concatenate":{"dimensionNames":["a","date"],"delimiter":"|"}}}]}`))
 	f.Add([]byte(googleExample))
 	f.Add([]byte(`{"limit":null,"metrics":[{}]}`))
 	c := catalog.New()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if _, err := ParseGoogle(c, "m1", "EUR", body, today); err != nil && fault.KindOf(err) != fault.Invalid {
-			t.Fatalf("expected a fault of the input, got %v", err)
+		q, err := ParseGoogle(c, "m1", "EUR", body, today)
+		if err != nil {
+			if fault.KindOf(err) != fault.Invalid {
+				t.Fatalf("expected a fault of the input, got %v", err)
+			}
+			return
 		}
+		answered(t, q, (*Result).AppendGoogle)
 	})
+}
+
+// answered answers a question that was let in, of nothing but one row, and holds
+// that the answer is JSON.
+func answered(t *testing.T, q *Query, write func(*Result, []byte) []byte) {
+	t.Helper()
+	p, cal := NewPlan(q), calendar(t, "UTC")
+	builders := make([]*Builder, len(q.DateRanges))
+	for i, r := range q.DateRanges {
+		builders[i] = NewBuilder(p, cal, r, summary.Settings{}, 100)
+		builders[i].add(builders[i].times(Span(cal, r).From), &summary.Table{Values: slices.Repeat([][]string{{"x"}}, len(p.base))}, 0, &summary.Counters{summary.Sessions: 3, summary.Events: 7}, summary.UsersOf(1))
+	}
+	if b := write(Finish(q, builders, Meta{}), nil); !json.Valid(b) {
+		t.Fatalf("expected JSON, got %s", b)
+	}
 }
 
 func sample(t testing.TB, query string) *Result {

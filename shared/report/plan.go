@@ -29,8 +29,10 @@ type Plan struct {
 	// Columns of documents that facts must have been resolved from.
 	Columns processed.Columns
 
-	keys    []summary.Key // of the query's dimensions, then one of an item where only the filter has one
-	fixed   []summary.Key // of these and the filter's, those that are no time
+	base    []*catalog.Dimension // what the query's dimensions are made of, each once
+	from    [][]int              // by dimension of the query: places of its parts in base
+	keys    []summary.Key        // of the query's dimensions, then one of an item where only the filter has one
+	fixed   []summary.Key        // of these and the filter's, those that are no time
 	items   bool
 	timed   bool // the filter asks about nothing but time
 	itemKey bool // keys has one more than the query has dimensions
@@ -44,20 +46,32 @@ func NewPlan(q *Query) *Plan {
 	p := &Plan{Query: q, items: q.byItem(), timed: true}
 	var filterItem []summary.Key
 	see := func(d *catalog.Dimension) summary.Key {
-		k := d.Key()
-		switch {
-		case d.Dim.Hourly():
-			p.Hourly = true
-			p.Minutely = p.Minutely || d.Dim.Minutely()
-		case !d.Time() && !slices.Contains(p.fixed, k):
-			p.fixed = append(p.fixed, k)
+		for _, part := range d.Parts() {
+			k := part.Key()
+			switch {
+			case part.Dim.Hourly():
+				p.Hourly = true
+				p.Minutely = p.Minutely || part.Dim.Minutely()
+			case !part.Time() && !slices.Contains(p.fixed, k):
+				p.fixed = append(p.fixed, k)
+			}
+			p.FirstSeen = p.FirstSeen || part.Dim.OfFirstSeen()
+			p.Origins = p.Origins || part.Dim.IsOrigin()
 		}
-		p.FirstSeen = p.FirstSeen || d.Dim.OfFirstSeen()
-		p.Origins = p.Origins || d.Dim.IsOrigin()
-		return k
+		return d.Key()
 	}
 	for _, d := range q.Dimensions {
 		p.keys = append(p.keys, see(d.Of))
+		var places []int
+		for _, part := range d.Of.Parts() {
+			at := slices.Index(p.base, part)
+			if at < 0 {
+				at = len(p.base)
+				p.base = append(p.base, part)
+			}
+			places = append(places, at)
+		}
+		p.from = append(p.from, places)
 	}
 	q.DimensionFilter.each(func(f *Filter) {
 		k := see(f.Dimension)
@@ -148,8 +162,8 @@ func (p *Plan) calendar(cal *summary.Calendar, r DateRange) *summary.Calendar {
 		return cal
 	}
 	shift := r.Shift
-	for _, d := range p.Query.Dimensions {
-		switch d.Of.Dim {
+	for _, d := range p.base {
+		switch d.Dim {
 		case summary.DimDate, summary.DimDay, summary.DimDateHour, summary.DimDateHourMinute:
 			shift.Weekdays = true // beside a date stands its own day of the week
 		}
@@ -168,8 +182,31 @@ func Span(cal *summary.Calendar, r DateRange) summary.Window {
 // passes decides a filter about time alone for an instant.
 func (p *Plan) passes(cal *summary.Calendar, ms int64) bool {
 	return p.Query.DimensionFilter.Eval(func(l *Filter) bool {
-		return l.Test.MatchText(l.Dimension.Show(cal.TimeValue(l.Dimension.Dim, ms)))
+		return l.Test.MatchText(timeValue(l.Dimension, cal, ms))
 	})
+}
+
+// timeValue is what a dimension about time shows at an instant.
+func timeValue(d *catalog.Dimension, cal *summary.Calendar, ms int64) string {
+	parts := d.Parts()
+	values := make([]string, len(parts))
+	for i, part := range parts {
+		values[i] = cal.TimeValue(part.Dim, ms)
+	}
+	return d.Value(values)
+}
+
+// value is what dimension i of the query shows, of the values of base.
+func (p *Plan) value(i int, base []string) string {
+	d := p.Query.Dimensions[i].Of
+	if d.Made == nil {
+		return d.Show(base[p.from[i][0]])
+	}
+	parts := make([]string, len(p.from[i]))
+	for k, at := range p.from[i] {
+		parts[k] = base[at]
+	}
+	return d.Value(parts)
 }
 
 // Holds reports whether a record can answer the plan's question: a table that

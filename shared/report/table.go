@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/channel"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/summary"
@@ -29,6 +30,7 @@ type Builder struct {
 	sets   [][]summary.Users // by row
 	key    []byte            // of the row at hand
 	values []string          // likewise
+	base   []string          // what they are made of
 
 	plain    *summary.Calendar // that names days as they are
 	span     summary.Window    // of the date range, up to now
@@ -87,14 +89,13 @@ func (b *Builder) AddEmpty(r DateRange, end int64) error {
 	return nil
 }
 
-// times are the values of the query's time dimensions at an instant, "" for
-// other dimensions.
+// times are the values of what the query's dimensions are made of at an
+// instant, "" for what is not about time.
 func (b *Builder) times(ms int64) []string {
-	dims := b.plan.Query.Dimensions
-	values := make([]string, len(dims))
-	for i, d := range dims {
-		if d.Of.Time() {
-			values[i] = b.cal.TimeValue(d.Of.Dim, ms)
+	values := make([]string, len(b.plan.base))
+	for i, d := range b.plan.base {
+		if d.Time() {
+			values[i] = b.cal.TimeValue(d.Dim, ms)
 		}
 	}
 	return values
@@ -105,14 +106,17 @@ func (b *Builder) times(ms int64) []string {
 // users are put together once all have come.
 func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Counters, u summary.Users) {
 	n := 0
-	b.key = b.key[:0]
-	b.values = b.values[:0]
-	for i, d := range b.plan.Query.Dimensions {
-		v := times[i]
-		if !d.Of.Time() {
-			v = d.Of.Show(t.Values[n][row])
+	b.base = append(b.base[:0], times...)
+	for i, d := range b.plan.base {
+		if !d.Time() {
+			b.base[i] = t.Values[n][row]
 			n++
 		}
+	}
+	b.key = b.key[:0]
+	b.values = b.values[:0]
+	for i := range b.plan.Query.Dimensions {
+		v := b.plan.value(i, b.base)
 		b.values = append(b.values, v)
 		b.key = appendKey(b.key, v)
 	}
@@ -166,7 +170,7 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 	}
 	b.leftOut(r.Duplicates, r.Filtered)
 	table := r.Tables[p.Table]
-	_, keys := p.still()
+	keys := p.still()
 	keep := b.keepRows(w, table)
 	if slices.Equal(keys, table.Keys) {
 		// The table as it stands: nothing to group.
@@ -205,17 +209,22 @@ func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) boo
 	verdicts := map[*Filter][]bool{}
 	filter.each(func(l *Filter) {
 		v := make([]bool, t.Len())
-		if l.Dimension.Time() {
-			if l.Test.MatchText(l.Dimension.Show(b.cal.TimeValue(l.Dimension.Dim, w.From))) {
-				for i := range v {
-					v[i] = true
-				}
+		parts := l.Dimension.Parts()
+		columns := make([]func(row int) string, len(parts))
+		for k, part := range parts {
+			if part.Time() {
+				at := b.cal.TimeValue(part.Dim, w.From)
+				columns[k] = func(int) string { return at }
+			} else {
+				columns[k] = t.Column(summary.Key{Dim: part.Dim}, b.primary)
 			}
-		} else {
-			value := t.Column(summary.Key{Dim: l.Dimension.Dim}, b.primary)
-			for i := range v {
-				v[i] = l.Test.MatchText(l.Dimension.Show(value(i)))
+		}
+		values := make([]string, len(parts))
+		for i := range v {
+			for k, column := range columns {
+				values[k] = column(i)
 			}
+			v[i] = l.Test.MatchText(l.Dimension.Value(values))
 		}
 		verdicts[l] = v
 	})
@@ -229,13 +238,22 @@ func (b *Builder) keepRows(w summary.Window, t *summary.Table) func(row int) boo
 func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	p := b.plan
 	columns := map[summary.Key]summary.Column{}
-	column := func(k summary.Key) summary.Column {
-		c, ok := columns[k]
-		if !ok {
-			c = f.Column(k, b.cal)
-			columns[k] = c
+	var column func(d *catalog.Dimension) summary.Column
+	column = func(d *catalog.Dimension) summary.Column {
+		c, ok := columns[d.Key()]
+		switch {
+		case ok:
+			return c
+		case d.Made == nil:
+			c = f.Column(d.Key(), b.cal)
+		default:
+			c = madeColumn(f, d, column)
 		}
+		columns[d.Key()] = c
 		return c
+	}
+	for _, d := range p.Query.Dimensions {
+		column(d.Of)
 	}
 	keep, keepItems := p.keep(f, column)
 	if p.trails() {
@@ -262,6 +280,58 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 	}
 	b.parts = append(b.parts, t)
 	return b.room(t.Len())
+}
+
+// madeColumn is the column of a dimension that is made of others.
+func madeColumn(f *summary.Facts, d *catalog.Dimension, column func(*catalog.Dimension) summary.Column) summary.Column {
+	parts := d.Parts()
+	columns := make([]summary.Column, len(parts))
+	for k, part := range parts {
+		columns[k] = column(part)
+	}
+	values := make([]string, len(parts))
+	if len(parts) == 1 {
+		out := summary.Column{Dict: make([]string, len(columns[0].Dict)), Code: columns[0].Code}
+		for i, v := range columns[0].Dict {
+			values[0] = v
+			out.Dict[i] = d.Value(values)
+		}
+		return out
+	}
+	units := len(f.Rows)
+	var place []int32
+	if d.Scope == catalog.ScopeItem {
+		units, place = f.Frame.Items.Len, places(f)
+	}
+	out := summary.Column{Code: make([]uint32, units)}
+	known := map[string]uint32{}
+	var key []byte
+	for u := range units {
+		key = key[:0]
+		for k, part := range parts {
+			at := u
+			if place != nil && part.Scope != catalog.ScopeItem {
+				at = max(0, int(place[f.Frame.Items.Row[u]])) // what does not count has any value
+			}
+			code := uint32(0)
+			if at < len(columns[k].Code) {
+				code = columns[k].Code[at]
+			}
+			key = binary.LittleEndian.AppendUint32(key, code)
+			values[k] = ""
+			if int(code) < len(columns[k].Dict) {
+				values[k] = columns[k].Dict[code]
+			}
+		}
+		code, ok := known[string(key)]
+		if !ok {
+			code = uint32(len(out.Dict))
+			known[string(key)] = code
+			out.Dict = append(out.Dict, d.Value(values))
+		}
+		out.Code[u] = code
+	}
+	return out
 }
 
 // itemTables count the events whose items are in rows that pass (nil: in any
@@ -367,13 +437,13 @@ func within(f *summary.Facts, windows []summary.Window, keep []bool) []bool {
 // keep decides the filter for facts: by place in Rows, or by item where the
 // filter asks about items; nil keeps all. Each text is looked at once, each
 // event costs one look-up for each condition.
-func (p *Plan) keep(f *summary.Facts, column func(summary.Key) summary.Column) (rows, items []bool) {
+func (p *Plan) keep(f *summary.Facts, column func(*catalog.Dimension) summary.Column) (rows, items []bool) {
 	filter := p.Query.DimensionFilter
 	if filter == nil {
 		return nil, nil
 	}
 	verdicts := func(l *Filter) ([]bool, []uint32) {
-		c := column(l.Dimension.Key())
+		c := column(l.Dimension)
 		v := make([]bool, len(c.Dict))
 		for i, text := range c.Dict {
 			v[i] = l.Test.MatchText(l.Dimension.Show(text))

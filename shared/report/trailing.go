@@ -31,13 +31,18 @@ func (q *Query) checkTrailing() error {
 		return nil
 	}
 	for _, d := range q.Dimensions {
-		if d.Of.Dim.Hourly() {
-			return fault.Field("dimensions", "no parts of days beside "+name+", which is about whole days: not "+d.Name)
+		for _, part := range d.Of.Parts() {
+			if part.Dim.Hourly() {
+				return fault.Field("dimensions", "no parts of days beside "+name+", which is about whole days: not "+d.Name)
+			}
+			if part.Time() != d.Of.Time() {
+				return fault.Field("dimensions", "no time and what is none put together beside "+name+", which is about days: not "+d.Name)
+			}
 		}
 	}
 	var err error
 	q.DimensionFilter.each(func(f *Filter) {
-		if f.Dimension.Time() {
+		if slices.ContainsFunc(f.Dimension.Parts(), (*catalog.Dimension).Time) {
 			err = fault.Field("filter", "no filter on time beside "+name+", which looks back from each day: not "+f.Dimension.Name)
 		}
 	})
@@ -70,14 +75,15 @@ func (b *Builder) trail(values []string, day int64, users summary.Users) {
 	t.days[day] = append(t.days[day], users)
 }
 
-// still are the query's dimensions that are no time.
-func (p *Plan) still() (dims []*catalog.Dimension, keys []summary.Key) {
-	for _, d := range p.Query.Dimensions {
-		if !d.Of.Time() {
-			dims, keys = append(dims, d.Of), append(keys, d.Of.Key())
+// still are the keys of what the query's dimensions are made of and is no time.
+func (p *Plan) still() []summary.Key {
+	var keys []summary.Key
+	for _, d := range p.base {
+		if !d.Time() {
+			keys = append(keys, d.Key())
 		}
 	}
-	return dims, keys
+	return keys
 }
 
 // stillKey names a row by its values that are no time.
@@ -91,13 +97,25 @@ func (p *Plan) stillKey(values []string) string {
 	return string(key)
 }
 
+// shownStill is what a row with a trail's values shows of what is no time.
+func (p *Plan) shownStill(t *trail) []string {
+	base := p.joined(make([]string, len(p.base)), t.values)
+	values := make([]string, len(p.Query.Dimensions))
+	for i, d := range p.Query.Dimensions {
+		if !d.Of.Time() {
+			values[i] = p.value(i, base)
+		}
+	}
+	return values
+}
+
 // trailTable takes the users of a table whose first keys are those of still.
 func (b *Builder) trailTable(t *summary.Table, day func(row int) int64) {
-	dims, _ := b.plan.still()
+	keys := b.plan.still()
 	for row := range t.Len() {
-		values := make([]string, len(dims))
-		for i, d := range dims {
-			values[i] = d.Show(t.Values[i][row])
+		values := make([]string, len(keys))
+		for i := range keys {
+			values[i] = t.Values[i][row]
 		}
 		b.trail(values, day(row), t.Users[row])
 	}
@@ -109,13 +127,13 @@ func (b *Builder) trailRecord(w summary.Window, r *summary.Record) {
 		b.trail(nil, day, r.Users)
 		return
 	}
-	_, keys := b.plan.still()
+	keys := b.plan.still()
 	table := r.Tables[b.plan.Table]
 	b.trailTable(table.Project(keys, b.keepRows(w, table), b.primary), func(int) int64 { return day })
 }
 
 func (b *Builder) trailFacts(f *summary.Facts, o summary.GroupOptions) {
-	_, keys := b.plan.still()
+	keys := b.plan.still()
 	o.Calendar, o.Users, o.ItemEvents = b.plain, true, b.plan.items
 	t := summary.Group(f, append(keys, summary.Key{Dim: summary.DimDate}), o)
 	dates := t.Values[len(keys)]
@@ -130,8 +148,21 @@ func (b *Builder) trailFacts(f *summary.Facts, o summary.GroupOptions) {
 
 // bucket is a tuple of values of time dimensions, and its last day.
 type bucket struct {
-	values []string // as Builder.times
+	values []string // as Builder.times has them
 	last   int64
+}
+
+// joined are the values of base: of times, and of a trail what is no time.
+func (p *Plan) joined(times, still []string) []string {
+	base := slices.Clone(times)
+	n := 0
+	for i, d := range p.base {
+		if !d.Time() {
+			base[i] = still[n]
+			n++
+		}
+	}
+	return base
 }
 
 func (b *Builder) buckets() []bucket {
@@ -184,14 +215,9 @@ func (b *Builder) Close() error {
 			if !some {
 				continue
 			}
-			n := 0
-			for i, d := range b.plan.Query.Dimensions {
-				v := bucket.values[i]
-				if !d.Of.Time() {
-					v = trail.values[n]
-					n++
-				}
-				t.Values[i] = append(t.Values[i], v)
+			base := b.plan.joined(bucket.values, trail.values)
+			for i := range b.plan.Query.Dimensions {
+				t.Values[i] = append(t.Values[i], b.plan.value(i, base))
 			}
 			t.Counters = append(t.Counters, summary.Counters{})
 			if b.plan.Users {
@@ -227,8 +253,8 @@ func (b *Builder) lookBack(total *tally, rows []Row, all int) {
 	for i, m := range b.plan.measures {
 		if m.Days > 0 {
 			total.sets[i] = nil
-			for key, t := range b.trailing {
-				if passed != nil && !passed[key] {
+			for _, t := range b.trailing {
+				if passed != nil && !passed[b.plan.stillKey(b.plan.shownStill(t))] {
 					continue
 				}
 				total.sets[i] = append(total.sets[i], t.before(last, m.Days))
@@ -240,13 +266,7 @@ func (b *Builder) lookBack(total *tally, rows []Row, all int) {
 // lookBack makes the numbers of users that look back of a pivot's tuples those
 // of the last day of each: of the date range where no field is about time.
 func (s *sheet) lookBack(p *Plan, fields []int, out *summary.Table) {
-	var timed, still []int  // places in out's columns
-	places := map[int]int{} // of still dimensions among those of trails
-	for i, d := range p.Query.Dimensions {
-		if !d.Of.Time() {
-			places[i] = len(places)
-		}
-	}
+	var timed, still []int // places in out's columns
 	for k, at := range fields {
 		switch {
 		case at == RangeField:
@@ -263,6 +283,10 @@ func (s *sheet) lookBack(p *Plan, fields []int, out *summary.Table) {
 		}
 		return rowKey(values)
 	}
+	passed := map[string]bool{} // by the values that are no time
+	for i := range s.cells.Len() {
+		passed[p.stillKey(s.cells.Row(i))] = true
+	}
 	sets := make([][][]summary.Users, len(p.measures)) // by measure and row
 	for i := range sets {
 		sets[i] = make([][]summary.Users, out.Len())
@@ -270,12 +294,16 @@ func (s *sheet) lookBack(p *Plan, fields []int, out *summary.Table) {
 	for _, b := range s.builders {
 		last := map[string]int64{}
 		for _, bucket := range b.buckets() {
-			key := pick(timed, func(k int) string { return bucket.values[fields[k]] })
+			key := pick(timed, func(k int) string { return p.value(fields[k], bucket.values) })
 			last[key] = max(last[key], bucket.last)
 		}
 		trails := map[string][]*trail{}
 		for _, t := range b.trailing {
-			key := pick(still, func(k int) string { return t.values[places[fields[k]]] })
+			shown := p.shownStill(t)
+			if !passed[p.stillKey(shown)] {
+				continue
+			}
+			key := pick(still, func(k int) string { return shown[fields[k]] })
 			trails[key] = append(trails[key], t)
 		}
 		for row := range out.Len() {

@@ -67,7 +67,8 @@ func (a *asker) pivots(q query) (pivotQuery, bool) {
 		q.DateRanges = []dateRange{{Start: a.day(from, false), End: a.day(middle, false)}, {Start: a.day(middle+1, false), End: a.day(a.days, false), Name: "later"}}
 		fields = append(fields, "dateRange")
 	}
-	if len(fields) == 0 || len(q.Metrics) == 0 {
+	// What looks back has no definition for several cells.
+	if len(fields) == 0 || len(q.Metrics) == 0 || q.lookBack() > 0 {
 		return pivotQuery{}, false
 	}
 	a.Shuffle(len(fields), func(i, j int) { fields[i], fields[j] = fields[j], fields[i] })

@@ -38,10 +38,12 @@ func (a *asker) query() query {
 		}
 	}
 	for _, i := range a.Perm(len(a.dimensions))[:one(a.Rand, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 6, 9)] {
-		q.Dimensions = append(q.Dimensions, name{a.dimensions[i]})
+		q.Dimensions = append(q.Dimensions, name{a.made(a.dimensions[i])})
 	}
 	for _, i := range a.Perm(len(a.metrics))[:one(a.Rand, 1, 1, 2, 2, 3, 4, 6, 10)] {
-		q.Metrics = append(q.Metrics, name{a.metrics[i]})
+		if m := (name{a.madeMetric(a.metrics[i])}); !slices.Contains(q.Metrics, m) {
+			q.Metrics = append(q.Metrics, m)
+		}
 	}
 	if a.chance(3) && len(q.Dimensions) > 0 {
 		q.Metrics = nil
@@ -49,7 +51,7 @@ func (a *asker) query() query {
 	names := a.dimensions
 	if q.lookBack() > 0 {
 		// Days are counted as wholes, and each looks back at others.
-		q.Dimensions = slices.DeleteFunc(q.Dimensions, func(d name) bool { return partOfDay[d.Name] })
+		q.Dimensions = slices.DeleteFunc(q.Dimensions, func(d name) bool { return partOfDay[d.Name] || strings.HasPrefix(d.Name, made) })
 		names = slices.DeleteFunc(slices.Clone(names), isTime)
 	}
 	if a.chance(50) {
@@ -265,7 +267,7 @@ func smaller(q query) []query {
 		}
 	}
 	for i, d := range q.Dimensions {
-		if !orders(d.Name) {
+		if !orders(d.Name) && !(strings.HasPrefix(d.Name, made) && asks(q.DimensionFilter, d.Name)) {
 			with(func(q *query) { q.Dimensions = slices.Delete(q.Dimensions, i, i+1) })
 		}
 	}
