@@ -30,10 +30,11 @@ var methods = map[string]func(p *property, ctx context.Context) ([]byte, error){
 	"batchRunReports":      (*property).batchRunReports,
 	"runPivotReport":       (*property).runPivotReport,
 	"batchRunPivotReports": (*property).batchRunPivotReports,
+	"runRealtimeReport":    (*property).runRealtimeReport,
 	"checkCompatibility":   (*property).checkCompatibility,
 }
 
-const methodNames = "runReport, batchRunReports, runPivotReport, batchRunPivotReports or checkCompatibility"
+const methodNames = "runReport, batchRunReports, runPivotReport, batchRunPivotReports, runRealtimeReport or checkCompatibility"
 
 // postProperty answers the Data API's methods of one property.
 func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
@@ -112,6 +113,17 @@ func (p *property) runReport(ctx context.Context) ([]byte, error) {
 
 func (p *property) runPivotReport(ctx context.Context) ([]byte, error) {
 	return p.one(ctx, "pivot ", report.ParsePivot, (*report.Result).AppendPivot)
+}
+
+func (p *property) runRealtimeReport(ctx context.Context) ([]byte, error) {
+	streams := map[string]string{}
+	for _, s := range p.merchant.Streams {
+		streams[s.MeasurementID] = s.Name
+	}
+	read := func(c *catalog.Catalog, merchant, _ string, body []byte, _ report.Day) (*report.Query, error) {
+		return report.ParseRealtime(c.Realtime(streams, report.RealtimeMinutes), merchant, body, p.s.clock())
+	}
+	return p.one(ctx, "realtime ", read, (*report.Result).AppendGoogle)
 }
 
 // one answers a question; its form and its text name it.

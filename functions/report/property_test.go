@@ -114,6 +114,32 @@ func TestPivotReports(t *testing.T) {
 	}
 }
 
+// The last minutes are counted to the second, in spans that may overlap.
+func TestRealtimeReport(t *testing.T) {
+	w := newWorld(t, nil)
+	w.now = midday.Add(30 * time.Second)
+	ago := func(minutes, seconds int) time.Time {
+		return midday.Add(-time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second)
+	}
+	w.put(row("1", "anna", "/a", ago(0, 10)), row("2", "ben", "/a", ago(1, 59)), row("3", "anna", "/b", ago(5, 0)), row("4", "clara", "/b", ago(29, 0)), row("5", "dora", "/b", ago(30, 59)))
+	w.put(row("1", "anna", "/a", ago(0, 10))) // came again
+	for body, want := range map[string]string{
+		`{"metrics":[{"name":"activeUsers"},{"name":"eventCount"}]}`: `"rows":[{"metricValues":[{"value":"3"},{"value":"4"}]}],"rowCount":1,"kind":"analyticsData#runRealtimeReport"}`,
+		`{"dimensions":[{"name":"minutesAgo"}],"metrics":[{"name":"eventCount"}],"orderBys":[{"dimension":{"dimensionName":"minutesAgo","orderType":"NUMERIC"},"desc":true}],"limit":2,"metricAggregations":["TOTAL"],"returnPropertyQuota":true}`: `"rows":[{"dimensionValues":[{"value":"29"}],"metricValues":[{"value":"1"}]},{"dimensionValues":[{"value":"05"}],"metricValues":[{"value":"1"}]}],` +
+			`"totals":[{"dimensionValues":[{"value":"RESERVED_TOTAL"}],"metricValues":[{"value":"4"}]}],"rowCount":4,"propertyQuota":{},"kind":"analyticsData#runRealtimeReport"}`,
+		`{"metrics":[{"name":"activeUsers"}],"minuteRanges":[{"startMinutesAgo":4},{"name":"before","startMinutesAgo":"29","endMinutesAgo":1}]}`: `"dimensionHeaders":[{"name":"dateRange"}],"metricHeaders":[{"name":"activeUsers","type":"TYPE_INTEGER"}],` +
+			`"rows":[{"dimensionValues":[{"value":"before"}],"metricValues":[{"value":"3"}]},{"dimensionValues":[{"value":"date_range_0"}],"metricValues":[{"value":"2"}]}]`,
+		`{"dimensions":[{"name":"eventName"}],"metrics":[{"name":"screenPageViews"}],"dimensionFilter":{"filter":{"fieldName":"minutesAgo","numericFilter":{"operation":"LESS_THAN","value":{"int64Value":"5"}}}}}`: `"rows":[{"dimensionValues":[{"value":"page_view"}],"metricValues":[{"value":"2"}]}]`,
+	} {
+		for range 2 { // before and after hours are closed
+			if status, got := w.google("runRealtimeReport", body); status != 200 || !strings.Contains(got, want) {
+				t.Errorf("%s: expected %s, got %d %s", body, want, status, got)
+			}
+			w.summarise()
+		}
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	w := newWorld(t, nil)
 	type entry struct{ APIName, UIName, Description, Category, Type string }

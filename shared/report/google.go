@@ -252,9 +252,15 @@ func googleAggregations(field string, names []string) ([]Aggregation, error) {
 	return list, nil
 }
 
+// names find dimensions and metrics by the Data API's names.
+type names interface {
+	Dimension(field, name string) (*catalog.Dimension, error)
+	Metric(field, name string) (*catalog.Metric, error)
+}
+
 // googleColumns reads the dimensions and metrics of a request; ranges says that
 // it has several date ranges.
-func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, metrics []googleMetric, ranges bool) error {
+func (q *Query) googleColumns(c names, dimensions []googleDimension, metrics []googleMetric, ranges bool) error {
 	for i, d := range dimensions {
 		if d.Name == rangeDimension && ranges && d.Expression == nil {
 			continue // Google adds the column by itself, asked for or not
@@ -284,7 +290,7 @@ func (q *Query) googleColumns(c *catalog.Catalog, dimensions []googleDimension, 
 
 // googleDimensionOf is a dimension of the catalog, or one that the request makes
 // up of others: of those before it by their names there, or of the catalog's.
-func (q *Query) googleDimensionOf(c *catalog.Catalog, field string, d googleDimension) (*catalog.Dimension, error) {
+func (q *Query) googleDimensionOf(c names, field string, d googleDimension) (*catalog.Dimension, error) {
 	if d.Expression == nil {
 		return c.Dimension(field+".name", d.Name)
 	}
@@ -328,7 +334,7 @@ func (q *Query) googleDimensionOf(c *catalog.Catalog, field string, d googleDime
 }
 
 // namedDimension is a dimension by its name in the request, else in the catalog.
-func (q *Query) namedDimension(c *catalog.Catalog, field, name string) (*catalog.Dimension, error) {
+func (q *Query) namedDimension(c names, field, name string) (*catalog.Dimension, error) {
 	if i := q.dimension(name); i >= 0 {
 		return q.Dimensions[i].Of, nil
 	}
@@ -345,7 +351,7 @@ func madeName(name string) bool {
 var madeNames = fmt.Sprintf("a name of letters, digits and _, at most %d", maxName)
 
 // googleMetricOf is a metric of the catalog, or one that the request makes up.
-func googleMetricOf(c *catalog.Catalog, field string, m googleMetric) (*catalog.Metric, error) {
+func googleMetricOf(c names, field string, m googleMetric) (*catalog.Metric, error) {
 	if m.Expression == "" {
 		return c.Metric(field+".name", m.Name)
 	}
@@ -364,7 +370,7 @@ func googleMetricOf(c *catalog.Catalog, field string, m googleMetric) (*catalog.
 // maxName bounds the name that a request gives a metric.
 const maxName = 100
 
-func (q *Query) googleFilters(c *catalog.Catalog, dimensions, metrics *googleFilterExpr) error {
+func (q *Query) googleFilters(c names, dimensions, metrics *googleFilterExpr) error {
 	var err error
 	if q.DimensionFilter, err = q.googleExpr(c, "dimensionFilter", dimensions, false, 0); err != nil {
 		return err
@@ -408,7 +414,7 @@ func (q *Query) googleRanges(ranges []googleDateRange, today Day) error {
 	if len(ranges) == 0 || len(ranges) > MaxDateRanges {
 		return fault.Field("dateRanges", fmt.Sprintf("1 to %d date ranges", MaxDateRanges))
 	}
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for i, g := range ranges {
 		field := fmt.Sprintf("dateRanges[%d]", i)
 		r := DateRange{Name: g.Name}
@@ -422,16 +428,9 @@ func (q *Query) googleRanges(ranges []googleDateRange, today Day) error {
 		if err := r.check(field+".startDate", field+".endDate"); err != nil {
 			return err
 		}
-		if strings.HasPrefix(g.Name, "date_range_") || strings.HasPrefix(g.Name, "RESERVED_") {
-			return fault.Field(field+".name", "a name that begins neither with date_range_ nor with RESERVED_")
+		if err := r.nameOf(field, i, names); err != nil {
+			return err
 		}
-		if g.Name == "" {
-			r.Name = fmt.Sprintf("date_range_%d", i)
-		}
-		if seen[r.Name] {
-			return fault.Field(field+".name", "a different name for each date range")
-		}
-		seen[r.Name] = true
 		q.DateRanges = append(q.DateRanges, r)
 	}
 	return nil
@@ -439,7 +438,7 @@ func (q *Query) googleRanges(ranges []googleDateRange, today Day) error {
 
 const maxDepth = 20
 
-func (q *Query) googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr, metric bool, depth int) (*Filter, error) {
+func (q *Query) googleExpr(c names, field string, g *googleFilterExpr, metric bool, depth int) (*Filter, error) {
 	if g == nil {
 		return nil, nil
 	}
@@ -492,7 +491,7 @@ func (q *Query) googleExpr(c *catalog.Catalog, field string, g *googleFilterExpr
 	}
 }
 
-func (q *Query) googleLeaf(c *catalog.Catalog, field string, g *googleFilter, metric bool) (*Filter, error) {
+func (q *Query) googleLeaf(c names, field string, g *googleFilter, metric bool) (*Filter, error) {
 	f := &Filter{}
 	var err error
 	if i := q.metric(g.FieldName); metric && i >= 0 {

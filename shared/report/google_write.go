@@ -19,7 +19,8 @@ func AppendGoogleBatch(b []byte, results []*Result) []byte {
 	return append(b, `],"kind":"analyticsData#batchRunReports"}`+"\n"...)
 }
 
-// AppendGoogle writes the answer as runReport's response. Fields with default
+// AppendGoogle writes the answer as the response of runReport, or of
+// runRealtimeReport. Fields with default
 // values are left out, as Google's JSON leaves them out.
 func (r *Result) AppendGoogle(b []byte) []byte {
 	q := r.Query
@@ -49,7 +50,11 @@ func (r *Result) AppendGoogle(b []byte) []byte {
 		b = strconv.AppendInt(b, int64(r.RowCount), 10)
 		b = append(b, ',')
 	}
-	return r.appendGoogleEnd(b, "analyticsData#runReport")
+	kind := "analyticsData#runReport"
+	if q.Realtime {
+		kind = "analyticsData#runRealtimeReport"
+	}
+	return r.appendGoogleEnd(b, kind)
 }
 
 func (r *Result) appendMetricHeaders(b []byte) []byte {
@@ -91,11 +96,13 @@ func (r *Result) appendMetricValues(b []byte, row *Row, behind bool) []byte {
 
 // appendGoogleEnd writes what all reports end with.
 func (r *Result) appendGoogleEnd(b []byte, kind string) []byte {
-	b = append(b, `"metadata":{"currencyCode":`...)
-	b = appendText(b, r.Meta.Currency)
-	b = append(b, `,"timeZone":`...)
-	b = appendText(b, r.Meta.TimeZone)
-	b = append(b, "},"...)
+	if !r.Query.Realtime { // whose answer has none
+		b = append(b, `"metadata":{"currencyCode":`...)
+		b = appendText(b, r.Meta.Currency)
+		b = append(b, `,"timeZone":`...)
+		b = appendText(b, r.Meta.TimeZone)
+		b = append(b, "},"...)
+	}
 	if r.Query.Quota {
 		// Footfall counts no tokens: a budget bounds each report by itself.
 		b = append(b, `"propertyQuota":{},`...)

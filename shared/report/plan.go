@@ -97,7 +97,7 @@ func NewPlan(q *Query) *Plan {
 		p.Table, p.Records = summary.TableFor(p.fixed)
 		p.ByTable = p.Records
 	}
-	if p.Minutely || slices.ContainsFunc(p.measures, func(m summary.Measure) bool { return m.Days == 0 }) {
+	if p.Minutely || q.Realtime || slices.ContainsFunc(p.measures, func(m summary.Measure) bool { return m.Days == 0 }) {
 		p.Records, p.ByTable = false, false
 	}
 	p.Columns = summary.Needs(p.fixed)
@@ -124,6 +124,13 @@ func (p *Plan) countsItems() bool {
 // [first, end), ms, hold no documents; windows there are left out too. Where
 // numbers of users look back, the days before the range are there, too.
 func (p *Plan) Windows(cal *summary.Calendar, r DateRange, first, end int64) []summary.Window {
+	if r.Minutes != nil {
+		w := summary.Window{From: max(r.Minutes.From, first), To: min(r.Minutes.To, end)}
+		if w.From >= w.To {
+			return nil
+		}
+		return []summary.Window{w}
+	}
 	r.From -= p.lead()
 	if p.Hourly {
 		return p.windows(cal, r, first, end, cal.Hours, !p.Minutely)
@@ -157,6 +164,9 @@ func (p *Plan) windows(cal *summary.Calendar, r DateRange, first, end int64, cut
 
 // calendar is the one that names the instants of a date range.
 func (p *Plan) calendar(cal *summary.Calendar, r DateRange) *summary.Calendar {
+	if r.Minutes != nil {
+		return cal.Since(r.Minutes.Since)
+	}
 	cal = cal.Since(Span(cal, r).From)
 	if r.Shift == (summary.Shift{}) {
 		return cal
@@ -173,6 +183,9 @@ func (p *Plan) calendar(cal *summary.Calendar, r DateRange) *summary.Calendar {
 
 // Span is the time of a date range on a calendar.
 func Span(cal *summary.Calendar, r DateRange) summary.Window {
+	if r.Minutes != nil {
+		return r.Minutes.Window
+	}
 	y, m, d := r.From.Date()
 	from := cal.DateStart(y, m, d)
 	y, m, d = (r.To + 1).Date()

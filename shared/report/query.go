@@ -34,6 +34,8 @@ type Query struct {
 	Aggregations    []Aggregation
 	Quota           bool // the asker wants to see the quota
 	Hidden          int  // so many metrics, the last ones, are no columns of the answer
+	// Realtime: the date ranges are Minutes.
+	Realtime bool
 	// Pivots lay the answer out along several axes; what they say stands for
 	// OrderBys, Limit, Offset and Aggregations.
 	Pivots []Pivot
@@ -53,6 +55,14 @@ type DateRange struct {
 	From, To Day
 	// Shift names its dates as those of the range that it is compared with.
 	Shift summary.Shift
+	// Minutes is a span of minutes instead of days.
+	Minutes *Minutes
+}
+
+// Minutes is a span of time, and the instant (ms) from which its minutes count.
+type Minutes struct {
+	summary.Window
+	Since int64
 }
 
 // OrderBy is one key of the answer's order: a dimension's or a metric's place

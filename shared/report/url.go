@@ -31,14 +31,14 @@ func ParseURL(c *catalog.Catalog, merchant string, v url.Values, today Day) (*Qu
 	if v.Get("metrics") == "" {
 		return nil, fault.Field("metrics", "names of metrics, comma separated, such as users,sessions,views")
 	}
-	for _, name := range names(v.Get("metrics")) {
+	for _, name := range list(v.Get("metrics")) {
 		m, err := c.MetricFor("metrics", name)
 		if err != nil {
 			return nil, err
 		}
 		q.Metrics = append(q.Metrics, Column[*catalog.Metric]{name, m})
 	}
-	for _, name := range names(v.Get("dimensions")) {
+	for _, name := range list(v.Get("dimensions")) {
 		d, err := c.DimensionFor("dimensions", name)
 		if err != nil {
 			return nil, err
@@ -111,7 +111,7 @@ func (r DateRange) check(from, to string) error {
 
 // parseOrder reads "-views,page". Names are those asked for as columns.
 func (q *Query) parseOrder(s string) error {
-	for _, name := range names(s) {
+	for _, name := range list(s) {
 		name, desc := strings.CutPrefix(name, "-")
 		o := OrderBy{Dimension: q.dimension(name), Metric: q.metric(name), Desc: desc}
 		if o.Dimension < 0 && o.Metric < 0 {
@@ -122,15 +122,15 @@ func (q *Query) parseOrder(s string) error {
 	return nil
 }
 
-func names(s string) []string {
+func list(s string) []string {
 	if s == "" {
 		return nil
 	}
-	list := strings.Split(s, ",")
-	for i := range list {
-		list[i] = strings.TrimSpace(list[i])
+	names := strings.Split(s, ",")
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
 	}
-	return list
+	return names
 }
 
 func number(v url.Values, name string, absent int64) (int64, error) {
