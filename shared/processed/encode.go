@@ -78,9 +78,13 @@ func (e *encoder) room(n int) []uint64 {
 
 var encoders = sync.Pool{New: func() any { return new(encoder) }}
 
+// packWindow bounds what each encoder keeps for good of what it has packed. Few
+// documents are longer, which then cost a little more room.
+const packWindow = 1 << 20
+
 var packer = sync.OnceValue(func() *zstd.Encoder {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(packWindow))
 	if err != nil {
 		panic(fmt.Sprintf("processed: constant zstd options: %v", err))
 	}

@@ -147,8 +147,7 @@ func (m *merger) sort() {
 // untangle cuts runs of one batch whose rows interleave, as those of a batch
 // that spans two hours may, into single rows.
 func (m *merger) untangle() bool {
-	tangled := false
-	var cut []run
+	var cut []run // nil until runs interleave
 	for i := 0; i < len(m.runs); {
 		j := i + 1
 		overlap := false
@@ -156,22 +155,26 @@ func (m *merger) untangle() bool {
 			before := m.runs[j-1]
 			overlap = overlap || m.seq(before, before.end-1) > m.seq(m.runs[j], m.runs[j].start)
 		}
-		for _, r := range m.runs[i:j] {
-			if !overlap {
-				cut = append(cut, r)
-				continue
-			}
-			for row := r.start; row < r.end; row++ {
-				cut = append(cut, run{batch: r.batch, frame: r.frame, start: row, end: row + 1})
-			}
+		if overlap && cut == nil {
+			cut = append(make([]run, 0, len(m.runs)+j-i), m.runs[:i]...)
 		}
-		tangled = tangled || overlap
+		switch {
+		case overlap:
+			for _, r := range m.runs[i:j] {
+				for row := r.start; row < r.end; row++ {
+					cut = append(cut, run{batch: r.batch, frame: r.frame, start: row, end: row + 1})
+				}
+			}
+		case cut != nil:
+			cut = append(cut, m.runs[i:j]...)
+		}
 		i = j
 	}
-	if tangled {
-		m.runs = cut
+	if cut == nil {
+		return false
 	}
-	return tangled
+	m.runs = cut
+	return true
 }
 
 // whole reports whether the one frame stays exactly as it is.
