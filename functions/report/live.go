@@ -22,10 +22,10 @@ import (
 //
 // A picture is used as long as nothing has changed since. After a change the
 // next reader waits for a new one, so that a quiet merchant's event is seen at
-// once, while the merchant (and all together) have time left for it: an eighth
-// of the machine. Who has none left gets a new picture every now and then, and
-// meanwhile readers get the last one. What it says of the watermark was read
-// before it was taken, so it never claims to hold what it does not.
+// once. Where events keep coming, readers get the last picture, and a new one is
+// taken behind them every now and then: all of these take an eighth of the
+// machine. What a picture says of the watermark was read before it was taken, so
+// it never claims to hold what it does not.
 type live struct {
 	loader     *history.Loader
 	processed  store.Processed
@@ -51,6 +51,7 @@ const (
 	agePerCost   = 4                      // where they cost more than that they may be so much older
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
+	quickPicture = 2 * time.Millisecond   // costs next to nothing
 	mostWaiting  = 4096
 )
 
@@ -257,9 +258,9 @@ func (p *picture) shows(m *access.Merchant) bool {
 }
 
 // mayWait decides whether a reader waits for a new picture rather than take
-// the last one. Where readers are many, only as long as half of what the
-// merchant may save up is left, and else they let it be renewed behind them;
-// the caller holds a.mu.
+// the last one: where that is old, for nobody has asked for a while; where
+// changes are rare, so that waiting is, too; and where it takes next to no time.
+// The caller holds a.mu.
 func (l *live) mayWait(a *album, p *picture) bool {
 	now := time.Now()
 	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
@@ -272,7 +273,8 @@ func (l *live) mayWait(a *album, p *picture) bool {
 	case rare && some && age >= l.age:
 		return true
 	default:
-		return (rare && some || a.allowed.left > ownShare/2) && l.spare(now)
+		quick := a.cost <= quickPicture && a.allowed.left > ownShare/2
+		return (rare && some || quick) && l.spare(now)
 	}
 }
 
