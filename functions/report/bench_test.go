@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
@@ -189,6 +190,52 @@ func trafficToday(n, seed int) []processed.Row {
 	for i := range rows {
 		at := midday.Add(-2 * time.Hour).Add(time.Duration(i) * 2 * time.Hour / time.Duration(n))
 		rows[i] = row(fmt.Sprintf("today%d-%d", seed, i), fmt.Sprint("c", (seed+i)%1000), fmt.Sprint("/p", i%50), at)
+	}
+	return rows
+}
+
+// BenchmarkPicture takes a picture of a merchant after each small batch, with so
+// many events in its open hours: what it costs to have a busy merchant's reports
+// fresh.
+func BenchmarkPicture(b *testing.B) {
+	for _, open := range []int{1_000, 15_000, 50_000} {
+		for name, bytes := range map[string]int{"what is new": 256 << 20, "all": 0} {
+			b.Run(fmt.Sprintf("%d open events, %s", open, name), func(b *testing.B) {
+				w := newWorld(b, func(_ *access.Settings, c *Config) { c.LiveBytes = bytes })
+				w.put(trafficOf(28*1000, 28)...)
+				w.summariseDays()
+				for i := range open / 100 {
+					w.put(visitsToday(100, i, open/6)...)
+				}
+				_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
+				w.must(err)
+				a := w.service.live.of(keyOf(&w.merchant))
+				b.ReportAllocs()
+				var took time.Duration
+				for i := 0; b.Loop(); i++ {
+					w.put(visitsToday(20, 1_000_000+i, open/6)...)
+					began := cpuTime(b)
+					p, err := w.service.live.expose(context.Background(), a.follow, &w.merchant, cal, uint64(i))
+					took += cpuTime(b) - began
+					w.must(err)
+					if !p.Whole {
+						b.Fatal("expected a picture")
+					}
+				}
+				b.ReportMetric(float64(took)/float64(b.N)/1e3, "cpu-µs/op")
+				b.ReportMetric(float64(a.follow.Wholes()), "wholes")
+			})
+		}
+	}
+}
+
+// visitsToday are page views of the two hours before now, by so many visitors.
+func visitsToday(n, seed, visitors int) []processed.Row {
+	r := rand.New(rand.NewPCG(3, uint64(seed)))
+	rows := make([]processed.Row, n)
+	for i := range rows {
+		at := midday.Add(-time.Duration(r.Int64N(int64(2 * time.Hour))))
+		rows[i] = row(fmt.Sprintf("now%d-%d", seed, i), fmt.Sprint("c", r.IntN(visitors)), fmt.Sprint("/p", r.IntN(1+r.IntN(800))), at)
 	}
 	return rows
 }

@@ -51,6 +51,7 @@ const (
 	agePerCost   = 4                      // where they cost more than that they may be so much older
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
+	followPart   = 4                      // a merchant's part of the memory, at most, for counting on
 	quickPicture = 2 * time.Millisecond   // costs next to nothing
 	mostWaiting  = 4096
 )
@@ -97,7 +98,8 @@ type album struct {
 	looked  time.Time     // when the last reader found a picture that was not current
 	cost    time.Duration // of the last picture
 	allowed allowance
-	size    int64 // that live.bytes counts
+	size    int64              // that live.bytes counts
+	follow  *history.Following // of the one that takes a picture
 }
 
 // allowance is time that may be spent, and comes back by and by.
@@ -152,7 +154,7 @@ func (l *live) of(key albumKey) *album {
 		l.order.MoveToFront(at)
 		return at.Value.(*album)
 	}
-	a := &album{key: key}
+	a := &album{key: key, follow: l.loader.Follow(l.most / followPart)}
 	l.byView[key] = l.order.PushFront(a)
 	l.resize(a, albumSize)
 	return a
@@ -309,7 +311,7 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 	go func() {
 		defer cancel()
 		l.slots <- struct{}{}
-		p, err := l.expose(ctx, &merchant, cal, number)
+		p, err := l.expose(ctx, a.follow, &merchant, cal, number)
 		<-l.slots
 		if background {
 			<-l.background
@@ -321,16 +323,16 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 
 // expose takes a picture: the journal's marks first, so that what they promise
 // is in it.
-func (l *live) expose(ctx context.Context, m *access.Merchant, cal *summary.Calendar, number uint64) (*picture, error) {
+func (l *live) expose(ctx context.Context, follow *history.Following, m *access.Merchant, cal *summary.Calendar, number uint64) (*picture, error) {
 	p := &picture{merchant: *m, began: time.Now(), number: number, days: map[liveKey]*liveDay{}, answers: map[answerKey]*report.Result{}}
 	var err error
 	if p.marks, err = l.marks(ctx); err != nil {
 		return p, err
 	}
-	if p.Snapshot, err = l.loader.Snapshot(ctx, m, cal); err != nil {
+	if p.Snapshot, err = follow.Snapshot(ctx, m, cal); err != nil {
 		return p, err
 	}
-	p.size = albumSize
+	p.size = albumSize + follow.Size()
 	for _, r := range p.Hours {
 		p.size += int64(recordSize(r))
 	}

@@ -46,8 +46,12 @@ const maxLive = 192
 // code that makes records.
 // It is to be asked before records are read, as Open is.
 func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*Snapshot, error) {
-	s := &Snapshot{Hours: map[int64]*summary.Record{}}
-	var err error
+	return l.Follow(0).Snapshot(ctx, m, cal)
+}
+
+// frame is a snapshot without what is open, and the hours that are dirty.
+func (l *Loader) frame(ctx context.Context, m *access.Merchant) (s *Snapshot, dirty []event.Hour, err error) {
+	s = &Snapshot{Hours: map[int64]*summary.Record{}}
 	if err := l.within(ctx, func(ctx context.Context) error {
 		if s.Version, err = l.processed.Version(ctx, m.ID); err != nil {
 			return err
@@ -55,28 +59,13 @@ func (l *Loader) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.
 		s.First, s.Last, s.Some, err = l.processed.Extent(ctx, m.ID, m.Layers.Revisions()...)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("cannot find the events of %q: %w", m.ID, err)
+		return nil, nil, fmt.Errorf("cannot find the events of %q: %w", m.ID, err)
 	}
-	if !s.Some {
-		s.Whole = true
-		return s, nil
+	if s.Some {
+		dirty, err = l.dirtyOf(ctx, m, s.First, s.Last+1)
 	}
-	dirty, err := l.dirtyOf(ctx, m, s.First, s.Last+1)
-	if err != nil {
-		return nil, err
-	}
-	if len(dirty) == 0 {
-		s.Whole = true
-		return s, nil
-	}
-	t := taking{Loader: l, Snapshot: s, m: m, cal: cal, first: map[uint64]int64{}}
-	if err := t.take(ctx, dirty); err != nil {
-		if fault.Is(err, fault.TooLarge) {
-			return s, nil
-		}
-		return nil, err
-	}
-	return s, nil
+	s.Whole = len(dirty) == 0
+	return s, dirty, err
 }
 
 func (l *Loader) within(ctx context.Context, fn func(context.Context) error) error {
@@ -94,6 +83,8 @@ type taking struct {
 	frames []span           // what was loaded
 	facts  []*summary.Facts // of stale hours that lie close together
 	first  map[uint64]int64 // when the users of facts were first seen, ms
+	most   int64            // bytes that what goes on being counted may take
+	kept   *counted         // what does; nil where it is not to be
 }
 
 // span is a frame with the documents of the hours [from, to).
@@ -147,9 +138,17 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 			millis[i] = t.first[u]
 		}
 		facts.SetFirstSeen(users, millis)
-		t.records(facts, stale)
 	}
 	t.stale, t.Whole = stale, true
+	if t.keep(dirty[0]) {
+		return nil
+	}
+	for _, facts := range t.facts {
+		for _, h := range t.open(facts) {
+			day := t.cal.Day(h.From)
+			t.Hours[h.From] = summary.NewRecord(facts.Slice(h), slices.Index(t.cal.Hours(day.From, day.To), h))
+		}
+	}
 	return nil
 }
 
@@ -216,19 +215,7 @@ func (t *taking) seen(ctx context.Context) ([]event.Hour, error) {
 	return summary.Reopened(millis, before), nil
 }
 
-// records counts the stale hours among the facts.
-func (t *taking) records(facts *summary.Facts, stale []event.Hour) {
-	var day summary.Window
-	var hours []summary.Window
-	for _, w := range t.cal.Hours(facts.Window.From, facts.Window.To) {
-		if t.Hours[w.From] != nil || !touches(stale, w) {
-			continue
-		}
-		if hours == nil || w.From >= day.To {
-			day = t.cal.Day(w.From)
-			hours = t.cal.Hours(day.From, day.To)
-		}
-		place := slices.Index(hours, w)
-		t.Hours[w.From] = summary.NewRecord(facts.Slice(w), place)
-	}
+// open lists the hours of the clock among the facts that are stale.
+func (t *taking) open(facts *summary.Facts) []summary.Window {
+	return slices.DeleteFunc(t.cal.Hours(facts.Window.From, facts.Window.To), func(w summary.Window) bool { return !t.Touches(w) })
 }

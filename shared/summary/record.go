@@ -119,13 +119,22 @@ type Record struct {
 // NewRecord counts facts, whose users must have been told first (SetFirstSeen).
 // hour is the place of the window's hour in the merchant's day.
 func NewRecord(f *Facts, hour int) *Record {
+	r := fullRecord(f, hour)
+	for id := range r.Tables {
+		r.Tables[id] = bounded(r.Tables[id])
+	}
+	return r
+}
+
+// fullRecord is a record whose tables have all their rows.
+func fullRecord(f *Facts, hour int) *Record {
 	total := Group(f, nil, GroupOptions{Users: true})
 	r := &Record{Total: total.Counters[0], Users: total.Users[0], Duplicates: f.Duplicates, Filtered: f.Filtered}
 	if len(f.Rows) > 0 && hour >= 0 && hour < 32 {
 		r.Hours = 1 << hour
 	}
 	for id := range NumTables {
-		r.Tables[id] = bounded(Group(f, id.Keys(), GroupOptions{Users: true}))
+		r.Tables[id] = Group(f, id.Keys(), GroupOptions{Users: true})
 	}
 	return r
 }

@@ -1,0 +1,193 @@
+package history_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/store/embedded"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// shopTraffic puts batches of a shop's events into stores.
+type shopTraffic struct {
+	t       *testing.T
+	stores  *embedded.Stores
+	rng     *rand.Rand
+	batches uint32
+	put     []store.Doc // of all batches
+}
+
+// batch puts n events of the hours [from, to) as one batch.
+func (s *shopTraffic) batch(n int, from, to event.Hour) {
+	s.t.Helper()
+	s.batches++
+	id := event.BatchID{0, 0, byte(s.batches >> 8), byte(s.batches)}
+	docs := map[event.Hour]*processed.Builder{}
+	for i := range n {
+		var r processed.Row
+		r.Batch, r.Seq = id, uint32(i)
+		r.EventID = processed.ID{Hi: 1, Lo: s.rng.Uint64N(1 << 20)} // sometimes twice
+		r.Millis = int64(from)*hourMs + s.rng.Int64N(int64(to-from)*hourMs)
+		r.Client = s.rng.Uint64N(300)
+		r.User = r.Client
+		r.Engaged = s.rng.Int64N(9000)
+		r.Text[processed.ColName] = []string{"page_view", "page_view", "scroll", "purchase"}[s.rng.IntN(4)]
+		r.Text[processed.ColPagePath] = fmt.Sprint("/", s.rng.IntN(40))
+		if s.rng.IntN(5) == 0 {
+			r.Text[processed.ColSource] = []string{"google", "news"}[s.rng.IntN(2)]
+		}
+		if s.rng.IntN(20) == 0 {
+			r.Params = []processed.Param{{Key: "tax", Text: "1.5"}}
+			r.Items = []processed.Item{{Price: 5_000_000, Quantity: 2}}
+			r.Items[0].Text[processed.ItemID] = fmt.Sprint("i", s.rng.IntN(4))
+		}
+		h := event.Hour(r.Millis / hourMs)
+		if docs[h] == nil {
+			docs[h] = &processed.Builder{}
+		}
+		docs[h].Add(r)
+	}
+	p := store.Put{Batch: id}
+	for h, b := range docs {
+		key := store.DocKey{Merchant: merchant, Hour: h, Revision: store.LiveRevision, Batch: id}
+		p.Docs = append(p.Docs, store.Doc{Key: key, Events: b.Len(), Data: b.Encode()})
+	}
+	if err := s.stores.Processed.Put(context.Background(), p); err != nil {
+		s.t.Fatal(err)
+	}
+	s.put = append(s.put, p.Docs...)
+}
+
+// merge puts the first documents of an hour into one, and leaves out of it the
+// last row where without says so.
+func (s *shopTraffic) merge(h event.Hour, place uint64, without bool) {
+	s.t.Helper()
+	union := processed.NewUnion(processed.Everything())
+	var old []store.DocKey
+	err := s.stores.Processed.Scan(context.Background(), merchant, store.LiveRevision, h, h+1, func(d store.Doc) error {
+		old = append(old, d.Key)
+		return union.Add(d.Data, nil)
+	})
+	if err != nil || len(old) == 0 {
+		s.t.Fatal(err, old)
+	}
+	f, err := union.Frame()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if without {
+		var b processed.Builder
+		for i := range f.Len - 1 {
+			b.Add(f.Row(i))
+		}
+		f = b.Frame()
+	}
+	key := store.DocKey{Merchant: merchant, Hour: h, Revision: store.LiveRevision, Batch: store.MergedInto(place, old)}
+	if err := s.stores.Processed.Replace(context.Background(), old, store.Doc{Key: key, Events: f.Len, Data: processed.Encode(f)}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Who follows a merchant sees what a snapshot of all sees, to the byte, whatever
+// happens in between; and most of it without counting all anew.
+func TestFollowingIsTheWhole(t *testing.T) {
+	s := &shopTraffic{t: t, stores: open(t), rng: rand.New(rand.NewPCG(7, 8))}
+	ctx := context.Background()
+	cal, err := summary.NewCalendar("UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &access.Merchant{ID: merchant, Generation: 1}
+	l := history.New(s.stores.Processed, s.stores.Visitors, history.Options{})
+	following := l.Follow(64 << 20)
+	look := func(what string) *history.Snapshot {
+		t.Helper()
+		whole, err := l.Snapshot(ctx, m, cal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := following.Snapshot(ctx, m, cal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Version != whole.Version || got.Whole != whole.Whole || got.First != whole.First || got.Last != whole.Last || got.Some != whole.Some {
+			t.Fatalf("%s: %+v, expected %+v", what, got, whole)
+		}
+		for from, want := range whole.Hours {
+			if have := got.Hours[from]; have == nil || !bytes.Equal(have.Encode(), want.Encode()) {
+				t.Fatalf("%s: hour %d has\n%+v, expected\n%+v", what, from/hourMs, have, want)
+			}
+			if !got.Touches(summary.Of(event.Hour(from/hourMs), event.Hour(from/hourMs)+1)) {
+				t.Fatalf("%s: expected hour %d to be open", what, from/hourMs)
+			}
+		}
+		return got
+	}
+	const now = event.Hour(1000)
+	for range 20 {
+		s.batch(20, now-30, now-1)
+	}
+	var hours []event.Hour
+	for h := now - 30; h < now-1; h++ {
+		hours = append(hours, h)
+	}
+	clean(t, s.stores, hours...)
+	for range 30 {
+		s.batch(40, now-1, now+1)
+	}
+	first := look("at first")
+	if following.Size() == 0 {
+		t.Fatal("expected something to be kept")
+	}
+	calls := following.Wholes()
+	for i := range 60 {
+		s.batch(1+s.rng.IntN(4), now-1, now+1)
+		look(fmt.Sprint("batch ", i))
+	}
+	if n := following.Wholes() - calls; n > 6 {
+		t.Fatalf("expected few of 60 snapshots to be counted whole, got %d", n)
+	}
+	if len(first.Hours) != len(look("the same again").Hours) {
+		t.Fatal("expected the hours that were open at first")
+	}
+	s.merge(now, 1, false)
+	look("merged")
+	s.batch(3, now, now+1)
+	look("after a merge")
+	s.batch(3, now+1, now+2)
+	look("an hour later")
+	s.batch(3, now-20, now-19)
+	look("a late event")
+	clean(t, s.stores, now-20)
+	users := []uint64{}
+	for u := range uint64(300) {
+		users = append(users, u)
+	}
+	millis := make([]int64, len(users))
+	for i := range millis {
+		millis[i] = int64(now-20) * hourMs
+	}
+	look("the late hour closed")
+	if _, err := s.stores.Visitors.See(ctx, merchant, 1, users[:50], millis[:50]); err != nil {
+		t.Fatal(err)
+	}
+	s.batch(1, now, now+1)
+	look("users who were seen earlier")
+	s.merge(now, 2, true)
+	s.batch(1, now, now+1)
+	look("a row less")
+	m = &access.Merchant{ID: merchant, Generation: 1, Version: 2, Settings: access.Settings{KeyEvents: []string{"scroll"}}}
+	look("other settings")
+	clean(t, s.stores, now-1, now, now+1)
+	if got := look("all closed"); len(got.Hours) > 0 || following.Size() > 0 {
+		t.Fatal("expected nothing to be open")
+	}
+}

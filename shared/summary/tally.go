@@ -1,0 +1,586 @@
+package summary
+
+import (
+	"slices"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+)
+
+// Tally holds the records of some hours with the rows that they were counted
+// from, and goes on counting as rows come: the records are those of all rows
+// counted at once.
+//
+// What new rows change lies in the rows that share a client, a user, an event id or
+// a transaction with them, or with such a row, and so on. These alone are resolved
+// and grouped, by the same code, without the new rows and with them, and the
+// difference is added to the records. It holds because no other row shares
+// anything with them: neither sessions nor users nor duplicates reach across.
+//
+// A Tally is for one goroutine. The records that it gives out do not change.
+type Tally struct {
+	settings Settings
+	cal      *Calendar
+	stack    processed.Stack
+	window   Window // of all counted hours
+	hours    map[int64]*tallied
+	occupied map[int64]bool       // hours of the clock that have rows
+	first    map[uint64]int64     // when the users of the window were first seen, ms
+	fresh    map[uint64]bool      // those of them who are new in the window
+	indexes  [numIndexes]rowIndex // what rows share
+	met      []uint32             // by row: the round that met it last
+	round    uint32
+}
+
+// tallied is an hour that is counted.
+type tallied struct {
+	place int     // in the merchant's day
+	full  *Record // without a record's bounds but for keptRows; its tables are never changed
+	out   *Record // within the bounds
+}
+
+const (
+	// keptRows is how many rows of a table a tally keeps. A longer table is left
+	// out for good, for documents to answer.
+	keptRows = 2 * MaxTableRows
+	// leastWhole is how many rows are counted as new ones are, whatever their
+	// part of all.
+	leastWhole = 1024
+)
+
+// NewTally counts hours of the merchant's clock, given in order, whole. The facts
+// hold them and the rows of their Needs, and have been told when users were first
+// seen. It copies what it keeps of their frame.
+func NewTally(f *Facts, cal *Calendar, hours []Window) *Tally {
+	t := &Tally{
+		settings: f.Settings, cal: cal, window: f.Window, hours: make(map[int64]*tallied, len(hours)),
+		occupied: map[int64]bool{}, first: map[uint64]int64{}, fresh: map[uint64]bool{}, indexes: newIndexes(),
+	}
+	t.append(f.Frame)
+	t.learn(f)
+	for _, w := range hours {
+		part := f.Slice(w)
+		h := &tallied{place: t.place(w)}
+		h.count(fullRecord(part, h.place))
+		t.hours[w.From] = h
+	}
+	return t
+}
+
+// place is that of an hour in the merchant's day.
+func (t *Tally) place(w Window) int {
+	day := t.cal.Day(w.From)
+	return slices.Index(t.cal.Hours(day.From, day.To), w)
+}
+
+// Record is that of a counted hour, by its first instant; nil of another.
+func (t *Tally) Record(from int64) *Record {
+	if h := t.hours[from]; h != nil {
+		return h.out
+	}
+	return nil
+}
+
+// Records are those of the counted hours, by their first instants.
+func (t *Tally) Records() map[int64]*Record {
+	records := make(map[int64]*Record, len(t.hours))
+	for from, h := range t.hours {
+		records[from] = h.out
+	}
+	return records
+}
+
+// Rows is how many rows the tally holds.
+func (t *Tally) Rows() int { return t.stack.Frame().Len }
+
+// Size is about how much memory the rows take.
+func (t *Tally) Size() int64 {
+	const perRow, perUser = 230, 96 // columns and indexes; maps
+	return int64(t.Rows()*perRow + len(t.first)*perUser)
+}
+
+// Counts reports whether all hours of the clock that touch a UTC hour are counted.
+func (t *Tally) Counts(h event.Hour) bool {
+	w := Of(h, h+1)
+	for at := w.From; at < w.To; {
+		hour := t.cal.Hour(at)
+		if t.hours[hour.From] == nil {
+			return false
+		}
+		at = hour.To
+	}
+	return true
+}
+
+// Extend counts a UTC hour from now on, too, that has no rows yet and follows on
+// the counted ones. false: it does not, and all must be counted anew.
+func (t *Tally) Extend(h event.Hour) bool {
+	w := Of(h, h+1)
+	for at := w.From; at < w.To; {
+		hour := t.cal.Hour(at)
+		at = hour.To
+		if t.hours[hour.From] != nil {
+			continue
+		}
+		if t.occupied[hour.From] || hour.From != t.window.To {
+			return false
+		}
+		added := &tallied{place: t.place(hour)}
+		none := Facts{Frame: &processed.Frame{}, Window: hour, Settings: t.settings}
+		added.count(fullRecord(&none, added.place))
+		t.hours[hour.From], t.window.To = added, hour.To
+	}
+	return true
+}
+
+// Add counts rows of documents that were not among the facts, nor added before.
+// firstSeen tells when users were first seen in what is summarised, in their order
+// and in ms, math.MaxInt64 for unknown ones. ok is false where the rows change more
+// than the counted hours, or too much to be worth it: then all must be counted
+// anew, and the tally must not be used any more; so it is after an error.
+func (t *Tally) Add(rows *processed.Frame, firstSeen func(users []uint64) ([]int64, error)) (ok bool, err error) {
+	start := uint32(t.Rows())
+	t.append(rows)
+	seeds := make([]uint32, 0, rows.Len)
+	for i := range rows.Len {
+		row := start + uint32(i)
+		if !t.counted(t.stack.Frame().Millis[row]) {
+			return false, nil
+		}
+		seeds = append(seeds, row)
+	}
+	older, err := t.older(firstSeen)
+	if err != nil {
+		return false, err
+	}
+	all, ok := t.related(append(seeds, older...))
+	if !ok || len(all) == 0 {
+		return ok, nil
+	}
+	n, _ := slices.BinarySearch(all, start)
+	before, after := t.resolve(all[:n]), t.resolve(all)
+	if !t.same(before, after, all) {
+		return false, nil
+	}
+	before, after = before.Slice(t.window), after.Slice(t.window)
+	users, _ := before.Users()
+	told := make([]int64, len(users))
+	for i, u := range users {
+		told[i] = t.first[u]
+	}
+	before.SetFirstSeen(users, told)
+	users, millis := after.Users()
+	stored, err := firstSeen(users)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range Reopened(millis, stored) {
+		if !t.Counts(h) {
+			return false, nil
+		}
+	}
+	after.SetFirstSeen(users, stored)
+	t.learn(after)
+	for from, h := range t.hours {
+		w := t.cal.Hour(from)
+		if !h.exchange(before.Slice(w), after.Slice(w)) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// append puts rows on the stack.
+func (t *Tally) append(rows *processed.Frame) {
+	start := t.Rows()
+	t.stack.Append(rows)
+	f := t.stack.Frame()
+	t.met = append(t.met, make([]uint32, rows.Len)...)
+	for i := range t.indexes {
+		t.indexes[i].grow(f, start)
+	}
+	var hour Window
+	for _, ms := range f.Millis[start:] {
+		if ms < hour.From || ms >= hour.To {
+			hour = t.cal.Hour(ms)
+			t.occupied[hour.From] = true
+		}
+	}
+}
+
+// learn remembers when the users of facts were first seen, and who is new.
+func (t *Tally) learn(f *Facts) {
+	for i, u := range f.actors.users {
+		t.first[u] = f.actors.seen[i]
+		if f.NewUser[f.actors.first[i]] {
+			t.fresh[u] = true
+		} else {
+			delete(t.fresh, u)
+		}
+	}
+}
+
+// older are the rows of users that count as new and have been seen earlier, as is
+// known by now.
+func (t *Tally) older(firstSeen func([]uint64) ([]int64, error)) (rows []uint32, err error) {
+	users := make([]uint64, 0, len(t.fresh))
+	for u := range t.fresh {
+		users = append(users, u)
+	}
+	stored, err := firstSeen(users)
+	if err != nil {
+		return nil, err
+	}
+	byUser := &t.indexes[indexUser]
+	for i, u := range users {
+		if stored[i] < t.first[u] {
+			byUser.each(t.stack.Frame(), u, 0, func(row uint32) { rows = append(rows, row) })
+		}
+	}
+	return rows, nil
+}
+
+// related are the rows that share something with the seeds, with these in order.
+// ok is false where they are so many that counting all is no more work.
+func (t *Tally) related(seeds []uint32) (rows []uint32, ok bool) {
+	f := t.stack.Frame()
+	most := max(leastWhole, f.Len/2)
+	t.round++
+	meet := func(row uint32) {
+		if t.met[row] != t.round {
+			t.met[row] = t.round
+			rows = append(rows, row)
+		}
+	}
+	for _, row := range seeds {
+		meet(row)
+	}
+	var walked [numIndexes]map[uint32]bool // by the first row of a list
+	for i := range walked {
+		walked[i] = map[uint32]bool{}
+	}
+	for i := 0; i < len(rows); i++ {
+		if len(rows) > most {
+			return nil, false
+		}
+		for k := range t.indexes {
+			index := &t.indexes[k]
+			a, b, has := index.key(f, rows[i])
+			if !has {
+				continue
+			}
+			if head := index.head(f, a, b); !walked[k][head] {
+				walked[k][head] = true
+				index.each(f, a, b, meet)
+			}
+		}
+	}
+	slices.Sort(rows)
+	return rows, true
+}
+
+// resolve works out the facts of some rows, wherever in time they lie.
+func (t *Tally) resolve(rows []uint32) *Facts {
+	f := t.stack.Select(rows)
+	w := t.window
+	for _, ms := range f.Millis {
+		w = Window{min(w.From, ms), max(w.To, ms+1)}
+	}
+	return Resolve(f, w, t.settings)
+}
+
+// same reports whether the facts of the rows that are in no counted hour are the
+// same. after is of all rows, of which before has the first ones.
+func (t *Tally) same(before, after *Facts, all []uint32) bool {
+	var rest []int // rows of before that are in no counted hour
+	for row, ms := range before.Frame.Millis {
+		if !t.counted(ms) {
+			rest = append(rest, row)
+		}
+	}
+	if len(rest) == 0 {
+		return true
+	}
+	counts := func(f *Facts) []bool {
+		rows := make([]bool, len(all))
+		for _, row := range f.Rows {
+			rows[row] = true
+		}
+		return rows
+	}
+	was, is := counts(before), counts(after)
+	for _, row := range rest {
+		switch {
+		case was[row] != is[row],
+			was[row] && (before.Session[row] != after.Session[row] || before.Begins[row] != after.Begins[row] ||
+				before.EngagedBegin[row] != after.EngagedBegin[row] || before.SessionMillis[row] != after.SessionMillis[row] ||
+				before.SessionViews[row] != after.SessionViews[row] || before.Purchase[row] != after.Purchase[row]):
+			return false
+		}
+	}
+	left := func(millis []int64) []int64 { return slices.DeleteFunc(slices.Clone(millis), t.counted) }
+	return slices.Equal(left(before.duplicateAt), left(after.duplicateAt)) && slices.Equal(left(before.filteredAt), left(after.filteredAt))
+}
+
+// counted reports whether an instant lies in a counted hour.
+func (t *Tally) counted(ms int64) bool { return t.hours[t.cal.Hour(ms).From] != nil }
+
+// exchange counts facts in place of others. false: that cannot be told.
+func (h *tallied) exchange(before, after *Facts) bool {
+	empty := func(f *Facts) bool { return len(f.Rows) == 0 && f.Duplicates == 0 && f.Filtered == 0 }
+	if empty(before) && empty(after) {
+		return true
+	}
+	less, more := fullRecord(before, h.place), fullRecord(after, h.place)
+	r := &Record{Total: h.full.Total, Duplicates: h.full.Duplicates + more.Duplicates - less.Duplicates, Filtered: h.full.Filtered + more.Filtered - less.Filtered}
+	r.Total.exchange(&less.Total, &more.Total)
+	if r.Total[Events] > 0 && h.place >= 0 && h.place < 32 {
+		r.Hours = 1 << h.place
+	}
+	var ok bool
+	if r.Users, ok = h.full.Users.exchange(less.Users, more.Users); !ok {
+		return false
+	}
+	for id := range r.Tables {
+		if r.Tables[id], ok = h.full.Tables[id].exchange(less.Tables[id], more.Tables[id]); !ok {
+			return false
+		}
+	}
+	h.count(r)
+	return true
+}
+
+// count takes a record as the hour's.
+func (h *tallied) count(full *Record) {
+	out := *full
+	for id, t := range full.Tables {
+		switch {
+		case t == nil:
+		case t.Len() > keptRows:
+			full.Tables[id], out.Tables[id] = nil, nil
+		default:
+			within := *t
+			out.Tables[id] = bounded(&within)
+		}
+	}
+	h.full, h.out = full, &out
+}
+
+// exchange takes counters off and adds others.
+func (c *Counters) exchange(less, more *Counters) {
+	for i := range c {
+		c[i] += more[i] - less[i]
+	}
+}
+
+// exchange takes users out and puts others in. No user that is taken out may be
+// there for another reason. false: a set is a sketch, from which nothing can be
+// taken.
+func (u Users) exchange(less, more Users) (Users, bool) {
+	if less.ranks != nil || more.ranks != nil {
+		return u, false
+	}
+	out, in := minus(less.exact, more.exact), minus(more.exact, less.exact)
+	switch {
+	case len(out) == 0 && len(in) == 0:
+		return u, true
+	case u.ranks == nil:
+		return sortedUsers(union(minus(u.exact, out), in)), true
+	case len(out) > 0:
+		return u, false
+	default:
+		return u.Union(Users{exact: in}), true
+	}
+}
+
+// minus is what of an ascending list is not in another.
+func minus(a, b []uint64) []uint64 {
+	if len(b) == 0 {
+		return a
+	}
+	var out []uint64
+	for _, x := range a {
+		for len(b) > 0 && b[0] < x {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != x {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// exchange takes the rows of a table off and adds those of another; nil stays nil.
+// All have users, without whom a row is none.
+func (t *Table) exchange(less, more *Table) (*Table, bool) {
+	if t == nil {
+		return nil, true
+	}
+	if less == nil || more == nil {
+		return nil, false
+	}
+	out := &Table{Keys: t.Keys, Values: make([][]string, len(t.Keys)), Counters: make([]Counters, 0, t.Len()+more.Len()), Users: make([]Users, 0, t.Len()+more.Len())}
+	for k := range out.Values {
+		out.Values[k] = make([]string, 0, t.Len()+more.Len())
+	}
+	for i, l, m := 0, 0, 0; i < t.Len() || m < more.Len(); {
+		// The next row of the change, less or more; of two equal ones both.
+		changed, row := less, l
+		if l == less.Len() || m < more.Len() && compareRows(more, m, less, l) < 0 {
+			changed, row = more, m
+		}
+		order := -1
+		switch {
+		case row == changed.Len():
+		case i == t.Len():
+			order = 1
+		default:
+			order = compareRows(t, i, changed, row)
+		}
+		if order < 0 {
+			out.take(t, i, &t.Counters[i], t.Users[i])
+			i++
+			continue
+		}
+		var counters Counters
+		var users, gone, come Users
+		if order == 0 {
+			counters, users = t.Counters[i], t.Users[i]
+			i++
+		}
+		of, at := changed, row
+		if l < less.Len() && compareRows(less, l, of, at) == 0 {
+			counters.exchange(&less.Counters[l], &Counters{})
+			gone = less.Users[l]
+			l++
+		}
+		if m < more.Len() && compareRows(more, m, of, at) == 0 {
+			counters.exchange(&Counters{}, &more.Counters[m])
+			come = more.Users[m]
+			m++
+		}
+		set, ok := users.exchange(gone, come)
+		if !ok {
+			return nil, false
+		}
+		if set.size() > 0 {
+			out.take(of, at, &counters, set)
+		}
+	}
+	return out, true
+}
+
+// take appends a row of another table with other numbers.
+func (t *Table) take(of *Table, row int, counters *Counters, users Users) {
+	for k := range t.Values {
+		t.Values[k] = append(t.Values[k], of.Values[k][row])
+	}
+	t.Counters, t.Users = append(t.Counters, *counters), append(t.Users, users)
+}
+
+// compareRows is the order of two rows by their values.
+func compareRows(a *Table, i int, b *Table, k int) int {
+	for n := range a.Values {
+		x, y := a.Values[n][i], b.Values[n][k]
+		switch {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
+		}
+	}
+	return 0
+}
+
+// The things that rows share.
+const (
+	indexClient = iota
+	indexUser
+	indexID
+	indexOrder
+	numIndexes
+)
+
+func newIndexes() (all [numIndexes]rowIndex) {
+	all[indexClient].key = func(f *processed.Frame, row uint32) (uint64, uint64, bool) { return f.Client[row], 0, true }
+	all[indexUser].key = func(f *processed.Frame, row uint32) (uint64, uint64, bool) { return f.User[row], 0, true }
+	all[indexID].key = func(f *processed.Frame, row uint32) (uint64, uint64, bool) {
+		return f.EventID[row].Hi, f.EventID[row].Lo, true
+	}
+	all[indexOrder].key = func(f *processed.Frame, row uint32) (uint64, uint64, bool) {
+		if !has(f.Text[processed.ColTransactionID].Code, row) {
+			return 0, 0, false
+		}
+		var stream uint32
+		if codes := f.Text[processed.ColStream].Code; codes != nil {
+			stream = codes[row]
+		}
+		return uint64(f.Text[processed.ColTransactionID].Code[row]), uint64(stream), true
+	}
+	return all
+}
+
+// rowIndex lists the rows of a growing frame by a key.
+type rowIndex struct {
+	key   func(f *processed.Frame, row uint32) (a, b uint64, has bool)
+	slots []uint32 // open addressing: the list's first row plus one
+	next  []uint32 // by row: the list's next row plus one
+	lists int
+}
+
+// grow takes in the rows from start on.
+func (x *rowIndex) grow(f *processed.Frame, start int) {
+	x.next = append(x.next, make([]uint32, f.Len-start)...)
+	for row := start; row < f.Len; row++ {
+		a, b, has := x.key(f, uint32(row))
+		if !has {
+			continue
+		}
+		if 2*x.lists >= len(x.slots) {
+			x.widen(f)
+		}
+		slot := x.slot(f, a, b)
+		if x.slots[slot] == 0 {
+			x.lists++
+		}
+		x.next[row], x.slots[slot] = x.slots[slot], uint32(row)+1
+	}
+}
+
+func (x *rowIndex) widen(f *processed.Frame) {
+	old := x.slots
+	x.slots = make([]uint32, max(64, 2*len(old)))
+	for _, head := range old {
+		if head != 0 {
+			a, b, _ := x.key(f, head-1)
+			x.slots[x.slot(f, a, b)] = head
+		}
+	}
+}
+
+// slot is where the list of a key stands or would stand.
+func (x *rowIndex) slot(f *processed.Frame, a, b uint64) uint64 {
+	mask := uint64(len(x.slots) - 1)
+	slot := mix(a+b*0x9e3779b97f4a7c15) & mask
+	for ; x.slots[slot] != 0; slot = (slot + 1) & mask {
+		if c, d, _ := x.key(f, x.slots[slot]-1); c == a && d == b {
+			break
+		}
+	}
+	return slot
+}
+
+// head is the first row of a key's list, plus one; 0 where there is none.
+func (x *rowIndex) head(f *processed.Frame, a, b uint64) uint32 {
+	if len(x.slots) == 0 {
+		return 0
+	}
+	return x.slots[x.slot(f, a, b)]
+}
+
+// each calls fn with the rows of a key.
+func (x *rowIndex) each(f *processed.Frame, a, b uint64, fn func(row uint32)) {
+	for row := x.head(f, a, b); row != 0; row = x.next[row-1] {
+		fn(row - 1)
+	}
+}

@@ -1,0 +1,147 @@
+package summary_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// sights is when users were first seen in what is summarised.
+type sights map[uint64]int64
+
+func (s sights) of(users []uint64) ([]int64, error) {
+	out := make([]int64, len(users))
+	for i, u := range users {
+		at, known := s[u]
+		if !known {
+			at = math.MaxInt64
+		}
+		out[i] = at
+	}
+	return out, nil
+}
+
+// wholeTally counts hours [from, to) of rows at once.
+func wholeTally(rows []processed.Row, seen sights, settings summary.Settings, cal *summary.Calendar, w summary.Window) *summary.Tally {
+	facts := summary.Resolve(frameOf(rows), w, settings)
+	users, millis := facts.Users()
+	stored, _ := seen.of(users)
+	for i := range millis {
+		millis[i] = min(millis[i], stored[i])
+	}
+	facts.SetFirstSeen(users, millis)
+	return summary.NewTally(facts, cal, cal.Hours(w.From, w.To))
+}
+
+// Whatever the order in which rows arrive, what is counted of them bit by bit is
+// what is counted of all at once; where a tally says that it cannot, it is begun
+// anew. Rows before the first counted hour are there, too.
+func TestTallyIsTheWhole(t *testing.T) {
+	added, given := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		rows := drawRows(t, 80)
+		if len(rows) == 0 {
+			return
+		}
+		for i := range rows {
+			// More clients than the rules need, so that rows have little to do
+			// with one another.
+			r := &rows[i]
+			more := uint64(rapid.IntRange(0, 9).Draw(t, "who")) * 10
+			if r.User == r.Client || rapid.Bool().Draw(t, "own") {
+				r.User = r.Client + more
+			}
+			r.Client += more
+			if r.Text[processed.ColTransactionID] != "" && rapid.Bool().Draw(t, "another order") {
+				r.Text[processed.ColTransactionID] += fmt.Sprint(i)
+			}
+		}
+		settings := drawSettings(t)
+		cal, err := summary.NewCalendar(rapid.SampledFrom([]string{"UTC", "Asia/Kolkata"}).Draw(t, "zone"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, end := spanOf(rows)
+		w := summary.Of(first, end)
+		cut := rapid.Int64Range(w.From, w.To-1).Draw(t, "first counted")
+		w = summary.Window{From: cal.Hour(cut).From, To: cal.Hour(w.To - 1).To}
+		counted := w
+		if rapid.Bool().Draw(t, "extend") {
+			counted.To = cal.Hour(rapid.Int64Range(w.From, w.To-1).Draw(t, "last counted")).To
+		}
+
+		seen := sights{}
+		order := rapid.Permutation(rows).Draw(t, "order")
+		if rapid.Bool().Draw(t, "in time") {
+			order = slices.Clone(rows)
+		}
+		at := rapid.IntRange(0, len(order)-1).Draw(t, "there before")
+		tally := wholeTally(order[:at], seen, settings, cal, counted)
+		for at < len(order) {
+			n := min(len(order)-at, rapid.IntRange(1, 6).Draw(t, "more"))
+			for u := range uint64(3) {
+				if user := order[rapid.IntRange(0, len(order)-1).Draw(t, "seen")].User; rapid.IntRange(0, 5).Draw(t, "lower") == int(u) {
+					seen[user] = min(orElse(seen, user), order[at].Millis-rapid.Int64Range(0, 50*hourMs).Draw(t, "before"))
+				}
+			}
+			come := order[at : at+n]
+			at += n
+			ok := true
+			for h := counted.To; ok && h < w.To && slices.ContainsFunc(come, func(r processed.Row) bool { return r.Millis >= h }); h = counted.To {
+				if ok = tally.Extend(event.Hour(hourOf(h))); ok {
+					counted.To = cal.Hour(h).To
+					for !tally.Counts(event.Hour(hourOf(h))) {
+						t.Fatal("expected the hour to be counted now")
+					}
+					for tally.Record(cal.Hour(counted.To).From) != nil {
+						counted.To = cal.Hour(counted.To).To
+					}
+				}
+			}
+			given++
+			if ok {
+				if ok, err = tally.Add(frameOf(come), seen.of); err != nil {
+					t.Fatal(err)
+				}
+			}
+			whole := wholeTally(order[:at], seen, settings, cal, counted)
+			if !ok {
+				tally = whole
+				continue
+			}
+			added++
+			all := summary.Of(first, end)
+			before, after := summary.Resolve(frameOf(order[:at-n]), all, settings), summary.Resolve(frameOf(order[:at]), all, settings)
+			for _, h := range cal.Hours(all.From, all.To) {
+				a, b := summary.NewRecord(before.Slice(h), 0), summary.NewRecord(after.Slice(h), 0)
+				if tally.Record(h.From) == nil && !bytes.Equal(a.Encode(), b.Encode()) {
+					t.Fatalf("hour %d is not counted and not the same with %d of %d rows\n%+v\n%+v", h.From/hourMs, at, len(order), a, b)
+				}
+			}
+			for _, h := range cal.Hours(counted.From, counted.To) {
+				a, b := tally.Record(h.From), whole.Record(h.From)
+				if !bytes.Equal(a.Encode(), b.Encode()) {
+					t.Fatalf("hour %d: %d of %d rows\n%+v\n%+v", h.From/hourMs, at, len(order), a, b)
+				}
+			}
+		}
+	})
+	if t.Logf("%d of %d additions were counted by themselves", added, given); added*3 < given {
+		t.Error("expected most additions to be counted by themselves")
+	}
+}
+
+func orElse(s sights, u uint64) int64 {
+	if at, known := s[u]; known {
+		return at
+	}
+	return math.MaxInt64
+}
