@@ -34,6 +34,7 @@ const (
 	maxBody      = 64 << 10
 	timeout      = 10 * time.Second // for all that a request asks of the stores
 	maxConflicts = 5                // tries of a change that others overtake
+	maxKey       = 255              // bytes of an idempotency key
 	maxPage      = 1000
 	defaultPage  = 100
 )
@@ -67,6 +68,7 @@ func (s *Service) Function() function.Function {
 
 func (s *Service) routes(mux *http.ServeMux) {
 	mux.Handle("POST /v1/merchants", s.handle(access.CreateMerchant, s.create))
+	mux.Handle("POST /v1/merchants:batchCreate", s.handleUpTo(maxCreationsBody, creationsTimeout, access.CreateMerchant, s.createMany))
 	mux.Handle("GET /v1/merchants", s.handle(access.ListMerchants, s.list))
 	mux.Handle("GET /v1/merchants/{id}", s.handle(access.ReadMerchant, s.get))
 	mux.Handle("PATCH /v1/merchants/{id}", s.handle(access.ChangeMerchant, s.patch))
@@ -91,6 +93,11 @@ type answer struct {
 
 // handle authorises a request, bounds it, and writes what h answers.
 func (s *Service) handle(action access.Action, h func(ctx context.Context, r *http.Request) (answer, error)) http.Handler {
+	return s.handleUpTo(maxBody, timeout, action, h)
+}
+
+// handleUpTo is handle with bounds of its own.
+func (s *Service) handleUpTo(maxBody int64, timeout time.Duration, action access.Action, h func(ctx context.Context, r *http.Request) (answer, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), timeout)
 		defer cancel()

@@ -20,35 +20,17 @@ func (s *Service) create(ctx context.Context, r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	key := r.Header.Get("Idempotency-Key")
-	if len(key) > 255 {
-		return answer{}, fault.Field("Idempotency-Key", "at most 255 bytes")
+	if len(key) > maxKey {
+		return answer{}, fault.Field("Idempotency-Key", fmt.Sprintf("at most %d bytes", maxKey))
 	}
-	m := access.Merchant{CreatedAt: s.now(), Version: 1, Generation: 1}
-	if err := set(&m.Name, in.Name, "", "name", "a text"); err != nil {
-		return answer{}, err
-	}
-	if err := access.ValidateName("name", m.Name); err != nil {
-		return answer{}, err
-	}
-	var err error
-	if m.Settings, err = in.settings(access.DefaultSettings()); err != nil {
-		return answer{}, err
-	}
-	var secrets []string
-	var token string
 	for try := 1; ; try++ {
-		m.ID = access.NewMerchantID()
-		if key != "" {
-			m.ID = access.MerchantIDFor(key)
-		}
-		if m.Streams, secrets, err = in.newStreams(); err != nil {
+		c, err := s.creation(&in, key)
+		if err != nil {
 			return answer{}, err
 		}
-		token = access.NewReportToken(m.ID)
-		m.ReportTokens = []access.Hash{access.HashOf(token)}
-		err = s.registry.CreateMerchant(ctx, m)
-		if err == nil {
-			break
+		m := &c.merchant
+		if err = s.registry.CreateMerchant(ctx, *m); err == nil {
+			return answer{status: http.StatusCreated, body: c.view(), version: m.Version, location: location(m.ID)}, nil
 		}
 		if !fault.Is(err, fault.Conflict) {
 			return answer{}, err
@@ -63,12 +45,47 @@ func (s *Service) create(ctx context.Context, r *http.Request) (answer, error) {
 			return answer{}, err
 		}
 	}
-	v := viewOf(m, revision.Book{})
-	v.ReportToken = token
-	for i := range v.Streams {
-		v.Streams[i].APISecret = secrets[i]
+}
+
+// creation is a new merchant with what is shown of it once.
+type creation struct {
+	merchant access.Merchant
+	secrets  []string // of its streams, in their order
+	token    string
+}
+
+// creation makes what an input asks for, with an id that its key names, else
+// with one of chance.
+func (s *Service) creation(in *input, key string) (c creation, err error) {
+	m := &c.merchant
+	*m = access.Merchant{ID: access.NewMerchantID(), CreatedAt: s.now(), Version: 1, Generation: 1}
+	if key != "" {
+		m.ID = access.MerchantIDFor(key)
 	}
-	return answer{status: http.StatusCreated, body: v, version: m.Version, location: location(m.ID)}, nil
+	if err := set(&m.Name, in.Name, "", "name", "a text"); err != nil {
+		return c, err
+	}
+	if err := access.ValidateName("name", m.Name); err != nil {
+		return c, err
+	}
+	if m.Settings, err = in.settings(access.DefaultSettings()); err != nil {
+		return c, err
+	}
+	if m.Streams, c.secrets, err = in.newStreams(); err != nil {
+		return c, err
+	}
+	c.token = access.NewReportToken(m.ID)
+	m.ReportTokens = []access.Hash{access.HashOf(c.token)}
+	return c, nil
+}
+
+func (c *creation) view() merchantView {
+	v := viewOf(c.merchant, revision.Book{})
+	v.ReportToken = c.token
+	for i := range v.Streams {
+		v.Streams[i].APISecret = c.secrets[i]
+	}
+	return v
 }
 
 func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Millisecond) }

@@ -179,7 +179,12 @@ func readBody(r *http.Request, into any, fields string) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil
 	}
-	err = strict(data, into)
+	return object(data, into, fields)
+}
+
+// object decodes a JSON object strictly; fields are those it may have.
+func object(data []byte, into any, fields string) error {
+	err := strict(data, into)
 	if err == nil {
 		return nil
 	}

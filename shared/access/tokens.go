@@ -21,6 +21,7 @@ const (
 
 const (
 	merchantIDLetters    = 10 // 50 random bits: the registry tells a collision
+	keyedIDLetters       = 16 // 80 bits: nothing would tell that two keys name one merchant
 	measurementIDLetters = 10
 	tokenBytes           = 20 // 160 random bits
 )
@@ -40,7 +41,7 @@ func NewMerchantID() string {
 // a creation that is tried again meets the merchant of the first try.
 func MerchantIDFor(idempotencyKey string) string {
 	sum := sha256.Sum256([]byte("merchant\x00" + idempotencyKey))
-	return "m" + lower32.EncodeToString(sum[:])[:merchantIDLetters]
+	return "m" + lower32.EncodeToString(sum[:])[:keyedIDLetters]
 }
 
 // NewMeasurementID makes a random id of a stream: "G-" and ten of A-Z, 0-9.

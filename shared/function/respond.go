@@ -22,6 +22,22 @@ type Problem struct {
 	Message  string `json:"message"`
 }
 
+// ProblemOf describes an error as it is, to whoever may know.
+func ProblemOf(err error) Problem {
+	kind := fault.KindOf(err)
+	p := Problem{
+		Title:   http.StatusText(kind.Status()),
+		Status:  kind.Status(),
+		Kind:    kind.String(),
+		Message: err.Error(),
+	}
+	var f *fault.Error
+	if errors.As(err, &f) {
+		p.Field, p.Expected = f.Field, f.Expected
+	}
+	return p
+}
+
 // errorNoter is a response writer that wants to know the error behind an
 // answer: the server's, which logs those that are ours.
 type errorNoter interface{ noteError(error) }
@@ -30,17 +46,11 @@ type errorNoter interface{ noteError(error) }
 // the status, a 503 carries Retry-After. What a transient error says about our
 // stores stays in the log.
 func WriteError(w http.ResponseWriter, err error) {
-	kind := fault.KindOf(err)
-	p := Problem{
-		Title:   http.StatusText(kind.Status()),
-		Status:  kind.Status(),
-		Kind:    kind.String(),
-		Message: err.Error(),
-	}
+	kind, p := fault.KindOf(err), ProblemOf(err)
 	var retryAfter time.Duration
 	var f *fault.Error
 	if errors.As(err, &f) {
-		p.Field, p.Expected, retryAfter = f.Field, f.Expected, f.RetryAfter
+		retryAfter = f.RetryAfter
 	}
 	switch kind {
 	case fault.Transient:

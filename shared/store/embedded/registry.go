@@ -15,6 +15,7 @@ import (
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/fault"
+	"github.com/footfall/footfall/shared/store"
 )
 
 // registry keeps a merchant as JSON behind the sequence number of its last
@@ -67,14 +68,20 @@ func (r *registry) lastChange() (seq uint64, err error) {
 // caller holds the lock; put lets it go.
 func (r *registry) put(m, old *access.Merchant, oldSeq uint64) error {
 	b := r.e.db.NewBatch()
-	if err := r.change(b, m, old, oldSeq); err != nil {
+	seq, err := r.lastChange()
+	if err == nil {
+		err = r.change(b, max(seq, oldSeq)+1, m, old, oldSeq)
+	}
+	if err != nil {
 		r.mu.Unlock()
 		return errors.Join(err, b.Close())
 	}
 	return r.e.commit(b, r.mu.Unlock)
 }
 
-func (r *registry) change(b *pebble.Batch, m, old *access.Merchant, oldSeq uint64) error {
+// change writes m into b as change seq. Where a measurement id is taken it
+// leaves b as it was.
+func (r *registry) change(b *pebble.Batch, seq uint64, m, old *access.Merchant, oldSeq uint64) error {
 	for i, s := range m.Streams {
 		owner, err := r.owner(s.MeasurementID)
 		if err != nil {
@@ -95,10 +102,8 @@ func (r *registry) change(b *pebble.Batch, m, old *access.Merchant, oldSeq uint6
 	for _, s := range m.Streams {
 		err = errors.Join(err, b.Set(nameKey(tableStream, s.MeasurementID), []byte(m.ID), nil))
 	}
-	seq, serr := r.lastChange()
-	seq = max(seq, oldSeq) + 1
 	doc, jerr := json.Marshal(m)
-	return errors.Join(err, serr, jerr,
+	return errors.Join(err, jerr,
 		b.Set(changeKey(seq), []byte(m.ID), nil),
 		b.Set(nameKey(tableMerchant, m.ID), append(appendUint64(nil, seq), doc...), nil))
 }
@@ -120,6 +125,57 @@ func (r *registry) CreateMerchant(ctx context.Context, m access.Merchant) error 
 		}
 		return r.put(&m, nil, 0)
 	})
+}
+
+// CreateMerchants implements store.Registry.
+func (r *registry) CreateMerchants(ctx context.Context, ms []access.Merchant) (taken []int, err error) {
+	if err := store.CheckCreations(ms); err != nil {
+		return nil, err
+	}
+	err = r.e.write(ctx, fmt.Sprintf("create %d merchants", len(ms)), func() error {
+		r.mu.Lock()
+		b := r.e.db.NewBatch()
+		if taken, err = r.createAll(b, ms); err != nil {
+			r.mu.Unlock()
+			return errors.Join(err, b.Close())
+		}
+		return r.e.commit(b, r.mu.Unlock)
+	})
+	return taken, err
+}
+
+// createAll writes those of ms into b that nothing stands in the way of.
+func (r *registry) createAll(b *pebble.Batch, ms []access.Merchant) (taken []int, err error) {
+	seq, err := r.lastChange()
+	if err != nil {
+		return nil, err
+	}
+	ids, streams := map[string]bool{}, map[string]bool{} // of this call
+	for i := range ms {
+		m := &ms[i]
+		there := ids[m.ID] || slices.ContainsFunc(m.Streams, func(s access.Stream) bool { return streams[s.MeasurementID] })
+		if !there {
+			if there, err = r.e.get(nameKey(tableMerchant, m.ID), func([]byte) error { return nil }); err != nil {
+				return nil, err
+			}
+		}
+		if !there {
+			err := r.change(b, seq+1, m, nil, 0)
+			if there = fault.Is(err, fault.Conflict); err != nil && !there {
+				return nil, err
+			}
+		}
+		if there {
+			taken = append(taken, i)
+			continue
+		}
+		seq++
+		ids[m.ID] = true
+		for _, s := range m.Streams {
+			streams[s.MeasurementID] = true
+		}
+	}
+	return taken, nil
 }
 
 // Merchant implements store.Registry.

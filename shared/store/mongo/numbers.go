@@ -38,6 +38,11 @@ type counterDoc struct {
 // tried is true when an earlier try may have been committed without our
 // learning of it.
 func (n *numbers) change(ctx context.Context, what string, fn func(ctx context.Context, number int64, tried bool) error) error {
+	return n.changes(ctx, what, 1, fn)
+}
+
+// changes is change with several numbers, of which fn is given the last.
+func (n *numbers) changes(ctx context.Context, what string, take int, fn func(ctx context.Context, last int64, tried bool) error) error {
 	tried := false
 	return n.call(ctx, what, func(ctx context.Context) error {
 		select {
@@ -60,7 +65,7 @@ func (n *numbers) change(ctx context.Context, what string, fn func(ctx context.C
 		_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
 			var c counterDoc
 			err := n.counters.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: n.name}},
-				bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}}, options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&c)
+				bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(take)}}}}, options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&c)
 			if errors.Is(err, driver.ErrNoDocuments) {
 				n.counting.Store(false)
 				return nil, again("the counter has gone")

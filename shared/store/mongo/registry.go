@@ -131,6 +131,93 @@ func (r *registry) CreateMerchant(ctx context.Context, m access.Merchant) error 
 	})
 }
 
+// CreateMerchants implements store.Registry. The numbers of those that are
+// taken stay unused.
+func (r *registry) CreateMerchants(ctx context.Context, ms []access.Merchant) (taken []int, err error) {
+	if err := store.CheckCreations(ms); err != nil || len(ms) == 0 {
+		return nil, err
+	}
+	err = r.changes(ctx, fmt.Sprintf("create %d merchants", len(ms)), len(ms), func(ctx context.Context, last int64, tried bool) error {
+		merchants := make([]merchantDoc, len(ms))
+		for i := range ms {
+			d, err := merchantDocOf(&ms[i], last-int64(len(ms)-1-i))
+			if err != nil {
+				return err
+			}
+			merchants[i] = d
+		}
+		found, owners, err := r.those(ctx, ms)
+		if err != nil {
+			return err
+		}
+		taken = nil
+		var newMerchants []merchantDoc
+		var newStreams []streamDoc
+		for i := range ms {
+			m, d := &ms[i], &merchants[i]
+			if was, ok := found[d.ID]; ok && tried && was.Version == d.Version && was.JSON == d.JSON {
+				continue // the earlier try was committed
+			}
+			_, there := found[d.ID]
+			if there || twice(m) != nil || slices.ContainsFunc(m.Streams, func(s access.Stream) bool { return owners[s.MeasurementID] }) {
+				taken = append(taken, i)
+				continue
+			}
+			found[d.ID] = *d
+			newMerchants = append(newMerchants, *d)
+			for _, s := range m.Streams {
+				owners[s.MeasurementID] = true
+				newStreams = append(newStreams, streamDoc{text(s.MeasurementID), d.ID})
+			}
+		}
+		if len(newMerchants) == 0 {
+			return nil
+		}
+		if _, err := r.merchants.InsertMany(ctx, newMerchants); err != nil {
+			return takenMeanwhile(err)
+		}
+		if len(newStreams) > 0 {
+			_, err = r.streams.InsertMany(ctx, newStreams)
+		}
+		return takenMeanwhile(err)
+	})
+	return taken, err
+}
+
+// takenMeanwhile is the error of an insert into what a transaction has seen to
+// be free: whoever tries again sees who has it.
+func takenMeanwhile(err error) error {
+	if driver.IsDuplicateKeyError(err) {
+		return again("an id was taken meanwhile")
+	}
+	return err
+}
+
+// those finds which of merchants are there, by id, and which of their
+// measurement ids have an owner.
+func (r *registry) those(ctx context.Context, ms []access.Merchant) (map[string]merchantDoc, map[string]bool, error) {
+	ids := make([]string, len(ms))
+	var streams []string
+	for i := range ms {
+		ids[i] = text(ms[i].ID)
+		streams = append(streams, texts(streamsOf(&ms[i]))...)
+	}
+	found, owners := map[string]merchantDoc{}, map[string]bool{}
+	cursor, err := r.merchants.Find(ctx, bson.D{{Key: "_id", Value: in(ids)}})
+	err = each(ctx, cursor, err, func(d *merchantDoc) error {
+		found[d.ID] = *d
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	cursor, err = r.streams.Find(ctx, bson.D{{Key: "_id", Value: in(streams)}})
+	return found, owners, each(ctx, cursor, err, func(d *streamDoc) error {
+		owners[untext(d.ID)] = true
+		return nil
+	})
+}
+
 func (r *registry) find(ctx context.Context, id string) (m access.Merchant, err error) {
 	var d merchantDoc
 	err = r.merchants.FindOne(ctx, bson.D{{Key: "_id", Value: text(id)}}).Decode(&d)

@@ -63,6 +63,47 @@ func Registry(t *testing.T, open Opener[store.Registry]) {
 		ok(t, err)
 		same(t, "owner", got.ID, "m1")
 	})
+	sub(t, open, "create many", func(t *testing.T, r R, reopen func() R) {
+		ctx := deadline(t)
+		taken, err := r.CreateMerchants(ctx, nil)
+		ok(t, err)
+		same(t, "taken of none", taken, []int(nil))
+		ok(t, r.CreateMerchant(ctx, merchant("m1", "G-1")))
+		_, cursor, err := r.Changes(ctx, "", 10)
+		ok(t, err)
+		many := []access.Merchant{
+			merchant("m2", "G-2", "G-3"), merchant("m1", "G-4"), merchant("m3", "G-5", "G-1"),
+			merchant("m2", "G-6"), merchant("m4", "G-7", "G-3"), merchant("m5", "G-5"), merchant("m6", "G-8", "G-8"), merchant("m7"),
+		}
+		taken, err = r.CreateMerchants(ctx, many)
+		ok(t, err)
+		same(t, "taken", taken, []int{1, 2, 3, 4, 6})
+		r = mustReopen(t, reopen)
+		for _, i := range []int{0, 5, 7} {
+			got, err := r.Merchant(ctx, many[i].ID)
+			ok(t, err)
+			same(t, "merchant", got, many[i])
+			for _, s := range many[i].Streams {
+				got, err := r.MerchantByStream(ctx, s.MeasurementID)
+				ok(t, err)
+				same(t, "owner", got.ID, many[i].ID)
+			}
+		}
+		for _, s := range []string{"G-4", "G-6", "G-7", "G-8"} {
+			wantKind(t, second(r.MerchantByStream(ctx, s)), fault.NotFound)
+		}
+		got, err := r.MerchantByStream(ctx, "G-1")
+		ok(t, err)
+		same(t, "owner", got.ID, "m1")
+		changed, _, err := r.Changes(ctx, cursor, 10)
+		ok(t, err)
+		same(t, "changes", changed, []access.Merchant{many[0], many[5], many[7]})
+		again, err := r.CreateMerchants(ctx, many)
+		ok(t, err)
+		same(t, "taken again", again, []int{0, 1, 2, 3, 4, 5, 6, 7})
+		wantKind(t, second(r.CreateMerchants(ctx, make([]access.Merchant, store.MaxCreations+1))), fault.Invalid)
+		wantKind(t, second(r.CreateMerchants(ctx, make([]access.Merchant, 1))), fault.Invalid)
+	})
 	sub(t, open, "update by version", func(t *testing.T, r R, _ func() R) {
 		ctx := deadline(t)
 		wantKind(t, r.UpdateMerchant(ctx, merchant("m", "G-1")), fault.NotFound)
