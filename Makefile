@@ -7,7 +7,7 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
-.PHONY: faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
+.PHONY: load faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ services:
 
 faults: ## break things under load, CYCLES times, and compare what was accepted with what is counted
 	@$(GO) build -o $(BIN)/faults ./infra/loadtest/faults && $(BIN)/faults -cycles $(or $(CYCLES),200) $(if $(SEED),-seed $(SEED))
+
+load: ## many sites' traffic at any Footfall, then every number compared: make load TARGET=http://… ADMIN_TOKEN=… RATE=11574 MERCHANTS=1000 FOR=1m SEED=1
+	@$(GO) run ./infra/loadtest/cmd $(if $(TARGET),-target "$(TARGET)") $(if $(ADMIN_TOKEN),-admin-token "$(ADMIN_TOKEN)") \
+	  -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),1000) -for $(or $(FOR),1m) -seed $(or $(SEED),1) $(if $(HOT),-hot $(HOT))
 
 bench: build ## the budget table of this machine, from real runs of the real binary
 	$(GO) run ./infra/loadtest/bench

@@ -177,7 +177,7 @@ func (in *Ingest) admit(rq *request, ctx *requestContext, parsed *cloudevents.Re
 	case ctx.bearer:
 		e.Auth = event.AuthVerified
 	}
-	if t := ctx.stream.tenant; t != nil && !in.within(rq, t, e.Stream) {
+	if t := ctx.stream.tenant(); t != nil && !in.within(rq, t, e.Stream) {
 		rq.refuse(parsed.Index[i], e, fault.QuotaExceeded, "quota", quotaExpected(t.quota()))
 		return
 	}
@@ -244,10 +244,10 @@ func (in *Ingest) networks(ctx *requestContext, e *event.Event, claim netip.Addr
 	if claimed && in.dataCentres.holds(claim) {
 		e.Networks |= event.NetworkClaimedDataCentre
 	}
-	if !ctx.known || ctx.stream.internal == nil {
+	if !ctx.known {
 		return
 	}
-	for _, network := range *ctx.stream.internal {
+	for _, network := range ctx.stream.internal() {
 		if network.Contains(ctx.addr) {
 			e.Networks |= event.NetworkInternal
 		}

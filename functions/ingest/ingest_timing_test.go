@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.opentelemetry.io/otel/metric/noop"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/store/embedded"
 )
 
@@ -139,3 +141,28 @@ func benchIngest(b *testing.B) *Ingest {
 type forgetful struct{}
 
 func (forgetful) Publish(context.Context, string, ...cloudevents.Event) error { return nil }
+
+// What the snapshot of a million streams takes, of which each has one secret.
+func BenchmarkStreamsSnapshot(b *testing.B) {
+	const n = 1_000_000
+	hash := secretHash("s")
+	page := make([]access.Merchant, refreshPage)
+	var before, after runtime.MemStats
+	for range b.N {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		s := NewStreams(0)
+		for i := 0; i < n; i += len(page) {
+			for k := range page {
+				page[k] = access.Merchant{Streams: []access.Stream{{MeasurementID: fmt.Sprintf("G-%010d", i+k), APISecrets: []access.Hash{hash}}}}
+			}
+			s.Apply(page)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if s.Len() != n {
+			b.Fatalf("%d streams", s.Len())
+		}
+	}
+	b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc))/n, "B/stream")
+}

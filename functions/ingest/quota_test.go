@@ -130,10 +130,10 @@ func TestDefaultAndChangedQuota(t *testing.T) {
 		s.Apply([]access.Merchant{m})
 		one, _ := s.find(s.hash("G-1"))
 		two, _ := s.find(s.hash("G-2"))
-		if one.tenant != two.tenant {
+		if one.tenant() != two.tenant() {
 			t.Fatal("streams of one merchant have quotas of their own")
 		}
-		return one.tenant
+		return one.tenant()
 	}
 	of := func(n int64) *int64 { return &n }
 	take := func(c *tenant) (n int) {
@@ -259,10 +259,10 @@ func TestFailedEventsUseNoQuota(t *testing.T) {
 		t.Fatalf("%d %s", status, receipt)
 	}
 	s, _ := w.streams.find(w.streams.hash("G-LIMITED"))
-	s.tenant.mu.Lock()
-	defer s.tenant.mu.Unlock()
-	if s.tenant.used != 0 {
-		t.Errorf("%d events are used up", s.tenant.used)
+	s.tenant().mu.Lock()
+	defer s.tenant().mu.Unlock()
+	if s.tenant().used != 0 {
+		t.Errorf("%d events are used up", s.tenant().used)
 	}
 }
 

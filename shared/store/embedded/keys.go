@@ -23,8 +23,8 @@ const (
 	tableRejectSum   byte = 'R' // merchant, revision, hour, refused, reason → events
 	tableVisitor     byte = 'v' // merchant, generation, user → first seen
 	tableSummary     byte = 's' // merchant, generation, grain, start → record
-	tableMerchant    byte = 'M' // merchant → change sequence, merchant
-	tableChange      byte = 'C' // change sequence → merchant
+	tableMerchant    byte = 'M' // merchant → change sequence
+	tableChange      byte = 'C' // change sequence → merchant as JSON
 	tableStream      byte = 'S' // stream → merchant
 	tableSecret      byte = 'K' // name → secret
 	tableJob         byte = 'J' // revision → job

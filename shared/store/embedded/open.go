@@ -19,7 +19,11 @@ import (
 
 // formatVersion is the version of keys and values in the database. It grows
 // with every change that an older program would misread.
-const formatVersion = 2
+const formatVersion = 3
+
+// readableVersion is the oldest that this program goes on with: merchants of
+// version 2 stand elsewhere, which the registry knows.
+const readableVersion = 2
 
 // Options of a data folder; the zero value is right for production.
 type Options struct {
@@ -156,10 +160,12 @@ func (e *engine) checkFormat() error {
 	switch {
 	case err != nil:
 		return err
-	case found && have != formatVersion:
-		return fmt.Errorf("expected data of format %d, found %d: use the version of Footfall that wrote it", formatVersion, have)
-	case found:
+	case found && have == formatVersion:
 		return nil
+	case found && have >= readableVersion && have < formatVersion:
+		return e.db.Set(key, binary.AppendUvarint(nil, formatVersion), pebble.Sync)
+	case found:
+		return fmt.Errorf("expected data of format %d to %d, found %d: use the version of Footfall that wrote it", readableVersion, formatVersion, have)
 	}
 	it, err := e.span(context.Background(), nil, nil)
 	if err != nil {

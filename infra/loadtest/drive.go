@@ -1,0 +1,377 @@
+package loadtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// DriveOptions shape an open loop of writers and readers.
+type DriveOptions struct {
+	Mix     MixOptions
+	Rate    float64 // events a second
+	Batch   int     // events of a batch
+	Singles float64 // share of the events that come alone, one in a request
+	Reports float64 // questions a second, beside
+	Writers int     // connections of writers; default 32
+	Readers int     // connections of readers; default 16
+}
+
+// backlog is for how long requests may wait for a connection before the clock
+// of the loop waits, too; they are late all the same, for each counts from the
+// instant at which it was due.
+const backlog = 4096
+
+// Drive is a load under way: requests are due at fixed instants, whatever
+// becomes of those before them. A request that is refused for a time or breaks
+// off is sent again with the same ids until it is accepted.
+type Drive struct {
+	o         DriveOptions
+	p         *Process
+	merchants []Merchant
+	client    *http.Client
+	truth     *Truths
+	stop      context.CancelFunc
+	ended     chan struct{}
+
+	Writes     Latencies
+	reads      map[string]*Latencies
+	again      atomic.Int64 // requests sent again
+	accepted   atomic.Int64 // events, by receipts
+	behind     atomic.Int64 // ns by which the loop is behind its clock
+	failed     atomic.Pointer[error]
+	unanswered atomic.Int64
+}
+
+// Latencies are from the instant at which something was due to its end.
+type Latencies struct {
+	mu sync.Mutex
+	h  *hdrhistogram.Histogram // µs, from 1 µs to 10 min, to three digits
+}
+
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
+
+func (l *Latencies) note(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.h == nil {
+		l.h = newHistogram()
+	}
+	_ = l.h.RecordValue(min(max(d.Microseconds(), 1), 600_000_000)) // within its range
+}
+
+// Take returns what was noted, and begins anew.
+func (l *Latencies) Take() *hdrhistogram.Histogram {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.h
+	l.h = nil
+	if h == nil {
+		h = newHistogram()
+	}
+	return h
+}
+
+// Quantile of what is noted so far.
+func (l *Latencies) Quantile(percent float64) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.h == nil {
+		return 0
+	}
+	return time.Duration(l.h.ValueAtQuantile(percent)) * time.Microsecond
+}
+
+// String shows number and quantiles.
+func (l *Latencies) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.h == nil {
+		return "none"
+	}
+	at := func(q float64) time.Duration {
+		return (time.Duration(l.h.ValueAtQuantile(q)) * time.Microsecond).Round(10 * time.Microsecond)
+	}
+	return fmt.Sprintf("%d, p50 %v, p90 %v, p99 %v, p99.9 %v, max %v", l.h.TotalCount(), at(50), at(90), at(99), at(99.9), at(100))
+}
+
+// StartDrive begins to send and to ask.
+func (p *Process) StartDrive(ctx context.Context, merchants []Merchant, o DriveOptions, truth *Truths) *Drive {
+	if o.Writers <= 0 {
+		o.Writers = 32
+	}
+	if o.Readers <= 0 {
+		o.Readers = 16
+	}
+	if o.Batch <= 0 {
+		o.Batch = 100
+	}
+	pacing, stop := context.WithCancel(ctx)
+	d := &Drive{
+		o: o, p: p, merchants: merchants, truth: truth, stop: stop, ended: make(chan struct{}), reads: map[string]*Latencies{},
+		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: o.Writers + o.Readers}},
+	}
+	for _, q := range questions {
+		d.reads[q.name] = &Latencies{}
+	}
+	requests, asks := make(chan request, backlog), make(chan ask, backlog)
+	var all sync.WaitGroup
+	all.Go(func() { d.write(pacing, requests) })
+	for range o.Writers {
+		all.Go(func() {
+			for r := range requests {
+				d.fail(d.send(ctx, &r))
+			}
+		})
+	}
+	all.Go(func() { d.ask(pacing, asks) })
+	for range o.Readers {
+		all.Go(func() {
+			for a := range asks {
+				d.fail(d.answer(ctx, &a))
+			}
+		})
+	}
+	go func() {
+		all.Wait()
+		d.client.CloseIdleConnections()
+		close(d.ended)
+	}()
+	return d
+}
+
+// Stop ends the loop and waits for all that was begun.
+func (d *Drive) Stop() error {
+	d.stop()
+	<-d.ended
+	if err := d.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Failed is the first error that no good sender or reader would meet.
+func (d *Drive) Failed() error {
+	if err := d.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (d *Drive) fail(err error) {
+	if err != nil {
+		d.failed.CompareAndSwap(nil, &err)
+	}
+}
+
+// Accepted is how many events receipts say.
+func (d *Drive) Accepted() int64 { return d.accepted.Load() }
+
+// SentAgain is true where a request was sent more than once.
+func (d *Drive) SentAgain() bool { return d.again.Load() > 0 }
+
+// Behind is how far the loop itself is behind its clock.
+func (d *Drive) Behind() time.Duration { return time.Duration(d.behind.Load()) }
+
+// Print says what was seen.
+func (d *Drive) Print(out io.Writer) {
+	fmt.Fprintf(out, "writes: %s; %d sent again; %d reports refused for a time\n", &d.Writes, d.again.Load(), d.unanswered.Load())
+	for _, name := range slices.Sorted(maps.Keys(d.reads)) {
+		fmt.Fprintf(out, "report %s: %s\n", name, d.reads[name])
+	}
+}
+
+// Reads are the latencies of a question by its name.
+func (d *Drive) Reads(name string) *Latencies { return d.reads[name] }
+
+type request struct {
+	due    time.Time
+	body   []byte
+	agent  string
+	single bool
+	valid  int
+}
+
+// pace calls do for each instant that is due, n a second, until ctx ends; do
+// is told the instant, and may block.
+func (d *Drive) pace(ctx context.Context, n float64, do func(due time.Time)) {
+	if n <= 0 {
+		return
+	}
+	start := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for i := 0; ctx.Err() == nil; i++ {
+		due := start.Add(time.Duration(float64(i) / n * float64(time.Second)))
+		if wait := time.Until(due); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-ctx.Done():
+				return
+			case <-timer.C:
+			}
+		}
+		do(due)
+	}
+}
+
+func (d *Drive) write(ctx context.Context, to chan<- request) {
+	defer close(to)
+	mix := NewMix(d.o.Mix, d.truth)
+	chance := rand.New(rand.NewPCG(d.o.Mix.Seed, 0x73696e67))
+	// Of each request's events on average so many are in a batch.
+	single := d.o.Singles * float64(d.o.Batch) / (1 - d.o.Singles + d.o.Singles*float64(d.o.Batch)) // share of requests
+	perRequest := single + (1-single)*float64(d.o.Batch)
+	d.pace(ctx, d.o.Rate/perRequest, func(due time.Time) {
+		n := d.o.Batch
+		if chance.Float64() < single {
+			n = 0
+		}
+		r := request{due: due, single: n == 0}
+		r.body, r.agent, r.valid = mix.Request(make([]byte, 0, 700*max(n, 1)), due, n)
+		to <- r
+		d.behind.Store(int64(time.Since(due)))
+	})
+}
+
+// send sends a request until it is accepted, or refused for good where nothing
+// of it is valid.
+func (d *Drive) send(ctx context.Context, r *request) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		status, retryAfter, answer, err := d.post(ctx, r)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil, status == http.StatusServiceUnavailable, status == http.StatusBadGateway, status == http.StatusTooManyRequests:
+		case status == http.StatusAccepted && r.valid > 0, status/100 == 4 && r.valid == 0:
+			d.Writes.note(time.Since(r.due))
+			return d.receipt(r, answer)
+		default:
+			return fmt.Errorf("POST /events: unexpected status %d for %d valid events: %.300s", status, r.valid, answer)
+		}
+		d.again.Add(1)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(max(wait, retryAfter)):
+		}
+	}
+}
+
+func (d *Drive) receipt(r *request, answer []byte) error {
+	var receipt struct {
+		Accepted int `json:"accepted"`
+	}
+	if err := json.Unmarshal(answer, &receipt); err != nil {
+		return fmt.Errorf("cannot read the receipt %.300q: %w", answer, err)
+	}
+	if receipt.Accepted != r.valid {
+		return fmt.Errorf("expected %d events accepted, got %.300s", r.valid, answer)
+	}
+	d.accepted.Add(int64(receipt.Accepted))
+	return nil
+}
+
+func (d *Drive) post(ctx context.Context, r *request) (status int, retryAfter time.Duration, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.p.URL+"/events", bytes.NewReader(r.body))
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	req.Header.Set("Content-Type", ContentTypeBatch)
+	if r.single {
+		req.Header.Set("Content-Type", ContentTypeSingle)
+	}
+	req.Header.Set("User-Agent", r.agent)
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return 0, 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	if seconds, bad := strconv.Atoi(resp.Header.Get("Retry-After")); bad == nil {
+		retryAfter = time.Duration(seconds) * time.Second
+	}
+	return resp.StatusCode, retryAfter, answer, err
+}
+
+// questions are the dashboard's and ad hoc ones, by how often they are asked.
+var questions = []struct {
+	name   string
+	weight int
+	ask    url.Values
+}{
+	{"28 days by day", 40, url.Values{"metrics": {"activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount,purchaseRevenue"}, "dimensions": {"date"}}},
+	{"pages", 15, url.Values{"metrics": {"screenPageViews,activeUsers"}, "dimensions": {"pagePath"}, "limit": {"10"}}},
+	{"sources", 15, url.Values{"metrics": {"sessions,activeUsers,purchaseRevenue"}, "dimensions": {"sessionSource,sessionMedium"}, "limit": {"10"}}},
+	{"devices", 10, url.Values{"metrics": {"activeUsers,sessions"}, "dimensions": {"deviceCategory"}}},
+	{"events", 10, url.Values{"metrics": {"eventCount"}, "dimensions": {"eventName"}, "limit": {"10"}}},
+	{"ad hoc", 10, url.Values{"metrics": {"activeUsers,sessions,eventCount"}, "dimensions": {"browser,pagePath"}, "filter": {"eventName==page_view"}, "from": {"2daysAgo"}, "to": {"today"}, "limit": {"50"}}},
+}
+
+type ask struct {
+	due      time.Time
+	merchant int
+	question int
+}
+
+func (d *Drive) ask(ctx context.Context, to chan<- ask) {
+	defer close(to)
+	rng := rand.New(rand.NewPCG(d.o.Mix.Seed, 0x61736b))
+	who := rand.NewZipf(rng, max(d.o.Mix.Skew, 1.01), 1, uint64(len(d.merchants)-1))
+	sum := 0
+	for _, q := range questions {
+		sum += q.weight
+	}
+	d.pace(ctx, d.o.Reports, func(due time.Time) {
+		a := ask{due: due, merchant: int(who.Uint64())}
+		for x := rng.IntN(sum) - questions[0].weight; x >= 0; x -= questions[a.question].weight {
+			a.question++
+		}
+		to <- a
+	})
+}
+
+func (d *Drive) answer(ctx context.Context, a *ask) error {
+	q := maps.Clone(questions[a.question].ask)
+	if q["from"] == nil {
+		q["from"], q["to"] = []string{"27daysAgo"}, []string{"today"}
+	}
+	path := "/v1/reports/" + d.merchants[a.merchant].MerchantID + "?" + q.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.p.URL+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+d.p.AdminToken)
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode == http.StatusOK:
+		d.reads[questions[a.question].name].note(time.Since(a.due))
+		return nil
+	case resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusTooManyRequests:
+		d.unanswered.Add(1)
+		return nil
+	}
+	return fmt.Errorf("GET %s: status %d: %.300s", path, resp.StatusCode, body)
+}
