@@ -309,3 +309,37 @@ func BenchmarkArchive(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAppendLater appends batches as ingest makes them of single events,
+// to a store that has taken as many before as fill some tables.
+func BenchmarkAppendLater(b *testing.B) {
+	s, err := Open(b.TempDir(), Options{NoSync: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	ctx, payload := context.Background(), noise(6<<10)
+	row := func() []store.JournalRow {
+		r := store.JournalRow{Batch: newID(b), ReceivedAt: time.Now(), PartitionKey: "p0", Payload: payload}
+		for i := range 40 {
+			r.Counts = append(r.Counts, event.StreamHour{Stream: fmt.Sprintf("G-%010d", i/2), Hour: event.HourOf(r.ReceivedAt) + event.Hour(i%2), Events: 2})
+		}
+		return []store.JournalRow{r}
+	}
+	for i := range 6000 {
+		if err := s.Journal.Append(ctx, row()); err != nil {
+			b.Fatal(err)
+		}
+		if i%1000 == 999 {
+			if err := s.engine.db.Flush(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Journal.Append(ctx, row()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

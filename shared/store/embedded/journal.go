@@ -28,6 +28,7 @@ type journal struct {
 	locks stripes // by batch: a row is read, changed and written by one at a time
 	floor floor
 	folds folds
+	young *young
 }
 
 // row is the stored form of a store.JournalRow.
@@ -88,6 +89,12 @@ func decodeRow(b []byte) (*row, error) {
 
 // row reads a row, or nil where there is none.
 func (j *journal) row(id event.BatchID) (r *row, err error) {
+	if data, known := j.young.find(id); known {
+		if data == nil {
+			return nil, nil
+		}
+		return decodeRow(data)
+	}
 	_, err = j.e.get(rowKey(id), func(v []byte) error {
 		r, err = decodeRow(v)
 		return err
@@ -99,6 +106,7 @@ func (j *journal) row(id event.BatchID) (r *row, err error) {
 type change struct {
 	*pebble.Batch
 	scratch []byte
+	rows    []youngRow
 	low     position // the lowest new row that is not processed
 	sums    stripeSet
 	fold    [][]byte // sums that were added to often
@@ -116,6 +124,7 @@ func (c *change) put(id event.BatchID, old, r *row) error {
 	if err := c.Set(rowKey(id), c.scratch, nil); err != nil {
 		return err
 	}
+	c.rows = append(c.rows, youngRow{id, bytes.Clone(c.scratch)})
 	p := positionOf(r.received, id)
 	for _, s := range stages {
 		lacks, lacked := r.stages&s == 0, old != nil && old.stages&s == 0
@@ -177,6 +186,7 @@ func (j *journal) apply(c *change, unlock func(), commit func(*pebble.Batch, fun
 		entered = j.floor.enter(c.low)
 	}
 	unshare := j.folds.locks.share(c.sums)
+	j.young.put(c.rows)
 	err := commit(c.Batch, func() {
 		unshare()
 		if entered != nil {
@@ -184,6 +194,9 @@ func (j *journal) apply(c *change, unlock func(), commit func(*pebble.Batch, fun
 		}
 		unlock()
 	})
+	if err != nil {
+		j.young.doubt(c.rows)
+	}
 	for _, key := range c.fold {
 		if err == nil {
 			err = j.fold(key)
@@ -374,15 +387,18 @@ func (j *journal) Sweep(ctx context.Context, before time.Time) (swept int, err e
 				return err
 			}
 			b := j.e.db.NewBatch()
+			var gone []youngRow
 			for ok := it.First(); ok && n < sweepChunk && err == nil; ok = it.Next() {
 				p := position(it.Key()[2:])
-				err = errors.Join(b.Delete(rowKey(event.BatchID(p[8:])), nil), b.Delete(it.Key(), nil))
+				id := event.BatchID(p[8:])
+				gone = append(gone, youngRow{id: id})
+				err = errors.Join(b.Delete(rowKey(id), nil), b.Delete(it.Key(), nil))
 				n++
 			}
 			if err = finish(it, err); err != nil || n == 0 {
 				return errors.Join(err, b.Close())
 			}
-			return j.e.commitLater(b, func() {})
+			return j.e.commitLater(b, func() { j.young.doubt(gone) })
 		})
 		if err != nil {
 			return swept, err

@@ -18,12 +18,20 @@ import (
 // Stages implements store.Journal.
 func (j *journal) Stages(ctx context.Context, id event.BatchID) (stages store.Stage, err error) {
 	err = j.e.read(ctx, "look up batch "+id.String(), func() error {
-		_, err := j.e.get(rowKey(id), func(v []byte) error {
+		first := func(v []byte) error {
 			d := decoder{b: v} // the row's first field
 			stages = store.Stage(d.byte())
 			return d.err
-		})
-		return err
+		}
+		data, known := j.young.find(id)
+		switch {
+		case !known:
+			_, err := j.e.get(rowKey(id), first)
+			return err
+		case data == nil:
+			return nil
+		}
+		return first(data)
 	})
 	return stages, err
 }

@@ -119,13 +119,17 @@ func open(dir string, o Options) (*Stores, error) {
 	if err == nil {
 		err = e.checkFormat()
 	}
+	var recent *young
+	if err == nil {
+		recent, err = openYoung(e)
+	}
 	if err != nil {
 		err = errors.Join(err, db.Close(), lock.Close())
 		cache.Unref()
 		return nil, err
 	}
 	return &Stores{
-		Journal:   &journal{e: e},
+		Journal:   &journal{e: e, young: recent},
 		Archive:   a,
 		Processed: &processed{e: e},
 		Visitors:  &visitors{e: e},
