@@ -156,7 +156,8 @@ func (s *Service) patch(ctx context.Context, r *http.Request) (answer, error) {
 		if err != nil {
 			return false, err
 		}
-		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || !slices.Equal(settings.InternalNetworks, m.Settings.InternalNetworks) || !settings.SameQuota(&m.Settings) || settings.AltersNumbers(m.Settings)
+		changed := name != m.Name || settings.KeepIP != m.Settings.KeepIP || !slices.Equal(settings.InternalNetworks, m.Settings.InternalNetworks) || !settings.SameQuota(&m.Settings) ||
+			!slices.Equal(settings.CustomDefinitions, m.Settings.CustomDefinitions) || settings.AltersNumbers(m.Settings)
 		m.Name = name
 		altered := settings.AltersNumbers(m.Settings)
 		if *m = m.WithSettings(settings, s.now()); !altered {

@@ -32,6 +32,8 @@ type input struct {
 	KeepIP           optional[bool]           `json:"keep_ip"`
 	Quota            optional[*int64]         `json:"quota_events_per_minute"`
 	Streams          optional[[]streamInput]  `json:"streams"` // of a creation only
+
+	Definitions optional[[]access.CustomDefinition] `json:"custom_definitions"`
 }
 
 // streamInput is the body of a creation and of a change of a stream.
@@ -41,7 +43,7 @@ type streamInput struct {
 }
 
 const (
-	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, currency_rates, internal_filter, internal_networks, keep_ip, quota_events_per_minute, streams"
+	inputFields  = "name, time_zone, currency, bot_filter, key_events, session_timeout_minutes, channel_rules, currency_rates, internal_filter, internal_networks, keep_ip, quota_events_per_minute, custom_definitions, streams"
 	streamFields = "name, disabled"
 )
 
@@ -62,6 +64,7 @@ func (in *input) settings(s access.Settings) (access.Settings, error) {
 		set(&s.InternalNetworks, in.InternalNetworks, d.InternalNetworks, "internal_networks", "an array of texts"),
 		set(&s.KeepIP, in.KeepIP, d.KeepIP, "keep_ip", "true or false"),
 		set(&s.QuotaEventsPerMinute, in.Quota, d.QuotaEventsPerMinute, "quota_events_per_minute", "a whole number, 0 for no limit"),
+		set(&s.CustomDefinitions, in.Definitions, d.CustomDefinitions, "custom_definitions", `an array of {"parameter", "kind", "name", "description"}`),
 	)
 	if err != nil {
 		return s, err

@@ -17,12 +17,13 @@ type merchantView struct {
 	Name       string    `json:"name"`
 	CreatedAt  time.Time `json:"created_at"`
 	settingsView
-	InternalNetworks []string     `json:"internal_networks"`
-	KeepIP           bool         `json:"keep_ip"`
-	Quota            *int64       `json:"quota_events_per_minute"`
-	Streams          []streamView `json:"streams"`
-	ReportTokens     []string     `json:"report_tokens"`          // ids
-	ReportToken      string       `json:"report_token,omitempty"` // shown once
+	InternalNetworks []string                  `json:"internal_networks"`
+	KeepIP           bool                      `json:"keep_ip"`
+	Quota            *int64                    `json:"quota_events_per_minute"`
+	Definitions      []access.CustomDefinition `json:"custom_definitions"`
+	Streams          []streamView              `json:"streams"`
+	ReportTokens     []string                  `json:"report_tokens"`          // ids
+	ReportToken      string                    `json:"report_token,omitempty"` // shown once
 	// CountingAnew is there while the settings above are those that were asked
 	// for last and reports do not show them yet.
 	CountingAnew *anewView `json:"counting_anew,omitempty"`
@@ -72,7 +73,8 @@ func viewOf(m access.Merchant, book access.Published) merchantView {
 		MerchantID: m.ID, Version: m.Version, Name: m.Name, CreatedAt: m.CreatedAt,
 		settingsView:     viewOfSettings(m.Settings),
 		InternalNetworks: listOf(m.Settings.InternalNetworks), KeepIP: m.Settings.KeepIP, Quota: m.Settings.QuotaEventsPerMinute,
-		Streams: make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
+		Definitions: listOf(m.Settings.CustomDefinitions),
+		Streams:     make([]streamView, len(m.Streams)), ReportTokens: ids(m.ReportTokens),
 	}
 	for i, s := range m.Streams {
 		v.Streams[i] = viewOfStream(s)

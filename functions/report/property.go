@@ -57,11 +57,16 @@ func (s *Service) postProperty(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// getMetadata answers the catalog in the Data API's form.
+// getMetadata answers the catalog, and what the merchant has defined of its
+// own, in the Data API's form.
 func (s *Service) getMetadata(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("merchant_id")
-	s.google(w, r, id, func(context.Context, asking) ([]byte, error) {
-		return report.GoogleMetadata(s.catalog, id), nil
+	s.google(w, r, id, func(ctx context.Context, _ asking) ([]byte, error) {
+		m, err := s.merchants.Merchant(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return report.GoogleMetadata(s.catalog, id, m.Settings.CustomDefinitions)
 	})
 }
 

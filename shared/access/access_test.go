@@ -76,6 +76,18 @@ func TestSettingsValidate(t *testing.T) {
 		{func(s *Settings) { s.KeyEvents = make([]string, 31) }, "key_events"},
 		{func(s *Settings) { s.KeyEvents = []string{"ok", ""} }, "key_events[1]"},
 		{func(s *Settings) { s.KeyEvents = []string{"a\nb"} }, "key_events[0]"},
+		{func(s *Settings) {
+			s.CustomDefinitions = []CustomDefinition{{"plan", UserDimension, "Plan", ""}, {"plan", EventDimension, "Plan", "Of the event"}}
+		}, ""},
+		{func(s *Settings) { s.CustomDefinitions = []CustomDefinition{{"", UserDimension, "Plan", ""}} }, "custom_definitions[0].parameter"},
+		{func(s *Settings) { s.CustomDefinitions = []CustomDefinition{{"user:plan", EventDimension, "Plan", ""}} }, "custom_definitions[0].parameter"},
+		{func(s *Settings) { s.CustomDefinitions = []CustomDefinition{{"plan", "item", "Plan", ""}} }, "custom_definitions[0].kind"},
+		{func(s *Settings) { s.CustomDefinitions = []CustomDefinition{{"plan", EventMetric, "", ""}} }, "custom_definitions[0].name"},
+		{func(s *Settings) { s.CustomDefinitions = []CustomDefinition{{"plan", EventMetric, "Plan", "a\nb"}} }, "custom_definitions[0].description"},
+		{func(s *Settings) {
+			s.CustomDefinitions = []CustomDefinition{{"plan", EventMetric, "Plan", ""}, {"plan", EventMetric, "Plan", ""}}
+		}, "custom_definitions[1].parameter"},
+		{func(s *Settings) { s.CustomDefinitions = make([]CustomDefinition, MaxDefinitions+1) }, "custom_definitions"},
 		{func(s *Settings) { s.ChannelRules = []channel.Rule{{Channel: "A"}} }, "channel_rules[0].when"},
 		{func(s *Settings) { s.KeyEvents = nil }, ""},
 		{func(s *Settings) { s.SessionTimeoutMinutes = 5 }, ""},

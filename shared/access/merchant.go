@@ -53,6 +53,8 @@ type Settings struct {
 	// QuotaEventsPerMinute is how many events the merchant may send in a
 	// minute: 0 is no limit, nil what the operator lets everyone.
 	QuotaEventsPerMinute *int64 `json:"quota_events_per_minute"`
+	// CustomDefinitions say what the merchant's own parameters mean.
+	CustomDefinitions []CustomDefinition `json:"custom_definitions,omitempty"`
 }
 
 // Stream is one source of a merchant's events.

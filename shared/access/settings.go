@@ -75,6 +75,9 @@ func (s *Settings) Validate() error {
 	if err := channel.Validate("channel_rules", s.ChannelRules); err != nil {
 		return err
 	}
+	if err := s.validateDefinitions(); err != nil {
+		return err
+	}
 	if len(s.InternalNetworks) > MaxInternalNetworks {
 		return fault.Field("internal_networks", fmt.Sprintf("at most %d networks", MaxInternalNetworks))
 	}

@@ -184,6 +184,7 @@ func (m *Merchant) ViewOf(generation uint32) (View, bool) {
 func (m Merchant) In(v View) Merchant {
 	s := v.Settings
 	s.KeepIP, s.QuotaEventsPerMinute, s.InternalNetworks = m.Settings.KeepIP, m.Settings.QuotaEventsPerMinute, m.Settings.InternalNetworks
+	s.CustomDefinitions = m.Settings.CustomDefinitions
 	m.Settings, m.Generation, m.Layers, m.Views = s, v.Generation, v.Layers, nil
 	return m
 }

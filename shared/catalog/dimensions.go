@@ -275,6 +275,12 @@ const (
 	maxCustom   = 100 // bytes of the name of a parameter
 )
 
+// CustomNames are what a merchant's parameter can be asked for as: a dimension
+// of events or of users, or the metrics of the numbers in it.
+func CustomNames(parameter string) (event, user string, metrics []string) {
+	return customEvent + parameter, customUser + parameter, []string{customEvent + parameter, "averageCustomEvent:" + parameter, "countCustomEvent:" + parameter}
+}
+
 // custom is the dimension of an event's parameter or a user's property, nil
 // where the name is neither.
 func custom(name string) *Dimension {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/summary"
@@ -127,6 +128,24 @@ func TestDimensionExpressionFaults(t *testing.T) {
 		_, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(body), today)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: expected %q, got %v", dimensions, want, err)
+		}
+	}
+}
+
+// A merchant's own definitions stand behind the catalog's names.
+func TestMetadataOfOwn(t *testing.T) {
+	c := catalog.New()
+	body, err := GoogleMetadata(c, "m1", []access.CustomDefinition{{Parameter: "plan", Kind: access.UserDimension, Name: "Plan", Description: "What is paid for"}, {Parameter: "score", Kind: access.EventMetric, Name: "Score"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`{"apiName":"customUser:plan","uiName":"Plan","description":"What is paid for","customDefinition":true,"category":"Custom"}]`,
+		`{"apiName":"customEvent:score","uiName":"Score","description":"Sum of the numbers in the parameter score, to six decimals.","type":"TYPE_FLOAT","expression":"sum(score) / 1000000","customDefinition":true,"category":"Custom"}`,
+		`{"apiName":"averageCustomEvent:score","uiName":"Score, average",`,
+	} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("expected %s in %s", want, body[len(body)-1500:])
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/catalog"
 	"github.com/footfall/footfall/shared/fault"
 )
@@ -14,6 +16,7 @@ type (
 		APIName     string `json:"apiName"`
 		UIName      string `json:"uiName"`
 		Description string `json:"description"`
+		Custom      bool   `json:"customDefinition,omitempty"`
 		Category    string `json:"category"`
 	}
 	googleMetricMetadata struct {
@@ -22,16 +25,17 @@ type (
 		Description string       `json:"description"`
 		Type        catalog.Type `json:"type"`
 		Expression  string       `json:"expression,omitempty"`
+		Custom      bool         `json:"customDefinition,omitempty"`
 		Category    string       `json:"category"`
 	}
 )
 
 func dimensionMetadata(d *catalog.Dimension) googleDimensionMetadata {
-	return googleDimensionMetadata{d.Name, words(d.Name), d.Description, d.Category}
+	return googleDimensionMetadata{APIName: d.Name, UIName: words(d.Name), Description: d.Description, Category: d.Category}
 }
 
 func metricMetadata(m *catalog.Metric) googleMetricMetadata {
-	return googleMetricMetadata{m.Name, words(m.Name), m.Description, m.Type, m.Formula, m.Category}
+	return googleMetricMetadata{APIName: m.Name, UIName: words(m.Name), Description: m.Description, Type: m.Type, Expression: m.Formula, Category: m.Category}
 }
 
 // words are a name as a person reads it: sessionSource is Session source.
@@ -50,8 +54,9 @@ func words(name string) string {
 	return b.String()
 }
 
-// GoogleMetadata is the catalog as the response of getMetadata.
-func GoogleMetadata(c *catalog.Catalog, merchant string) []byte {
+// GoogleMetadata is the catalog as the response of getMetadata, with what the
+// merchant has defined of its own.
+func GoogleMetadata(c *catalog.Catalog, merchant string, own []access.CustomDefinition) ([]byte, error) {
 	out := struct {
 		Name       string                    `json:"name"`
 		Dimensions []googleDimensionMetadata `json:"dimensions"`
@@ -63,7 +68,33 @@ func GoogleMetadata(c *catalog.Catalog, merchant string) []byte {
 	for i := range c.Metrics() {
 		out.Metrics = append(out.Metrics, metricMetadata(&c.Metrics()[i]))
 	}
-	return marshal(out)
+	for _, d := range own {
+		event, user, metrics := catalog.CustomNames(d.Parameter)
+		switch d.Kind {
+		case access.EventMetric:
+			// The sum has the name as it is; the others say beside it what they are.
+			for i, words := range []string{"", ", average", ", count"} {
+				m, err := c.Metric("custom_definitions", metrics[i])
+				if err != nil {
+					return nil, err
+				}
+				about := metricMetadata(m)
+				about.UIName, about.Description, about.Custom = d.Name+words, cmp.Or(d.Description, m.Description), true
+				out.Metrics = append(out.Metrics, about)
+			}
+			continue
+		case access.UserDimension:
+			event = user
+		}
+		dimension, err := c.Dimension("custom_definitions", event)
+		if err != nil {
+			return nil, err
+		}
+		about := dimensionMetadata(dimension)
+		about.UIName, about.Description, about.Custom = d.Name, cmp.Or(d.Description, dimension.Description), true
+		out.Dimensions = append(out.Dimensions, about)
+	}
+	return marshal(out), nil
 }
 
 // GoogleCompatibility answers checkCompatibility: which dimensions and metrics

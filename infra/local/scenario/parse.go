@@ -35,9 +35,9 @@ func (s *Step) Get(key string) string {
 // verbs and the options that each takes; a trailing "." admits any suffix.
 var verbs = map[string][]string{
 	"needs":    {},
-	"merchant": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates", "internal_filter", "internal_networks"},
+	"merchant": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates", "internal_filter", "internal_networks", "definitions"},
 	"use":      {},
-	"settings": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates", "internal_filter", "internal_networks"},
+	"settings": {"zone", "currency", "bot_filter", "key_events", "session_timeout_minutes", "channel_rules", "rates", "internal_filter", "internal_networks", "definitions"},
 	"clock":    {},
 	"advance":  {},
 	"send": {

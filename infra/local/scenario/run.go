@@ -185,6 +185,17 @@ func settings(s Step) (map[string]any, error) {
 				return nil, err
 			}
 			body["currency_rates"] = rates
+		case "definitions":
+			var list []map[string]string
+			for one := range strings.SplitSeq(o.Value, ",") {
+				kind, rest, _ := strings.Cut(strings.TrimSpace(one), " ")
+				parameter, name, named := strings.Cut(rest, " ")
+				if !named {
+					return nil, fmt.Errorf("definitions: expected KIND PARAMETER NAME, …, got %q", o.Value)
+				}
+				list = append(list, map[string]string{"kind": kind, "parameter": parameter, "name": name})
+			}
+			body["custom_definitions"] = list
 		case "channel_rules":
 			rules, err := channelRules(o.Value)
 			if err != nil {

@@ -18,7 +18,8 @@ func merchant(id string, streams ...string) access.Merchant {
 		ID: id, Name: "Shop " + id, CreatedAt: noon, Generation: 3, Version: 1,
 		Settings: access.Settings{TimeZone: "Europe/Berlin", Currency: "EUR", BotFilter: true, KeyEvents: []string{"purchase"},
 			ChannelRules:  []channel.Rule{{Channel: "Partners", When: []channel.Condition{{Field: "source", Is: "partner.example"}}}},
-			CurrencyRates: []access.CurrencyRate{{Currency: "USD", Rate: 910_000_000_001, From: "2026-03-01"}}, KeepIP: true, QuotaEventsPerMinute: &quota},
+			CurrencyRates: []access.CurrencyRate{{Currency: "USD", Rate: 910_000_000_001, From: "2026-03-01"}}, KeepIP: true, QuotaEventsPerMinute: &quota,
+			CustomDefinitions: []access.CustomDefinition{{Parameter: "plan", Kind: access.UserDimension, Name: "Plan", Description: "What the customer pays for"}}},
 		ReportTokens: []access.Hash{"h1", "h2"},
 	}
 	for _, s := range streams {
