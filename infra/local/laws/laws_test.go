@@ -144,10 +144,12 @@ type play struct {
 }
 
 // send sends events in requests of random sizes.
-func (p *play) send(events []cloudEvent) {
+func (p *play) send(events []cloudEvent) { p.sendAtMost(events, 60) }
+
+func (p *play) sendAtMost(events []cloudEvent, most int) {
 	p.Helper()
 	for len(events) > 0 {
-		n := min(len(events), 1+p.IntN(60))
+		n := min(len(events), 1+p.IntN(most))
 		part := map[string][]cloudEvent{}
 		for _, e := range events[:n] {
 			part[e.Stream] = append(part[e.Stream], e)
