@@ -165,6 +165,9 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 			return nil
 		}
 		b.leftOut(r.Duplicates, r.Filtered)
+		if r.Total[summary.Events] == 0 {
+			return nil // all that came was left out: that is no row
+		}
 		b.add(b.times(w.From), nil, 0, &r.Total, r.Users)
 		return b.room(1)
 	}

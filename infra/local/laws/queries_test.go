@@ -267,7 +267,7 @@ func smaller(q query) []query {
 		}
 	}
 	for i, d := range q.Dimensions {
-		if !orders(d.Name) && !(strings.HasPrefix(d.Name, made) && asks(q.DimensionFilter, d.Name)) {
+		if len(q.Metrics)+len(q.Dimensions) > 1 && !orders(d.Name) && !(strings.HasPrefix(d.Name, made) && asks(q.DimensionFilter, d.Name)) {
 			with(func(q *query) { q.Dimensions = slices.Delete(q.Dimensions, i, i+1) })
 		}
 	}
