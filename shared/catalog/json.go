@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"encoding/json"
+	"math"
 
 	"github.com/footfall/footfall/shared/summary"
 )
@@ -19,7 +20,8 @@ const (
 type Method struct {
 	Name string `json:"method"` // exact, sketch
 	// Of a sketch: up to how many distinct users in a row it is exact, and its
-	// relative standard error beyond.
+	// relative standard error beyond. Of two sketches in one formula it is that
+	// of two independent ones; two that share users err together, and less.
 	ExactUpTo int     `json:"exact_up_to,omitempty"`
 	Error     float64 `json:"error,omitempty"`
 }
@@ -27,7 +29,7 @@ type Method struct {
 // Method says how exact a metric is.
 func (m *Metric) Method() Method {
 	if m.Sketched() {
-		return Method{Name: "sketch", ExactUpTo: summary.UsersExact, Error: summary.UsersError}
+		return Method{Name: "sketch", ExactUpTo: summary.UsersExact, Error: summary.UsersError * math.Sqrt(float64(m.sets()))}
 	}
 	return Method{Name: "exact"}
 }

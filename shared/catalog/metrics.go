@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -58,10 +57,24 @@ func (m *Metric) UsesUsers() bool { return m.Num == Users || m.Less == Users || 
 // Sketched reports whether the metric is worked out from sets of users, and is
 // thus a sketch above summary's bound.
 func (m *Metric) Sketched() bool {
+	return m.sets() > 0
+}
+
+// sets is how many sets of users the metric is worked out from.
+func (m *Metric) sets() int {
+	n := 0
 	if m.Expression != nil {
-		return slices.ContainsFunc(m.Expression.Parts, (*Metric).Sketched)
+		for _, part := range m.Expression.Parts {
+			n += part.sets()
+		}
+		return n
 	}
-	return m.UsesUsers() || slices.ContainsFunc(m.Measures, summary.Measure.Users)
+	for _, t := range []Term{m.Num, m.Less, m.Den} {
+		if t == Users || t >= First && m.Measures[t-First].Users() {
+			n++
+		}
+	}
+	return n
 }
 
 // OnlyUsers reports whether the metric is a number of users and nothing else.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/footfall/footfall/shared/catalog"
-	"github.com/footfall/footfall/shared/summary"
 )
 
 // Finish merges the parts of each date range into the answer: metrics, the
@@ -15,7 +14,6 @@ import (
 // query's date ranges.
 func Finish(q *Query, builders []*Builder, meta Meta) *Result {
 	r := &Result{Query: q, Meta: meta}
-	r.Meta.Error = summary.UsersError
 	for _, b := range builders {
 		r.Meta.Duplicates += b.duplicates
 		r.Meta.Bots += b.filtered

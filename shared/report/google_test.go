@@ -197,7 +197,7 @@ func sample(t testing.TB, query string) *Result {
 		},
 		RowCount: 7,
 		Totals:   []Row{{Metrics: []catalog.Value{{N: 3, D: 1}, {N: 59_970_000, D: 1_000_000}, {N: 1, D: 2}}}},
-		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Duplicates: 5, Bots: 6, Rejected: 7, Sketched: true, Error: 0.0081, Sources: Sources{1, 2, 3, 4}},
+		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Duplicates: 5, Bots: 6, Rejected: 7, Sketched: true, Sources: Sources{1, 2, 3, 4}},
 	}
 }
 

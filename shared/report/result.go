@@ -57,9 +57,8 @@ type Meta struct {
 	// Of the hours that the question looks at: events that came again, and
 	// events that the merchant's bot filter leaves out.
 	Duplicates, Bots int64
-	Rejected         int64   // events of the asked days that were accepted and could not be counted
-	Sketched         bool    // a number of users is an estimate
-	Error            float64 // its relative standard error
+	Rejected         int64 // events of the asked days that were accepted and could not be counted
+	Sketched         bool  // a number of users is an estimate
 	Sources          Sources
 }
 
