@@ -191,7 +191,15 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 		}
 		return b.room(kept)
 	}
-	projected := table.Project(keys, keep, b.primary)
+	some := false
+	projected := table.Project(keys, func(row int) bool {
+		kept := keep == nil || keep(row)
+		some = some || kept
+		return kept
+	}, b.primary)
+	if !some {
+		return nil // without keys there is a row of nothing
+	}
 	times := b.times(w.From)
 	for row := range projected.Len() {
 		var u summary.Users
