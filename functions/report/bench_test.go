@@ -135,7 +135,7 @@ func (w *world) summariseDays() {
 	for _, day := range cal.Days(first.Start().UnixMilli(), last.End().UnixMilli()) {
 		facts, err := w.service.ports.History.Facts(ctx, &w.merchant, day, summary.Needs(summary.RecordKeys()), true, nil)
 		w.must(err)
-		users, millis := facts.Users()
+		users, millis := facts.Firsts()
 		_, err = w.stores.Visitors.See(ctx, w.merchant.ID, 1, users, millis)
 		w.must(err)
 		w.record('d', day, summary.NewRecord(facts, 0))

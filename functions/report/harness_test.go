@@ -154,7 +154,7 @@ func (w *world) summarise() {
 	w.must(err)
 	facts, err := loader.Facts(ctx, m, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
 	w.must(err)
-	users, millis := facts.Users()
+	users, millis := facts.Firsts()
 	_, err = w.stores.Visitors.See(ctx, m.ID, m.Generation, users, millis)
 	w.must(err)
 	for _, day := range cal.Days(first.Start().UnixMilli(), last.End().UnixMilli()) {

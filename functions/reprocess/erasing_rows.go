@@ -292,7 +292,7 @@ func (p *pass) mentioned(text string) bool {
 }
 
 // forget takes out of the memory of first-seen visitors all users who lost
-// events. Those who have others left are seen again when these are counted.
+// events, and when they first bought. Those who have others left are seen again when these are counted.
 func (p *pass) forget(ctx context.Context) (bool, error) {
 	w := &p.e.Work
 	if w.Pass.Nothing() {
@@ -300,6 +300,10 @@ func (p *pass) forget(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	w.User(p.e.Person.Actor())
+	forgotten := slices.Clone(w.Users)
+	for _, u := range w.Users {
+		forgotten = append(forgotten, summary.Buyer(u))
+	}
 	for _, v := range p.m.AllViews() {
 		if v.State == access.ViewGone {
 			continue
@@ -309,7 +313,7 @@ func (p *pass) forget(ctx context.Context) (bool, error) {
 		if w.Everyone {
 			err = p.Visitors.Drop(forgetting, p.m.ID, v.Generation)
 		} else {
-			err = p.Visitors.Forget(forgetting, p.m.ID, v.Generation, w.Users)
+			err = p.Visitors.Forget(forgetting, p.m.ID, v.Generation, forgotten)
 		}
 		cancel()
 		if err != nil {

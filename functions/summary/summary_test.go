@@ -284,7 +284,7 @@ func (b *bench) checkView(m access.Merchant) {
 	}
 	w := summary.Window{From: cal.Day(lo).From, To: cal.Day(hi).To}
 	facts := summary.Resolve(frameOf(rows), w, history.SettingsOf(m.Settings))
-	users, first := facts.Users()
+	users, first := facts.Firsts()
 	facts.SetFirstSeen(users, first)
 
 	loader := history.New(b.stores.Processed, b.stores.Visitors, history.Options{CacheBytes: 1 << 20})

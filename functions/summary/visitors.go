@@ -20,7 +20,7 @@ type newcomers struct {
 // outside the plan in which a user ceases to be new are marked dirty first:
 // should we die before the end, they are found again.
 func (c *closing) see(ctx context.Context, facts *summary.Facts, p *plan) (newcomers, error) {
-	users, millis := facts.Users()
+	users, millis := facts.Firsts()
 	if len(users) == 0 {
 		return newcomers{}, nil
 	}

@@ -73,10 +73,6 @@ func absentList() []Absent {
 			Metrics: []string{"crashAffectedUsers", "crashFreeUsersRate"},
 		},
 		{
-			Reason:  "Footfall remembers when each user was first seen, not when each first bought; totalPurchasers says how many bought in the time that is asked for",
-			Metrics: []string{"firstTimePurchaserConversionRate", "firstTimePurchaserRate", "firstTimePurchasers", "firstTimePurchasersPerNewUser"},
-		},
-		{
 			Reason:     "it needs Google's own list of device names",
 			Dimensions: []string{"mobileDeviceMarketingName"},
 		},
@@ -142,10 +138,6 @@ func absentList() []Absent {
 		{
 			Reason:  "Google has renamed it: ask for keyEvents, sessionKeyEventRate or userKeyEventRate",
 			Metrics: []string{"conversions", "sessionConversionRate", "userConversionRate"},
-		},
-		{
-			Reason:  "Footfall does not count users by what they did before or with an item",
-			Metrics: []string{"averagePurchaseRevenuePerPayingUser", "cartToViewRate", "firstTimePurchaserConversionRate", "firstTimePurchaserRate", "firstTimePurchasers", "firstTimePurchasersPerNewUser", "itemListClickThroughRate", "itemPromotionClickThroughRate", "purchaseToViewRate", "purchaserConversionRate"},
 		},
 	}
 }

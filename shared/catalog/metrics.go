@@ -77,6 +77,16 @@ func (m *Metric) sets() int {
 	return n
 }
 
+// Firsts reports whether it must be known what each user did for the first time.
+func (m *Metric) Firsts() bool {
+	for _, t := range []Term{m.Num, m.Den} {
+		if t == Term(summary.NewUsers) || t == Term(summary.FirstPurchases) {
+			return true
+		}
+	}
+	return false
+}
+
 // OnlyUsers reports whether the metric is a number of users and nothing else.
 func (m *Metric) OnlyUsers() bool { return m.Num == Users && m.Den == None }
 
@@ -250,7 +260,7 @@ func metricList() []Metric {
 	)
 	events, views, sessions := Term(summary.Events), Term(summary.Views), Term(summary.Sessions)
 	engaged, length, focus := Term(summary.EngagedSessions), Term(summary.SessionMillis), Term(summary.EngagementMillis)
-	newUsers, keyEvents := Term(summary.NewUsers), Term(summary.KeyEvents)
+	newUsers, keyEvents, firstPurchases := Term(summary.NewUsers), Term(summary.KeyEvents), Term(summary.FirstPurchases)
 	transactions, revenue, value := Term(summary.Transactions), Term(summary.RevenueMicros), Term(summary.ValueMicros)
 	refunds, itemRevenue, itemRefund := Term(summary.RefundMicros), Term(summary.ItemRevenue), Term(summary.ItemRefund)
 	type M = Metric
@@ -267,6 +277,10 @@ func metricList() []Metric {
 		{Name: "wauPerMau", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Second, Measures: trailing(7, 30), Category: "User", Description: "Share of the users of the 30 days that end with the last day who were active in the last 7 of them. " + lookBack},
 		{Name: "scrolledUsers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.EventUsers, "scroll"), Category: "User", Description: "Distinct users with an event scroll, which a tag sends at 90 percent of a page's height."},
 		{Name: "totalPurchasers", Aliases: []string{"purchasers"}, Type: Integer, Unit: "users", Scope: ScopeUser, Num: First, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Distinct users with a transaction."},
+		{Name: "firstTimePurchasers", Type: Integer, Unit: "users", Scope: ScopeUser, Num: firstPurchases, Category: "E-commerce", Description: "Users whose first event ever of a purchase of this merchant is in the group. An event that repeats a transaction is one, too."},
+		{Name: "firstTimePurchaserRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: firstPurchases, Den: Users, Category: "E-commerce", Description: "Share of users that bought for the first time."},
+		{Name: "firstTimePurchaserConversionRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: firstPurchases, Den: Users, Category: "E-commerce", Description: "The older name of firstTimePurchaserRate."},
+		{Name: "firstTimePurchasersPerNewUser", Type: Float, Unit: "users per user", Scope: ScopeUser, Num: firstPurchases, Den: newUsers, Category: "E-commerce", Description: "Users that bought for the first time for each new one. It can be above 1, for who is new may have bought later, and who buys may have come before."},
 		{Name: "purchaserRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Users, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Share of users that made a transaction."},
 		{Name: "purchaserConversionRate", Type: Float, Unit: "fraction", Scope: ScopeUser, Num: First, Den: Users, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "The older name of purchaserRate."},
 		{Name: "transactionsPerPurchaser", Type: Float, Unit: "transactions per user", Scope: ScopeUser, Num: transactions, Den: First, Measures: measures(summary.Purchasers, ""), Category: "E-commerce", Description: "Transactions per user that made one."},

@@ -39,6 +39,7 @@ var metrics = [NumMetrics]struct {
 	Metric(summary.RevenueMicros):       {"grossPurchaseRevenue", 1_000_000},
 	Metric(summary.ValueMicros):         {"eventValue", 1_000_000},
 	Metric(summary.Unconverted):         {"unconvertedEvents", 1},
+	Metric(summary.FirstPurchases):      {"firstTimePurchasers", 1},
 	Metric(summary.ItemQuantity):        {"itemsPurchased", 1},
 	Metric(summary.ItemRevenue):         {"grossItemRevenue", 1_000_000},
 	Metric(summary.ItemViews):           {"itemsViewed", 1},

@@ -235,7 +235,7 @@ func (l *Loader) Facts(ctx context.Context, m *access.Merchant, w summary.Window
 }
 
 func (l *Loader) tellFirstSeen(ctx context.Context, m *access.Merchant, facts *summary.Facts, open *Open) error {
-	users, _ := facts.Users()
+	users, _ := facts.Firsts()
 	millis, err := l.FirstSeen(ctx, m, users)
 	if err != nil {
 		return err

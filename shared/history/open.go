@@ -115,7 +115,7 @@ func (l *Loader) openRun(ctx context.Context, m *access.Merchant, run []event.Ho
 		}
 	}
 	if newUsers {
-		users, millis := summary.Resolve(f, w, settings).Users()
+		users, millis := summary.Resolve(f, w, settings).Firsts()
 		for i, u := range users {
 			if at, ok := o.first[u]; !ok || millis[i] < at {
 				o.first[u] = millis[i]

@@ -133,7 +133,7 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		}
 	}
 	for _, facts := range t.facts {
-		users, millis := facts.Users()
+		users, millis := facts.Firsts()
 		for i, u := range users {
 			millis[i] = t.first[u]
 		}
@@ -194,7 +194,7 @@ func (t *taking) resolve(ctx context.Context, stale []event.Hour, settings summa
 func (t *taking) seen(ctx context.Context) ([]event.Hour, error) {
 	clear(t.first)
 	for _, facts := range t.facts {
-		users, millis := facts.Users()
+		users, millis := facts.Firsts()
 		for i, u := range users {
 			if at, met := t.first[u]; !met || millis[i] < at {
 				t.first[u] = millis[i]

@@ -82,7 +82,7 @@ func NewPlan(q *Query) *Plan {
 	})
 	q.eachMetric(func(m *catalog.Metric) {
 		p.Users = p.Users || m.UsesUsers()
-		p.FirstSeen = p.FirstSeen || m.Num == catalog.Term(summary.NewUsers)
+		p.FirstSeen = p.FirstSeen || m.Firsts()
 		for _, measure := range m.Measures {
 			p.FirstSeen = p.FirstSeen || measure.FirstSeen()
 			if !slices.Contains(p.measures, measure) {

@@ -227,7 +227,8 @@ type RejectCount struct {
 }
 
 // Visitors remembers when each user of a merchant was first seen. Users are
-// 64-bit hashes; generations keep histories apart that a reprocess or a change
+// 64-bit hashes, and so is what is kept of them beside their first sight
+// (summary.Buyer); generations keep histories apart that a reprocess or a change
 // of settings makes different. As with summaries, a write may be lost in a
 // crash as long as marks that Clean took off after it come back, too.
 type Visitors interface {

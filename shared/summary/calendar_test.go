@@ -225,7 +225,7 @@ func TestMeasuresAgreeWithRows(t *testing.T) {
 		n := newNaive(rows, euros)
 		from, to := spanOf(rows)
 		facts := summary.Resolve(frameOf(rows), summary.Of(from, to), euros)
-		users, millis := facts.Users()
+		users, millis := facts.Firsts()
 		facts.SetFirstSeen(users, millis)
 		byItem := rapid.Bool().Draw(t, "by item")
 		keys := summary.Keys(summary.DimCountry)

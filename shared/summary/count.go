@@ -46,6 +46,9 @@ func (c *Counters) addEvent(f *Facts, row uint32, cl class, m *currencies, rate 
 	if cl&^(isView|isKeyEvent) == 0 {
 		return
 	}
+	if cl&isPurchase != 0 && f.FirstPurchase != nil && f.FirstPurchase[row] {
+		c[FirstPurchases]++
+	}
 	switch {
 	case f.Purchase[row]:
 		c[Transactions]++

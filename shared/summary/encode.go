@@ -13,7 +13,7 @@ import (
 // The format is described, with example bytes, in
 // shared/docs/formats/summary.md.
 const (
-	recordVersion = 2
+	recordVersion = 3
 	flagPacked    = 1 << 0 // the body is a zstd stream
 	// packFrom is the size of a body below which packing gains nothing.
 	packFrom = 160

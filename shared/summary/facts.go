@@ -85,6 +85,7 @@ type Facts struct {
 	NewUser       []bool // on the first row ever of a user; all false before SetFirstSeen
 	NewSession    []bool // on the rows of sessions before which nothing was seen of their user; likewise
 	Purchase      []bool // a transaction's first row in its stream
+	FirstPurchase []bool // on the first event ever of a user's purchase; nil before SetFirstSeen, and where nobody bought
 	KeyEvent      []bool
 	Duplicates    int64 // rows in the window dropped because their id was counted before
 	Filtered      int64 // rows in the window left out by the merchant's filters of bots and of internal traffic
@@ -156,6 +157,7 @@ const (
 	DuplicateOrders // purchases whose transaction was counted before
 	AppTransactions // transactions that are no purchase event: of an app's store
 	Unconverted     // events whose value is in a currency without a rate and is in no sum
+	FirstPurchases  // users whose first purchase ever it is
 	NumCounters
 )
 

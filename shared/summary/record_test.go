@@ -59,7 +59,7 @@ func TestUsersUnionLaws(t *testing.T) {
 }
 
 func recordOf(f *summary.Facts, hour int) *summary.Record {
-	users, millis := f.Users()
+	users, millis := f.Firsts()
 	f.SetFirstSeen(users, millis)
 	return summary.NewRecord(f, hour)
 }
@@ -309,7 +309,7 @@ func oneView() *summary.Record {
 
 // A change of these bytes is a new version of the format.
 func TestGoldenRecord(t *testing.T) {
-	const want = "0200800400004702020202022ef646605c25ff0fff0f020c2f73686f657304444500010100014000010000014000010000000001410001000001000001000001000000"
+	const want = "0300800400004702020202022ef646605c25ff0fff0f020c2f73686f657304444500010100014000010000014000010000000001410001000001000001000001000000"
 	if got := fmt.Sprintf("%x", oneView().Encode()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -25,8 +25,8 @@ type Tally struct {
 	window   Window // of all counted hours
 	hours    map[int64]*tallied
 	occupied map[int64]bool       // hours of the clock that have rows
-	first    map[uint64]int64     // when the users of the window were first seen, ms
-	fresh    map[uint64]bool      // those of them who are new in the window
+	first    map[uint64]int64     // when the users of the window were first seen, and first bought, ms; by name as Firsts has it
+	fresh    map[uint64]uint64    // those of them who are new in the window, or as buyers: their users
 	indexes  [numIndexes]rowIndex // what rows share
 	met      []uint32             // by row: the round that met it last
 	round    uint32
@@ -54,7 +54,7 @@ const (
 func NewTally(f *Facts, cal *Calendar, hours []Window) *Tally {
 	t := &Tally{
 		settings: f.Settings, cal: cal, window: f.Window, hours: make(map[int64]*tallied, len(hours)),
-		occupied: map[int64]bool{}, first: map[uint64]int64{}, fresh: map[uint64]bool{}, indexes: newIndexes(),
+		occupied: map[int64]bool{}, first: map[uint64]int64{}, fresh: map[uint64]uint64{}, indexes: newIndexes(),
 	}
 	t.append(f.Frame)
 	t.learn(f)
@@ -134,11 +134,12 @@ func (t *Tally) Extend(h event.Hour) bool {
 }
 
 // Add counts rows of documents that were not among the facts, nor added before.
-// firstSeen tells when users were first seen in what is summarised, in their order
-// and in ms, math.MaxInt64 for unknown ones. ok is false where the rows change more
-// than the counted hours, or too much to be worth it: then all must be counted
-// anew, and the tally must not be used any more; so it is after an error.
-func (t *Tally) Add(rows *processed.Frame, firstSeen func(users []uint64) ([]int64, error)) (ok bool, err error) {
+// firstSeen tells when names, as Firsts has them, were first seen in what is
+// summarised, in their order and in ms, math.MaxInt64 for unknown ones. ok is false
+// where the rows change more than the counted hours, or too much to be worth it:
+// then all must be counted anew, and the tally must not be used any more; so it is
+// after an error.
+func (t *Tally) Add(rows *processed.Frame, firstSeen func(names []uint64) ([]int64, error)) (ok bool, err error) {
 	start := uint32(t.Rows())
 	t.append(rows)
 	seeds := make([]uint32, 0, rows.Len)
@@ -163,14 +164,14 @@ func (t *Tally) Add(rows *processed.Frame, firstSeen func(users []uint64) ([]int
 		return false, nil
 	}
 	before, after = before.Slice(t.window), after.Slice(t.window)
-	users, _ := before.Users()
-	told := make([]int64, len(users))
-	for i, u := range users {
-		told[i] = t.first[u]
+	names, _ := before.Firsts()
+	told := make([]int64, len(names))
+	for i, name := range names {
+		told[i] = t.first[name]
 	}
-	before.SetFirstSeen(users, told)
-	users, millis := after.Users()
-	stored, err := firstSeen(users)
+	before.SetFirstSeen(names, told)
+	names, millis := after.Firsts()
+	stored, err := firstSeen(names)
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +180,7 @@ func (t *Tally) Add(rows *processed.Frame, firstSeen func(users []uint64) ([]int
 			return false, nil
 		}
 	}
-	after.SetFirstSeen(users, stored)
+	after.SetFirstSeen(names, stored)
 	t.learn(after)
 	for from, h := range t.hours {
 		w := t.cal.Hour(from)
@@ -208,33 +209,41 @@ func (t *Tally) append(rows *processed.Frame) {
 	}
 }
 
-// learn remembers when the users of facts were first seen, and who is new.
+// learn remembers when the users of facts were first seen and first bought, and
+// who is new.
 func (t *Tally) learn(f *Facts) {
-	for i, u := range f.actors.users {
-		t.first[u] = f.actors.seen[i]
-		if f.NewUser[f.actors.first[i]] {
-			t.fresh[u] = true
+	note := func(name, user uint64, at int64, fresh bool) {
+		t.first[name] = at
+		if fresh {
+			t.fresh[name] = user
 		} else {
-			delete(t.fresh, u)
+			delete(t.fresh, name)
 		}
+	}
+	for i, u := range f.actors.users {
+		note(u, u, f.actors.seen[i], f.NewUser[f.actors.first[i]])
+	}
+	for i, row := range f.actors.bought {
+		u := f.Frame.User[row]
+		note(Buyer(u), u, f.actors.firstBought[i], f.FirstPurchase[row])
 	}
 }
 
-// older are the rows of users that count as new and have been seen earlier, as is
-// known by now.
+// older are the rows of users that count as new, or as buying first, and have
+// been seen or have bought earlier, as is known by now.
 func (t *Tally) older(firstSeen func([]uint64) ([]int64, error)) (rows []uint32, err error) {
-	users := make([]uint64, 0, len(t.fresh))
-	for u := range t.fresh {
-		users = append(users, u)
+	names := make([]uint64, 0, len(t.fresh))
+	for name := range t.fresh {
+		names = append(names, name)
 	}
-	stored, err := firstSeen(users)
+	stored, err := firstSeen(names)
 	if err != nil {
 		return nil, err
 	}
 	byUser := &t.indexes[indexUser]
-	for i, u := range users {
-		if stored[i] < t.first[u] {
-			byUser.each(t.stack.Frame(), u, 0, func(row uint32) { rows = append(rows, row) })
+	for i, name := range names {
+		if stored[i] < t.first[name] {
+			byUser.each(t.stack.Frame(), t.fresh[name], 0, func(row uint32) { rows = append(rows, row) })
 		}
 	}
 	return rows, nil

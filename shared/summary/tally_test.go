@@ -32,7 +32,7 @@ func (s sights) of(users []uint64) ([]int64, error) {
 // wholeTally counts hours [from, to) of rows at once.
 func wholeTally(rows []processed.Row, seen sights, settings summary.Settings, cal *summary.Calendar, w summary.Window) *summary.Tally {
 	facts := summary.Resolve(frameOf(rows), w, settings)
-	users, millis := facts.Users()
+	users, millis := facts.Firsts()
 	stored, _ := seen.of(users)
 	for i := range millis {
 		millis[i] = min(millis[i], stored[i])

@@ -252,6 +252,10 @@ type actors struct {
 	seen   []int64  // when it was first seen, ms; nil before SetFirstSeen
 	// origins are what brought it first; nil before SetOrigins.
 	origins []Origin
+
+	buyersKnown bool
+	bought      []uint32 // rows of the users' first purchases
+	firstBought []int64  // by place in bought: when the user first bought, ms; nil before SetFirstSeen
 }
 
 // Users lists the distinct users of the rows that count, in the order of their
@@ -289,14 +293,15 @@ func (f *Facts) indexUsers() {
 	}
 }
 
-// SetFirstSeen tells when each user was first seen in the merchant's history:
-// users as Users lists them, millis in the same order, math.MaxInt64 for a
-// user that nothing is known of. A user is new on its first row of the window
-// where nothing of it was seen earlier, and in the sessions that did not begin
-// after it was first seen.
-func (f *Facts) SetFirstSeen(users []uint64, millis []int64) {
+// SetFirstSeen tells when each user was first seen in the merchant's history,
+// and first bought: names as Firsts lists them, millis in the same order,
+// math.MaxInt64 for one that nothing is known of. A user is new on its first row
+// of the window where nothing of it was seen earlier, and in the sessions that
+// did not begin after it was first seen.
+func (f *Facts) SetFirstSeen(names []uint64, millis []int64) {
 	f.indexUsers()
-	n := min(len(users), len(millis), len(f.actors.first))
+	n := min(len(names), len(millis), len(f.actors.first))
+	f.setFirstBought(millis[n:])
 	f.actors.seen = make([]int64, len(f.actors.first))
 	for i, row := range f.actors.first {
 		f.actors.seen[i] = f.Frame.Millis[row]

@@ -97,6 +97,7 @@ var monthQuestions = append([]string{
 	"metrics=eventCount,purchaseRevenue,keyEvents&dimensions=date",
 	"metrics=eventCount&dimensions=dateHour,eventName&limit=10000",
 	"metrics=screenPageViews,sessions,activeUsers&dimensions=pagePath,browser",
+	"metrics=newUsers,firstTimePurchasers,firstTimePurchasersPerNewUser&dimensions=date,eventName",
 }, questions...)
 
 // moment is what a report says of the moment of asking.

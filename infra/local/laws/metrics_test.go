@@ -170,6 +170,9 @@ func (g *group) who(holds func(h *hit) bool) *big.Rat {
 	return big.NewRat(int64(len(users)), 1)
 }
 
+func firstPurchases(g *group) *big.Rat { return g.count(func(h *hit) bool { return h.firstPurchase }) }
+func newUsers(g *group) *big.Rat       { return g.count(func(h *hit) bool { return h.newUser }) }
+
 func purchasers(g *group) *big.Rat { return g.who(func(h *hit) bool { return h.purchase }) }
 
 // happened counts the hits of a name.
@@ -295,33 +298,37 @@ var metrics = map[string]func(g *group) *big.Rat{
 	"ecommercePurchases": func(g *group) *big.Rat {
 		return g.count(func(h *hit) bool { return h.purchase && h.Data.Name == "purchase" })
 	},
-	"purchaseRevenue":               revenue,
-	"totalRevenue":                  revenue,
-	"averagePurchaseRevenue":        func(g *group) *big.Rat { return over(revenue(g), bought(g)) },
-	"averageRevenuePerUser":         func(g *group) *big.Rat { return over(revenue(g), users(g)) },
-	"itemRevenue":                   func(g *group) *big.Rat { return minus(itemGross(g), itemRefunded(g)) },
-	"grossItemRevenue":              itemGross,
-	"itemRefundAmount":              itemRefunded,
-	"grossPurchaseRevenue":          gross,
-	"refundAmount":                  refunded,
-	"averagePurchaseRevenuePerUser": func(g *group) *big.Rat { return over(revenue(g), users(g)) },
-	"duplicateTransactions":         func(g *group) *big.Rat { return minus(g.count((*hit).transacts), bought(g)) },
-	"returningUsers":                func(g *group) *big.Rat { return g.who(func(h *hit) bool { return !h.fresh }) },
-	"scrolledUsers":                 func(g *group) *big.Rat { return g.who(func(h *hit) bool { return h.Data.Name == "scroll" }) },
-	"totalPurchasers":               purchasers,
-	"purchaserRate":                 func(g *group) *big.Rat { return over(purchasers(g), users(g)) },
-	"transactionsPerPurchaser":      func(g *group) *big.Rat { return over(bought(g), purchasers(g)) },
-	"userKeyEventRate":              func(g *group) *big.Rat { return over(g.who(func(h *hit) bool { return h.key }), users(g)) },
-	"addToCarts":                    happened("add_to_cart"),
-	"checkouts":                     happened("begin_checkout"),
-	"itemViewEvents":                happened("view_item"),
-	"itemListViewEvents":            happened("view_item_list"),
-	"itemListClickEvents":           happened("select_item"),
-	"promotionViews":                happened("view_promotion"),
-	"promotionClicks":               happened("select_promotion"),
-	"itemsCheckedOut":               named("begin_checkout"),
-	"itemsViewedInList":             named("view_item_list"),
-	"itemsClickedInList":            named("select_item"),
+	"purchaseRevenue":                  revenue,
+	"totalRevenue":                     revenue,
+	"averagePurchaseRevenue":           func(g *group) *big.Rat { return over(revenue(g), bought(g)) },
+	"averageRevenuePerUser":            func(g *group) *big.Rat { return over(revenue(g), users(g)) },
+	"itemRevenue":                      func(g *group) *big.Rat { return minus(itemGross(g), itemRefunded(g)) },
+	"grossItemRevenue":                 itemGross,
+	"itemRefundAmount":                 itemRefunded,
+	"grossPurchaseRevenue":             gross,
+	"refundAmount":                     refunded,
+	"averagePurchaseRevenuePerUser":    func(g *group) *big.Rat { return over(revenue(g), users(g)) },
+	"duplicateTransactions":            func(g *group) *big.Rat { return minus(g.count((*hit).transacts), bought(g)) },
+	"returningUsers":                   func(g *group) *big.Rat { return g.who(func(h *hit) bool { return !h.fresh }) },
+	"scrolledUsers":                    func(g *group) *big.Rat { return g.who(func(h *hit) bool { return h.Data.Name == "scroll" }) },
+	"totalPurchasers":                  purchasers,
+	"firstTimePurchasers":              firstPurchases,
+	"firstTimePurchaserRate":           ratio(firstPurchases, users),
+	"firstTimePurchaserConversionRate": ratio(firstPurchases, users),
+	"firstTimePurchasersPerNewUser":    ratio(firstPurchases, newUsers),
+	"purchaserRate":                    func(g *group) *big.Rat { return over(purchasers(g), users(g)) },
+	"transactionsPerPurchaser":         func(g *group) *big.Rat { return over(bought(g), purchasers(g)) },
+	"userKeyEventRate":                 func(g *group) *big.Rat { return over(g.who(func(h *hit) bool { return h.key }), users(g)) },
+	"addToCarts":                       happened("add_to_cart"),
+	"checkouts":                        happened("begin_checkout"),
+	"itemViewEvents":                   happened("view_item"),
+	"itemListViewEvents":               happened("view_item_list"),
+	"itemListClickEvents":              happened("select_item"),
+	"promotionViews":                   happened("view_promotion"),
+	"promotionClicks":                  happened("select_promotion"),
+	"itemsCheckedOut":                  named("begin_checkout"),
+	"itemsViewedInList":                named("view_item_list"),
+	"itemsClickedInList":               named("select_item"),
 	"itemsPurchased": func(g *group) *big.Rat {
 		return g.sumItems(func(h *hit, i *goods) int64 {
 			if h.purchase {

@@ -68,6 +68,7 @@ type hit struct {
 	landing, exit       *hit   // whose pages are its session's first and last
 	newUser             bool
 	purchase            bool
+	firstPurchase       bool // of its user, whatever its transaction
 	key                 bool
 }
 
@@ -205,7 +206,7 @@ func newNaive(t testing.TB, s settings, now time.Time, events []received) *naive
 	slices.SortFunc(n.hits, func(a, b *hit) int {
 		return cmp.Or(cmp.Compare(a.millis, b.millis), strings.Compare(a.batch, b.batch), cmp.Compare(a.place, b.place))
 	})
-	seen := map[string]*hit{}
+	seen, bought := map[string]*hit{}, map[string]bool{}
 	for i, h := range n.hits {
 		h.key = slices.Contains(s.KeyEvents, h.Data.Name)
 		h.duplicate = n.copyOf(i, h.hour()-reach)
@@ -218,6 +219,8 @@ func newNaive(t testing.TB, s settings, now time.Time, events []received) *naive
 			seen[h.user] = h
 		}
 		h.first = seen[h.user]
+		h.firstPurchase = h.transacts() && !bought[h.user]
+		bought[h.user] = bought[h.user] || h.transacts()
 	}
 	for i, h := range n.hits {
 		if h.counts() {

@@ -36,7 +36,7 @@ func visits(rng *rand.Rand, from int64, n int) *summary.Facts {
 		}
 	}
 	f := summary.Resolve(b.Frame(), summary.Window{From: from, To: from + 3600_000}, summary.Settings{})
-	users, first := f.Users()
+	users, first := f.Firsts()
 	f.SetFirstSeen(users, first)
 	return f
 }
