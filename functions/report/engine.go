@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func (r *reading) finish(ctx context.Context, q *report.Query, builders []*repor
 	if err != nil {
 		return nil, err
 	}
-	meta := report.Meta{TimeZone: r.merchant.Settings.TimeZone, Currency: r.merchant.Settings.Currency, Watermark: marks.watermark, Revision: r.merchant.Layers.Top(), Sources: r.sources}
+	meta := report.Meta{TimeZone: r.merchant.Settings.TimeZone, Currency: cmp.Or(q.Currency, r.merchant.Settings.Currency), Watermark: marks.watermark, Revision: r.merchant.Layers.Top(), Sources: r.sources}
 	if meta.Pending, err = r.s.pending(ctx, &r.merchant, r.cal, q, marks); err != nil {
 		return nil, err
 	}
@@ -133,6 +134,10 @@ func (r *reading) again(ctx context.Context, q *report.Query, before *report.Res
 	var err error
 	result.Meta.Pending, err = r.s.pending(ctx, &r.merchant, r.cal, q, marks)
 	return &result, err
+}
+
+func currenciesOf(m *access.Merchant, cal *summary.Calendar) report.Currencies {
+	return report.Currencies{Settings: history.SettingsOf(m.Settings), Calendar: cal}
 }
 
 func streamsOf(m access.Merchant) []string {

@@ -233,6 +233,9 @@ func (s *Service) getReport(ctx context.Context, w http.ResponseWriter, r *http.
 	if err != nil {
 		return err
 	}
+	if err := q.Convert("currency", v.Get("currency"), currenciesOf(&m, cal)); err != nil {
+		return err
+	}
 	// A reader may keep the answer and must ask whether it is still right.
 	w.Header().Set("Cache-Control", "private, no-cache")
 	question := "url " + r.URL.RawQuery

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/money"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 )
@@ -33,6 +35,34 @@ func shop(t testing.TB, change func(*access.Settings, *Config)) *world {
 	w.put(first, row("2", "anna", "/shoes", at.Add(time.Minute)), row("3", "berta", "/", at.Add(2*time.Minute)), robot)
 	w.put(row("3", "berta", "/", at.Add(2*time.Minute))) // a copy
 	return w
+}
+
+// The header of an answer says its money's currency, in forms that have no place
+// for it, too.
+func TestCurrencyOfAnAnswer(t *testing.T) {
+	w := newWorld(t, func(s *access.Settings, _ *Config) {
+		s.CurrencyRates = []access.CurrencyRate{{Currency: "USD", Rate: 8 * money.One / 10}}
+	})
+	sale := row("1", "anna", "/a", midday.Add(-time.Hour))
+	sale.Text[processed.ColName], sale.Value, sale.Flags = "purchase", 2_000_000, processed.FlagHasValue
+	w.put(sale)
+	for range 2 { // from documents, then from records
+		for currency, want := range map[string]string{"": "EUR 2", "EUR": "EUR 2", "USD": "USD 2.5"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/v1/reports/"+w.merchant.ID+"?metrics=revenue&from=today&currency="+currency, nil)
+			w.must(err)
+			req.Header.Set("Accept", "text/csv")
+			req.Header.Set("Authorization", "Bearer "+w.token)
+			resp, err := w.server.Client().Do(req)
+			w.must(err)
+			body, err := io.ReadAll(resp.Body)
+			w.must(err)
+			w.must(resp.Body.Close())
+			if got := resp.Header.Get("Footfall-Currency") + " " + strings.TrimSpace(strings.TrimPrefix(string(body), "revenue\r\n")); got != want {
+				t.Errorf("%s: expected %s, got %d %s", currency, want, resp.StatusCode, got)
+			}
+		}
+		w.summarise()
+	}
 }
 
 func TestReportJSON(t *testing.T) {

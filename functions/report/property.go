@@ -106,10 +106,10 @@ func (p *property) run(ctx context.Context, q *report.Query, question string) (*
 }
 
 // parser reads a question out of a body; today is the day on the merchant's clock.
-type parser[Q any] func(c *catalog.Catalog, merchant, currency string, body []byte, today report.Day) (Q, error)
+type parser[Q any] func(c *catalog.Catalog, merchant string, currencies report.Currencies, body []byte, today report.Day) (Q, error)
 
 func parse[Q any](p *property, parse parser[Q]) (Q, error) {
-	return parse(p.s.catalog, p.merchant.ID, p.merchant.Settings.Currency, p.body, p.today())
+	return parse(p.s.catalog, p.merchant.ID, currenciesOf(&p.merchant, p.cal), p.body, p.today())
 }
 
 func (p *property) runReport(ctx context.Context) ([]byte, error) {
@@ -125,7 +125,7 @@ func (p *property) runRealtimeReport(ctx context.Context) ([]byte, error) {
 	for _, s := range p.merchant.Streams {
 		streams[s.MeasurementID] = s.Name
 	}
-	read := func(c *catalog.Catalog, merchant, _ string, body []byte, _ report.Day) (*report.Query, error) {
+	read := func(c *catalog.Catalog, merchant string, _ report.Currencies, body []byte, _ report.Day) (*report.Query, error) {
 		return report.ParseRealtime(c.Realtime(streams, report.RealtimeMinutes), merchant, body, p.s.clock())
 	}
 	return p.one(ctx, "realtime ", read, (*report.Result).AppendGoogle)

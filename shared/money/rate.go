@@ -80,16 +80,34 @@ func Convert(micros int64, r Rate) (converted int64, ok bool) {
 	if r == One {
 		return micros, true
 	}
+	return scale(micros, uint64(r), uint64(One))
+}
+
+// Divide is an amount in the currency whose rate it is: what Convert makes of it
+// is about the amount again. It is rounded as there.
+func Divide(micros int64, r Rate) (divided int64, ok bool) {
+	if r == One {
+		return micros, true
+	}
+	if r <= 0 {
+		return 0, false
+	}
+	return scale(micros, uint64(One), uint64(r))
+}
+
+// scale is micros · by / per, to the nearest integer, and from the middle of two
+// to the even one.
+func scale(micros int64, by, per uint64) (scaled int64, ok bool) {
 	amount := uint64(micros)
 	if micros < 0 {
 		amount = -amount
 	}
-	hi, lo := bits.Mul64(amount, uint64(r))
-	if hi >= uint64(One) {
+	hi, lo := bits.Mul64(amount, by)
+	if hi >= per {
 		return 0, false
 	}
-	n, rest := bits.Div64(hi, lo, uint64(One))
-	if half := uint64(One) / 2; rest > half || rest == half && n&1 == 1 {
+	n, rest := bits.Div64(hi, lo, per)
+	if left := per - rest; rest > left || rest == left && n&1 == 1 {
 		n++
 	}
 	if n > 1<<63-1 {

@@ -9,6 +9,38 @@ import (
 	"pgregory.net/rapid"
 )
 
+// What Divide makes of an amount is, at the rate, the nearest to it.
+func TestDivide(t *testing.T) {
+	for _, c := range []struct {
+		micros int64
+		rate   Rate
+		want   int64
+		ok     bool
+	}{
+		{1_000_000, One, 1_000_000, true}, {900_000, 9 * One / 10, 1_000_000, true}, {2, 7 * One / 10, 3, true}, {-2, 7 * One / 10, -3, true},
+		{1, 2 * One, 0, true}, {3, 2 * One, 2, true}, {-3, 2 * One, -2, true}, {5, 2 * One, 2, true}, {1, 1, 1_000_000_000_000, true},
+		{1 << 40, 1, 0, false}, {-1 << 63, One, -1 << 63, true}, {1<<63 - 1, MaxRate, 9_223_372_036_855, true}, {0, 3, 0, true}, {5, 0, 0, false},
+	} {
+		if got, ok := Divide(c.micros, c.rate); ok != c.ok || ok && got != c.want {
+			t.Errorf("%d at %s: expected %d (%t), got %d (%t)", c.micros, c.rate, c.want, c.ok, got, ok)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		micros, rate := rapid.Int64Range(-1e15, 1e15).Draw(t, "micros"), Rate(rapid.Int64Range(1, int64(MaxRate)).Draw(t, "rate"))
+		got, ok := Divide(micros, rate)
+		exact := new(big.Rat).SetFrac(new(big.Int).Mul(big.NewInt(micros), big.NewInt(int64(One))), big.NewInt(int64(rate)))
+		if !ok {
+			if bound := new(big.Rat).SetInt64(1<<63 - 1); exact.Abs(exact).Cmp(bound) < 0 {
+				t.Fatalf("%d at %s is within 64 bits", micros, rate)
+			}
+			return
+		}
+		if off := exact.Sub(exact, new(big.Rat).SetInt64(got)); off.Abs(off).Cmp(big.NewRat(1, 2)) > 0 {
+			t.Fatalf("%d at %s: %d is not the nearest", micros, rate, got)
+		}
+	})
+}
+
 func TestRates(t *testing.T) {
 	for _, c := range []struct {
 		in   string

@@ -69,18 +69,18 @@ func (r *Result) compare(now, before *Builder) []Row {
 	q := r.Query
 	sides := [2]struct {
 		table *summary.Table
-		at    map[string]int
+		at    map[string][2]int // rows [from, to)
 		total *tally
 	}{}
 	var keys []string // rows in order of their first appearance
 	var dims [][]string
 	for i, b := range []*Builder{now, before} {
 		s := &sides[i]
-		s.table, s.at, s.total = b.table(), map[string]int{}, b.plan.tally()
-		for row := range s.table.Len() {
-			values := s.table.Row(row)
+		s.table, s.at, s.total = b.table(), map[string][2]int{}, b.plan.tally()
+		for from, to := range b.plan.spans(s.table) {
+			values := b.plan.row(s.table, from)
 			key := rowKey(values)
-			s.at[key] = row
+			s.at[key] = [2]int{from, to}
 			if _, there := sides[0].at[key]; i == 0 || !there {
 				keys, dims = append(keys, key), append(dims, values)
 			}
@@ -93,7 +93,7 @@ func (r *Result) compare(now, before *Builder) []Row {
 		empty := true
 		for i := range sides {
 			if at, there := sides[i].at[key]; there {
-				both[i] = both[i].plan.numbers(sides[i].table, at)
+				both[i] = both[i].plan.numbers(sides[i].table, at[0], at[1])
 			}
 			for _, m := range q.Metrics {
 				v := both[i].of(m.Of)
@@ -107,7 +107,9 @@ func (r *Result) compare(now, before *Builder) []Row {
 		rows = append(rows, Row{Dimensions: dims[k], Metrics: values[0], Before: values[1]})
 		for i := range sides {
 			if at, there := sides[i].at[key]; there {
-				sides[i].total.add(sides[i].table, at)
+				for row := at[0]; row < at[1]; row++ {
+					sides[i].total.add(sides[i].table, row)
+				}
 			}
 			r.Meta.Sketched = r.Meta.Sketched || !both[i].exact
 		}

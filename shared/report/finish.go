@@ -50,7 +50,7 @@ func (b *Builder) total(passes func(dimensions []string) bool) *tally {
 	}
 	y := b.plan.tally()
 	for _, t := range b.itemTables(nil, passes) {
-		y.add(t, 0)
+		y.add(t, 0) // it has one row
 	}
 	return y
 }
@@ -76,8 +76,10 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 	rows := make([]Row, 0, t.Len())
 	slab := make([]catalog.Value, t.Len()*len(q.Metrics))
 	texts := make([]string, t.Len()*len(q.Dimensions))
-	for i := range t.Len() {
-		numbers := b.plan.numbers(t, i)
+	all := 0
+	for i, to := range b.plan.spans(t) {
+		all++
+		numbers := b.plan.numbers(t, i, to)
 		values := slab[:len(q.Metrics):len(q.Metrics)]
 		empty := true
 		for j, m := range q.Metrics {
@@ -97,12 +99,14 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 			dims[k] = t.Values[k][i]
 		}
 		rows = append(rows, Row{Range: rangeAt, Dimensions: dims, Metrics: values})
-		total.add(t, i)
+		for ; i < to; i++ {
+			total.add(t, i)
+		}
 		r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
 	}
 	if slices.Contains(q.Aggregations, Total) {
-		total.instead(b.total(passed(rows, t.Len())))
-		b.lookBack(total, rows, t.Len())
+		total.instead(b.total(passed(rows, all)))
+		b.lookBack(total, rows, all)
 	}
 	r.aggregate(rangeAt, rows, total)
 	return rows

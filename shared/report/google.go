@@ -133,14 +133,14 @@ func (v *int64Text) UnmarshalJSON(b []byte) error {
 // googleLimit is runReport's default number of rows.
 const googleLimit = 10_000
 
-// ParseGoogle reads the body of runReport. currency is the merchant's, today
+// ParseGoogle reads the body of runReport. currencies are the merchant's, today
 // the day on the merchant's clock. Errors name the field at fault.
-func ParseGoogle(c *catalog.Catalog, merchant, currency string, body []byte, today Day) (*Query, error) {
+func ParseGoogle(c *catalog.Catalog, merchant string, currencies Currencies, body []byte, today Day) (*Query, error) {
 	var r googleRequest
 	if err := decodeGoogle(body, &r); err != nil {
 		return nil, err
 	}
-	return r.query(c, merchant, currency, today)
+	return r.query(c, merchant, currencies, today)
 }
 
 // maxBatch is how many reports one batch may ask for, as Google's.
@@ -148,8 +148,8 @@ const maxBatch = 5
 
 // ParseGoogleBatch reads the body of batchRunReports. Errors name the request
 // in which they are.
-func ParseGoogleBatch(c *catalog.Catalog, merchant, currency string, body []byte, today Day) ([]*Query, error) {
-	return parseBatch(body, func(body []byte) (*Query, error) { return ParseGoogle(c, merchant, currency, body, today) })
+func ParseGoogleBatch(c *catalog.Catalog, merchant string, currencies Currencies, body []byte, today Day) ([]*Query, error) {
+	return parseBatch(body, func(body []byte) (*Query, error) { return ParseGoogle(c, merchant, currencies, body, today) })
 }
 
 func parseBatch[Q any](body []byte, parse func(body []byte) (Q, error)) ([]Q, error) {
@@ -200,8 +200,8 @@ func decodeGoogle(body []byte, into any) error {
 	return nil
 }
 
-func (r *googleRequest) query(c *catalog.Catalog, merchant, currency string, today Day) (*Query, error) {
-	q, err := r.question(c, merchant, currency, today)
+func (r *googleRequest) query(c *catalog.Catalog, merchant string, currencies Currencies, today Day) (*Query, error) {
+	q, err := r.question(c, merchant, currencies, today)
 	if err != nil {
 		return nil, err
 	}
@@ -219,8 +219,8 @@ func (r *googleRequest) query(c *catalog.Catalog, merchant, currency string, tod
 }
 
 // question reads the part that reports with and without pivots have in common.
-func (r *googleQuestion) question(c *catalog.Catalog, merchant, currency string, today Day) (*Query, error) {
-	if err := r.refuse(currency); err != nil {
+func (r *googleQuestion) question(c *catalog.Catalog, merchant string, currencies Currencies, today Day) (*Query, error) {
+	if err := r.refuse(); err != nil {
 		return nil, err
 	}
 	q := &Query{Merchant: merchant, KeepEmpty: r.KeepEmptyRows, Quota: r.ReturnQuota}
@@ -228,6 +228,9 @@ func (r *googleQuestion) question(c *catalog.Catalog, merchant, currency string,
 		return nil, err
 	}
 	if err := q.googleRanges(r.DateRanges, today); err != nil {
+		return nil, err
+	}
+	if err := q.Convert("currencyCode", r.CurrencyCode, currencies); err != nil {
 		return nil, err
 	}
 	return q, q.googleFilters(c, r.DimensionFilter, r.MetricFilter)
@@ -392,7 +395,7 @@ func (q *Query) googleFilters(c names, dimensions, metrics *googleFilterExpr) er
 	return nil
 }
 
-func (r *googleQuestion) refuse(currency string) error {
+func (r *googleQuestion) refuse() error {
 	present := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
 	switch {
 	case present(r.CohortSpec):
@@ -401,8 +404,6 @@ func (r *googleQuestion) refuse(currency string) error {
 		return fault.Field("comparisons", "no comparisons: ask once for each")
 	case present(r.ConversionSpec):
 		return fault.Field("conversionSpec", "no conversion settings: Footfall has no attribution models")
-	case r.CurrencyCode != "" && r.CurrencyCode != currency:
-		return fault.Field("currencyCode", currency+", the merchant's currency, in which all is counted")
 	}
 	return nil
 }

@@ -32,12 +32,12 @@ type (
 )
 
 // ParsePivot reads the body of runPivotReport; its arguments are ParseGoogle's.
-func ParsePivot(c *catalog.Catalog, merchant, currency string, body []byte, today Day) (*Query, error) {
+func ParsePivot(c *catalog.Catalog, merchant string, currencies Currencies, body []byte, today Day) (*Query, error) {
 	var r googlePivotRequest
 	if err := decodeGoogle(body, &r); err != nil {
 		return nil, err
 	}
-	q, err := r.question(c, merchant, currency, today)
+	q, err := r.question(c, merchant, currencies, today)
 	if err != nil {
 		return nil, err
 	}
@@ -49,8 +49,8 @@ func ParsePivot(c *catalog.Catalog, merchant, currency string, body []byte, toda
 }
 
 // ParsePivotBatch reads the body of batchRunPivotReports.
-func ParsePivotBatch(c *catalog.Catalog, merchant, currency string, body []byte, today Day) ([]*Query, error) {
-	return parseBatch(body, func(body []byte) (*Query, error) { return ParsePivot(c, merchant, currency, body, today) })
+func ParsePivotBatch(c *catalog.Catalog, merchant string, currencies Currencies, body []byte, today Day) ([]*Query, error) {
+	return parseBatch(body, func(body []byte) (*Query, error) { return ParsePivot(c, merchant, currencies, body, today) })
 }
 
 // googlePivots reads the pivots. Of the dimensions only those that stand in one

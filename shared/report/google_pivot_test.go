@@ -24,7 +24,7 @@ const pivotExample = `{
 // pivoted answers a question from records of two days.
 func pivoted(t *testing.T, body string) *Result {
 	t.Helper()
-	q, err := ParsePivot(catalog.New(), "m1", "EUR", []byte(body), today)
+	q, err := ParsePivot(catalog.New(), "m1", euros, []byte(body), today)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestParsePivotFaults(t *testing.T) {
 		`{"fieldNames":["country"],"limit":1,"orderBys":[{"pivot":{"metricName":"sessions","pivotSelections":[{"dimensionName":"country"}]}}]}`: "pivotSelections[0].dimensionName: expected a dimension of another pivot",
 		`{"fieldNames":["country"],"limit":1,"orderBys":[{"pivot":{"metricName":"sessions","pivotSelections":[{"dimensionName":"city"}]}}]}`:    "pivotSelections[0].dimensionName: expected a dimension of another pivot",
 	} {
-		_, err := ParsePivot(catalog.New(), "m1", "EUR", []byte(body(pivots)), today)
+		_, err := ParsePivot(catalog.New(), "m1", euros, []byte(body(pivots)), today)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: expected %q, got %v", pivots, want, err)
 		}
@@ -134,7 +134,7 @@ func TestParsePivotFaults(t *testing.T) {
 		day + `,"limit":1`:                   `Unknown name "limit"`,
 		`"dateRanges":[{"startDate":"today","endDate":"today"},{"startDate":"yesterday","endDate":"today"}]`: "pivots: expected the field dateRange",
 	} {
-		_, err := ParsePivot(catalog.New(), "m1", "EUR", []byte(strings.Replace(body(country), day, change, 1)), today)
+		_, err := ParsePivot(catalog.New(), "m1", euros, []byte(strings.Replace(body(country), day, change, 1)), today)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: expected %q, got %v", change, want, err)
 		}
@@ -146,7 +146,7 @@ func FuzzParsePivot(f *testing.F) {
 	f.Add([]byte(`{"pivots":[{"fieldNames":["dateRange"],"limit":1,"orderBys":[{"pivot":null},{"dimension":{"dimensionName":"dateRange"}}]}],"metrics":[{"name":"sessions"}],"dateRanges":[{"startDate":"today","endDate":"today"}]}`))
 	c := catalog.New()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		q, err := ParsePivot(c, "m1", "EUR", body, today)
+		q, err := ParsePivot(c, "m1", euros, body, today)
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Fatalf("expected a fault of the input, got %v", err)

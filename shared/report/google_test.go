@@ -35,7 +35,7 @@ const googleExample = `{
 }`
 
 func TestParseGoogle(t *testing.T) {
-	q, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(googleExample), today)
+	q, err := ParseGoogle(catalog.New(), "m1", euros, []byte(googleExample), today)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestParseGoogleFaults(t *testing.T) {
 		`{` + ranges + `,"metrics":[{"name":"sessions"}],"metricFilter":{"filter":{"fieldName":"newUsers","numericFilter":{"operation":"EQUAL","value":{}}}}}`: "metricFilter",
 		`{` + ranges + `,"metrics":[{"name":"sessions"}],"dimensionFilter":` + strings.Repeat(`{"notExpression":`, 30) + `{}` + strings.Repeat(`}`, 31):        "at most 20 levels",
 	} {
-		_, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(body), today)
+		_, err := ParseGoogle(catalog.New(), "m1", euros, []byte(body), today)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: expected %q, got %v", body, want, err)
 		}
@@ -125,7 +125,7 @@ func TestDimensionExpressionFaults(t *testing.T) {
 		`{"name":"a","dimensionExpression":{"concatenate":{"dimensionNames":["date","hour"]}}}`:                                         "no parts of days beside active7DayUsers",
 	} {
 		body := `{"dateRanges":[{"startDate":"today","endDate":"today"}],"metrics":[{"name":"active7DayUsers"}],"dimensions":[` + dimensions + `]}`
-		_, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(body), today)
+		_, err := ParseGoogle(catalog.New(), "m1", euros, []byte(body), today)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: expected %q, got %v", dimensions, want, err)
 		}
@@ -157,7 +157,7 @@ func FuzzParseGoogle(f *testing.F) {
 	f.Add([]byte(`{"limit":null,"metrics":[{}]}`))
 	c := catalog.New()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		q, err := ParseGoogle(c, "m1", "EUR", body, today)
+		q, err := ParseGoogle(c, "m1", euros, body, today)
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Fatalf("expected a fault of the input, got %v", err)
@@ -176,7 +176,7 @@ func answered(t *testing.T, q *Query, write func(*Result, []byte) []byte) {
 	builders := make([]*Builder, len(q.DateRanges))
 	for i, r := range q.DateRanges {
 		builders[i] = NewBuilder(p, cal, r, summary.Settings{}, 100)
-		builders[i].add(builders[i].times(Span(cal, r).From), &summary.Table{Values: slices.Repeat([][]string{{"x"}}, len(p.base))}, 0, &summary.Counters{summary.Sessions: 3, summary.Events: 7}, summary.UsersOf(1))
+		builders[i].add(Span(cal, r), builders[i].times(Span(cal, r).From), &summary.Table{Values: slices.Repeat([][]string{{"x"}}, len(p.base))}, 0, &summary.Counters{summary.Sessions: 3, summary.Events: 7}, summary.UsersOf(1))
 	}
 	if b := write(Finish(q, builders, Meta{}), nil); !json.Valid(b) {
 		t.Fatalf("expected JSON, got %s", b)
@@ -251,7 +251,7 @@ total           3    59.97          50.0 %
 }
 
 func TestWriteGoogle(t *testing.T) {
-	q, err := ParseGoogle(catalog.New(), "m1", "EUR", []byte(`{"dateRanges":[{"startDate":"today","endDate":"today"},{"startDate":"yesterday","endDate":"yesterday","name":"before"}],
+	q, err := ParseGoogle(catalog.New(), "m1", euros, []byte(`{"dateRanges":[{"startDate":"today","endDate":"today"},{"startDate":"yesterday","endDate":"yesterday","name":"before"}],
 	  "dimensions":[{"name":"country"},{"name":"dateRange"}],"metrics":[{"name":"activeUsers"},{"name":"totalRevenue"}],"metricAggregations":["TOTAL"]}`), today)
 	if err != nil {
 		t.Fatal(err)

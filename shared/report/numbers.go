@@ -21,8 +21,16 @@ func (p *Plan) none() numbers {
 	return numbers{plan: p, counters: &summary.Counters{}, measured: make([]int64, len(p.measures)), exact: true}
 }
 
-// numbers are those of row i of a table.
-func (p *Plan) numbers(t *summary.Table, i int) numbers {
+// numbers are those of rows [from, to) of a table, which are one of the answer.
+func (p *Plan) numbers(t *summary.Table, from, to int) numbers {
+	if p.converts() {
+		y := p.tally()
+		for i := from; i < to; i++ {
+			y.add(t, i)
+		}
+		return y.numbers()
+	}
+	i := from
 	n := numbers{plan: p, counters: &t.Counters[i], exact: true}
 	if t.Users != nil {
 		n.users, n.exact = t.Users[i].Estimate(), t.Users[i].Exact()
@@ -67,18 +75,24 @@ func (n *numbers) passes() bool {
 // tally adds rows up, sets of users by their union.
 type tally struct {
 	plan     *Plan
-	counters summary.Counters
+	counters map[string]*summary.Counters // by rate
 	users    []summary.Users
 	sums     []int64           // by measure
 	sets     [][]summary.Users // by measure
 }
 
 func (p *Plan) tally() *tally {
-	return &tally{plan: p, sums: make([]int64, len(p.measures)), sets: make([][]summary.Users, len(p.measures))}
+	return &tally{plan: p, counters: map[string]*summary.Counters{}, sums: make([]int64, len(p.measures)), sets: make([][]summary.Users, len(p.measures))}
 }
 
 func (y *tally) add(t *summary.Table, i int) {
-	y.counters.Add(&t.Counters[i])
+	rate := y.plan.rateOf(t, i)
+	c := y.counters[rate]
+	if c == nil {
+		c = &summary.Counters{}
+		y.counters[rate] = c
+	}
+	c.Add(&t.Counters[i])
 	if t.Users != nil {
 		y.users = append(y.users, t.Users[i])
 	}
@@ -101,7 +115,12 @@ func (y *tally) instead(o *tally) {
 
 func (y *tally) numbers() numbers {
 	users := summary.UnionAll(y.users)
-	n := numbers{plan: y.plan, counters: &y.counters, users: users.Estimate(), exact: users.Exact(), measured: slices.Clone(y.sums)}
+	var all summary.Counters
+	for rate, c := range y.counters {
+		converted := y.plan.converted(c, rate)
+		all.Add(&converted)
+	}
+	n := numbers{plan: y.plan, counters: &all, users: users.Estimate(), exact: users.Exact(), measured: slices.Clone(y.sums)}
 	for k, sets := range y.sets {
 		if len(sets) > 0 {
 			set := summary.UnionAll(sets)

@@ -148,10 +148,10 @@ func (l *layout) addSheet(name string, builders []*Builder) {
 	for _, b := range builders {
 		tables = append(tables, b.table())
 	}
-	all := summary.MergeTables(tables...)
+	all := l.plan.one(summary.MergeTables(tables...))
 	var kept []int
-	for i := range all.Len() {
-		numbers := l.plan.numbers(all, i)
+	for i, to := range l.plan.spans(all) {
+		numbers := l.plan.numbers(all, i, to)
 		empty := len(l.query.Metrics) > 0
 		for _, m := range l.query.Metrics {
 			empty = empty && numbers.of(m.Of).Zero()
@@ -159,7 +159,9 @@ func (l *layout) addSheet(name string, builders []*Builder) {
 		if empty && !l.query.KeepEmpty || !numbers.passes() {
 			continue
 		}
-		kept = append(kept, i)
+		for ; i < to; i++ {
+			kept = append(kept, i)
+		}
 		l.result.Meta.Sketched = l.result.Meta.Sketched || !numbers.exact
 	}
 	s := sheet{name: name, builders: builders, cells: all}
@@ -167,7 +169,7 @@ func (l *layout) addSheet(name string, builders []*Builder) {
 		s.cells = all.Select(kept)
 		set := make(map[string]bool, len(kept))
 		for i := range kept {
-			set[rowKey(s.cells.Row(i))] = true
+			set[rowKey(l.plan.row(s.cells, i))] = true
 		}
 		s.passes = func(values []string) bool { return set[rowKey(values)] }
 	}
@@ -181,7 +183,7 @@ func (l *layout) project(fields []int) *summary.Table {
 	for i := range l.sheets {
 		tables = append(tables, l.sheets[i].project(l.plan, fields))
 	}
-	return summary.MergeTables(tables...)
+	return l.plan.one(summary.MergeTables(tables...))
 }
 
 // tableOf has keys for some fields and no rows.
@@ -194,7 +196,7 @@ func (p *Plan) tableOf(fields []int) *summary.Table {
 			keys[k] = p.keys[at]
 		}
 	}
-	return summary.EmptyTable(keys, p.Users, p.measures)
+	return p.emptyOf(keys)
 }
 
 func (s *sheet) project(p *Plan, fields []int) *summary.Table {
@@ -206,6 +208,9 @@ func (s *sheet) project(p *Plan, fields []int) *summary.Table {
 		} else {
 			out.Values[k] = s.cells.Values[at]
 		}
+	}
+	if last := len(s.cells.Values) - 1; p.converts() {
+		out.Values[len(fields)] = s.cells.Values[last]
 	}
 	if !p.itemEvents && !p.trails() {
 		return out
@@ -241,6 +246,9 @@ func (s *sheet) countEvents(p *Plan, fields []int, out *summary.Table) {
 				values = append(values, out.Values[k][row])
 			}
 		}
+		if p.converts() {
+			values = append(values, p.rateOf(out, row))
+		}
 		i, there := at[rowKey(values)]
 		out.Counters[row] = summary.Counters{}
 		if there {
@@ -261,9 +269,11 @@ func (s *sheet) countEvents(p *Plan, fields []int, out *summary.Table) {
 // each as the order's own.
 func (l *layout) tuplesOf(p *Pivot, orders []PivotOrder) ([]Row, []OrderBy) {
 	table := l.project(p.Fields)
-	rows := make([]Row, table.Len())
-	for i := range rows {
-		rows[i] = Row{Dimensions: table.Row(i), Metrics: make([]catalog.Value, len(orders))}
+	var rows []Row
+	var numbers []numbers
+	for i, to := range l.plan.spans(table) {
+		rows = append(rows, Row{Dimensions: l.plan.row(table, i), Metrics: make([]catalog.Value, len(orders))})
+		numbers = append(numbers, l.plan.numbers(table, i, to))
 	}
 	keys := make([]OrderBy, len(orders))
 	for k, o := range orders {
@@ -275,8 +285,7 @@ func (l *layout) tuplesOf(p *Pivot, orders []PivotOrder) ([]Row, []OrderBy) {
 		metric := l.query.Metrics[o.Metric].Of
 		if len(o.Where) == 0 {
 			for i := range rows {
-				numbers := l.plan.numbers(table, i)
-				rows[i].Metrics[k] = numbers.of(metric)
+				rows[i].Metrics[k] = numbers[i].of(metric)
 			}
 			continue
 		}
@@ -302,12 +311,12 @@ func (l *layout) selected(fields []int, where []Selection, metric *catalog.Metri
 	}
 	table := l.project(wide)
 	values := map[string]catalog.Value{}
-	for i := range table.Len() {
-		row := table.Row(i)
+	for i, to := range l.plan.spans(table) {
+		row := l.plan.row(table, i)
 		if slices.ContainsFunc(where, func(s Selection) bool { return row[slices.Index(wide, s.Field)] != s.Value }) {
 			continue
 		}
-		numbers := l.plan.numbers(table, i)
+		numbers := l.plan.numbers(table, i, to)
 		values[rowKey(row[:len(fields)])] = numbers.of(metric)
 	}
 	return values
@@ -406,12 +415,12 @@ func (l *layout) addRows() {
 func (l *layout) rowsOf(mask uint, mark string) []Row {
 	var list []placed
 	table := l.project(l.outside(mask))
-	for i := range table.Len() {
-		row, ok := l.place(table.Row(i), mask, mark)
+	for i, to := range l.plan.spans(table) {
+		row, ok := l.place(l.plan.row(table, i), mask, mark)
 		if !ok {
 			continue
 		}
-		numbers := l.plan.numbers(table, i)
+		numbers := l.plan.numbers(table, i, to)
 		l.result.Meta.Sketched = l.result.Meta.Sketched || !numbers.exact
 		for _, m := range l.query.Metrics {
 			row.Metrics = append(row.Metrics, numbers.of(m.Of))
@@ -427,12 +436,12 @@ func (l *layout) extremesOf(mask uint, mark string, largest bool) []Row {
 	fields, outside := l.query.fields(), l.outside(mask)
 	groups := map[string][]Row{}
 	table := l.project(fields)
-	for i := range table.Len() {
+	for i, to := range l.plan.spans(table) {
 		values := make([]string, len(outside))
 		for k, at := range outside {
 			values[k] = table.Values[slices.Index(fields, at)][i]
 		}
-		numbers := l.plan.numbers(table, i)
+		numbers := l.plan.numbers(table, i, to)
 		cell := Row{Dimensions: values}
 		for _, m := range l.query.Metrics {
 			cell.Metrics = append(cell.Metrics, numbers.of(m.Of))

@@ -34,6 +34,9 @@ type Query struct {
 	Aggregations    []Aggregation
 	Quota           bool // the asker wants to see the quota
 	Hidden          int  // so many metrics, the last ones, are no columns of the answer
+	// Currency is that of the answer's money; "" is the merchant's.
+	Currency string
+	rates    []summary.Rate // of Currency, ascending by instant
 	// Realtime: the date ranges are Minutes.
 	Realtime bool
 	// Pivots lay the answer out along several axes; what they say stands for

@@ -41,6 +41,7 @@ type Builder struct {
 type itemPart struct {
 	facts   *summary.Facts
 	options summary.GroupOptions
+	rate    string // as Plan.rateAt has it
 }
 
 // NewBuilder collects at most maxGroups rows of a date range before they are
@@ -52,7 +53,7 @@ func NewBuilder(p *Plan, cal *summary.Calendar, r DateRange, s summary.Settings,
 
 // emptyTable has the keys of the query's dimensions and no rows.
 func (p *Plan) emptyTable() *summary.Table {
-	return summary.EmptyTable(p.keys[:len(p.Query.Dimensions)], p.Users, p.measures)
+	return p.emptyOf(p.keys[:len(p.Query.Dimensions)])
 }
 
 func (b *Builder) room(rows int) error {
@@ -84,7 +85,7 @@ func (b *Builder) AddEmpty(r DateRange, end int64) error {
 		return err
 	}
 	for _, w := range ticks {
-		b.add(b.times(w.From), nil, 0, &summary.Counters{}, summary.Users{})
+		b.add(w, b.times(w.From), nil, 0, &summary.Counters{}, summary.Users{})
 	}
 	return nil
 }
@@ -104,7 +105,7 @@ func (b *Builder) times(ms int64) []string {
 // add adds one row: the values of time dimensions, and of the others from a row
 // of a projected table. Days have the same pages: what is there is added to, and
 // users are put together once all have come.
-func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Counters, u summary.Users) {
+func (b *Builder) add(w summary.Window, times []string, t *summary.Table, row int, c *summary.Counters, u summary.Users) {
 	n := 0
 	b.base = append(b.base[:0], times...)
 	for i, d := range b.plan.base {
@@ -119,6 +120,11 @@ func (b *Builder) add(times []string, t *summary.Table, row int, c *summary.Coun
 		v := b.plan.value(i, b.base)
 		b.values = append(b.values, v)
 		b.key = appendKey(b.key, v)
+	}
+	if b.plan.converts() {
+		rate := b.plan.rateAt(w.From)
+		b.values = append(b.values, rate)
+		b.key = appendKey(b.key, rate)
 	}
 	at, there := b.rowAt[string(b.key)]
 	if there {
@@ -168,7 +174,7 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 		if r.Total[summary.Events] == 0 {
 			return nil // all that came was left out: that is no row
 		}
-		b.add(b.times(w.From), nil, 0, &r.Total, r.Users)
+		b.add(w, b.times(w.From), nil, 0, &r.Total, r.Users)
 		return b.room(1)
 	}
 	b.leftOut(r.Duplicates, r.Filtered)
@@ -185,7 +191,7 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 				if p.Users {
 					u = table.Users[row]
 				}
-				b.add(times, table, row, &table.Counters[row], u)
+				b.add(w, times, table, row, &table.Counters[row], u)
 				kept++
 			}
 		}
@@ -206,7 +212,7 @@ func (b *Builder) AddRecord(w summary.Window, r *summary.Record) error {
 		if p.Users {
 			u = projected.Users[row]
 		}
-		b.add(times, projected, row, &projected.Counters[row], u)
+		b.add(w, times, projected, row, &projected.Counters[row], u)
 	}
 	return b.room(projected.Len())
 }
@@ -275,11 +281,24 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 		s := f.Slice(w)
 		b.leftOut(s.Duplicates, s.Filtered)
 	}
-	keep = within(f, windows, keep)
-	o := summary.GroupOptions{Keep: keep, KeepItems: keepItems, ItemEvents: p.itemEvents, Users: p.Users, Measures: p.measures, Calendar: b.cal, Columns: columns}
+	for _, windows := range p.byRate(windows) {
+		o := summary.GroupOptions{
+			Keep: within(f, windows, slices.Clone(keep)), KeepItems: keepItems, ItemEvents: p.itemEvents,
+			Users: p.Users, Measures: p.measures, Calendar: b.cal, Columns: columns,
+		}
+		if err := b.addGroups(f, o, p.rateAt(windows[0].From)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addGroups adds rows of facts whose windows are of one rate.
+func (b *Builder) addGroups(f *summary.Facts, o summary.GroupOptions, rate string) error {
+	p := b.plan
 	t := summary.Group(f, p.keys, o)
 	if p.itemEvents {
-		b.items = append(b.items, itemPart{f, o})
+		b.items = append(b.items, itemPart{f, o, rate})
 	}
 	if p.itemKey {
 		t.Keys, t.Values = t.Keys[:len(t.Keys)-1], t.Values[:len(t.Values)-1]
@@ -289,6 +308,7 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 			t.Values[i][row] = d.Of.Show(v)
 		}
 	}
+	p.withRate(t, rate)
 	b.parts = append(b.parts, t)
 	return b.room(t.Len())
 }
@@ -366,6 +386,7 @@ func (b *Builder) itemTables(dims []int, passes func(dimensions []string) bool) 
 				t.Values[k][row] = b.plan.Query.Dimensions[at].Of.Show(v)
 			}
 		}
+		b.plan.withRate(t, part.rate)
 		tables = append(tables, t)
 	}
 	return tables
@@ -526,5 +547,5 @@ func (b *Builder) table() *summary.Table {
 	// The empty table makes sure that there is something to merge with, so
 	// that equal rows become one also within the only part.
 	parts := append(slices.Clone(b.parts), b.rows, b.plan.emptyTable())
-	return summary.MergeTables(parts...)
+	return b.plan.one(summary.MergeTables(parts...))
 }

@@ -97,6 +97,7 @@ func (t *tagger) sum() [16]byte {
 func (m *Meta) Headers(set func(name, value string)) {
 	set("Footfall-Revision", strconv.FormatUint(uint64(m.Revision), 10))
 	set("Footfall-Watermark", m.Watermark.UTC().Format("2006-01-02T15:04:05.999999999Z07:00"))
+	set("Footfall-Currency", m.Currency)
 	for _, n := range []struct {
 		name  string
 		value int64

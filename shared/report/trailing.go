@@ -219,6 +219,9 @@ func (b *Builder) Close() error {
 			for i := range b.plan.Query.Dimensions {
 				t.Values[i] = append(t.Values[i], b.plan.value(i, base))
 			}
+			if last := len(b.plan.Query.Dimensions); b.plan.converts() {
+				t.Values[last] = append(t.Values[last], b.plan.rateAt(b.span.From))
+			}
 			t.Counters = append(t.Counters, summary.Counters{})
 			if b.plan.Users {
 				t.Users = append(t.Users, summary.Users{})

@@ -14,14 +14,14 @@ import (
 const DefaultLimit = 1000
 
 // ParseURL reads the query of /v1/reports/{merchant_id}. today is the day that
-// the merchant's clock shows. Errors name the parameter at fault. As of which
-// revision the answer is, its caller reads.
+// the merchant's clock shows. Errors name the parameter at fault. In which
+// currency and as of which revision the answer is, its caller reads.
 func ParseURL(c *catalog.Catalog, merchant string, v url.Values, today Day) (*Query, error) {
 	for name, values := range v {
 		switch name {
-		case "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "revision":
+		case "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "currency", "revision":
 		default:
-			return nil, fault.Field(printable(name), "no such parameter; there are metrics, dimensions, from, to, filter, order, limit, offset, empty, compare, revision")
+			return nil, fault.Field(printable(name), "no such parameter; there are metrics, dimensions, from, to, filter, order, limit, offset, empty, compare, currency, revision")
 		}
 		if len(values) > 1 {
 			return nil, fault.Field(name, "the parameter once")

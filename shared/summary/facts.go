@@ -164,6 +164,11 @@ const (
 // Counters are sums.
 type Counters [NumCounters]int64
 
+// Money are the counters that are amounts of the merchant's currency.
+func Money() []Counter {
+	return []Counter{RevenueMicros, ValueMicros, ItemRevenue, TaxMicros, ShippingMicros, ItemDiscount, RefundMicros, ItemRefund}
+}
+
 // Add adds o to c.
 func (c *Counters) Add(o *Counters) {
 	for i := range c {

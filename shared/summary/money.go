@@ -66,13 +66,13 @@ func currenciesOf(f *processed.Frame, s *Settings) currencies {
 		discount: amountsOf(&f.Items.Text[processed.ItemDiscount]),
 	}
 	for i, c := range names {
-		m.rates[i] = s.ratesOf(c)
+		m.rates[i] = s.RatesOf(c)
 	}
 	return m
 }
 
-// ratesOf are the rates of a currency, ascending by instant.
-func (s *Settings) ratesOf(currency string) []Rate {
+// RatesOf are the rates of a currency, ascending by instant.
+func (s *Settings) RatesOf(currency string) []Rate {
 	if currency == "" || strings.EqualFold(currency, s.Currency) {
 		return []Rate{{From: math.MinInt64, Rate: money.One}}
 	}

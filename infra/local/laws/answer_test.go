@@ -26,6 +26,7 @@ type query struct {
 	Offset             int         `json:"offset,omitempty"`
 	MetricAggregations []string    `json:"metricAggregations,omitempty"`
 	KeepEmptyRows      bool        `json:"keepEmptyRows,omitempty"`
+	CurrencyCode       string      `json:"currencyCode,omitempty"`
 }
 
 type name struct {
@@ -118,6 +119,7 @@ type row struct {
 // answer works a question out.
 func (n *naive) answer(t testing.TB, q query) answer {
 	t.Helper()
+	n.in = q.CurrencyCode
 	var out answer
 	var all []*row
 	for i, r := range q.DateRanges {

@@ -184,6 +184,7 @@ func (p *play) check(state string) {
 	n := newNaive(p, p.settings, p.now(), p.arrived)
 	p.checkPivots(n, state)
 	for _, q := range p.asked {
+		q = n.payable(p, q)
 		if cmp.Equal(n.answer(p, q), p.ask(q)) {
 			continue
 		}

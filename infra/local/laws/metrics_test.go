@@ -84,13 +84,27 @@ func (g *group) sumItems(of func(h *hit, i *goods) int64) *big.Rat {
 	return total
 }
 
-// money is a sum of amounts in the merchant's currency.
+// money is a sum of amounts in the currency that is asked for.
 func (g *group) money(of func(h *hit) int64) *big.Rat {
-	return per(g.sum(func(h *hit) int64 { return g.n.worth(h, of(h)) }), 1_000_000)
+	return per(g.inCurrency(func(counts func(h *hit) bool) *big.Rat {
+		return g.sum(func(h *hit) int64 {
+			if !counts(h) {
+				return 0
+			}
+			return g.n.worth(h, of(h))
+		})
+	}), 1_000_000)
 }
 
 func (g *group) moneyOfItems(of func(h *hit, i *goods) int64) *big.Rat {
-	return per(g.sumItems(func(h *hit, i *goods) int64 { return g.n.worth(h, of(h, i)) }), 1_000_000)
+	return per(g.inCurrency(func(counts func(h *hit) bool) *big.Rat {
+		return g.sumItems(func(h *hit, i *goods) int64 {
+			if !counts(h) {
+				return 0
+			}
+			return g.n.worth(h, of(h, i))
+		})
+	}), 1_000_000)
 }
 
 func (g *group) users() *big.Rat {

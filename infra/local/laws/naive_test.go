@@ -190,6 +190,7 @@ type naive struct {
 	zone     *time.Location
 	hits     []*hit // by time, then as they came
 	now      time.Time
+	in       string // currency of the question at hand; "" is the merchant's
 }
 
 // newNaive reads events and works out what each counts for.
@@ -342,25 +343,11 @@ func (n *naive) convert(h *hit, micros int64) (own int64, ok bool) {
 	if h.currency == "" || h.currency == n.settings.Currency {
 		return micros, true
 	}
-	day, since := h.local.Format(time.DateOnly), ""
-	rate := new(big.Rat)
-	for _, r := range n.settings.CurrencyRates {
-		if r.Currency == h.currency && r.From <= day && (!ok || r.From >= since) {
-			rate.SetString(r.Rate.String())
-			since, ok = r.From, true
-		}
-	}
-	if !ok {
+	rate, _ := n.rateOn(h.currency, h.local.Format(time.DateOnly))
+	if rate == nil {
 		return 0, false
 	}
-	rate.Mul(rate, big.NewRat(micros, 1))
-	// Whole micro-units below it, and what is left of one.
-	whole := new(big.Int).Div(rate.Num(), rate.Denom())
-	left := new(big.Rat).Sub(rate, new(big.Rat).SetInt(whole))
-	if c := left.Cmp(big.NewRat(1, 2)); c > 0 || c == 0 && whole.Bit(0) == 1 {
-		whole.Add(whole, big.NewInt(1))
-	}
-	return whole.Int64(), true
+	return nearest(rate.Mul(rate, big.NewRat(micros, 1))).Int64(), true
 }
 
 // worth is convert where what has no rate is nothing.

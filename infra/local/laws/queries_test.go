@@ -96,6 +96,9 @@ func (a *asker) query() query {
 		}
 	}
 	q.KeepEmptyRows = a.chance(30)
+	if a.chance(20) {
+		q.CurrencyCode = one(a.Rand, "EUR", "USD", "JPY")
+	}
 	return q
 }
 

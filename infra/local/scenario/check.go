@@ -66,7 +66,7 @@ func (p *player) report(ctx context.Context, s Step) error {
 		}
 		token = o.token
 	}
-	path := "/v1/reports/" + m.id + "?" + query(s, "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare")
+	path := "/v1/reports/" + m.id + "?" + query(s, "metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "currency")
 	if fault := s.Get("error"); fault != "" {
 		return p.refused(ctx, path, token, fault)
 	}
@@ -92,7 +92,7 @@ func (p *player) report(ctx context.Context, s Step) error {
 		}
 		return same("the report", a.table(), want)
 	})
-	if err != nil || s.Get("filter") != "" || s.Get("limit") != "" || s.Get("offset") != "" || s.Get("compare") != "" || s.Get("empty") != "" {
+	if err != nil || s.Get("filter") != "" || s.Get("limit") != "" || s.Get("offset") != "" || s.Get("compare") != "" || s.Get("currency") != "" || s.Get("empty") != "" {
 		return err
 	}
 	// Behind a balancer another instance may answer, which keeps settings for a

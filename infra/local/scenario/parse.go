@@ -45,7 +45,7 @@ var verbs = map[string][]string{
 		"value", "currency", "engaged", "item", "param.", "property.", "stream", "reject",
 	},
 	"resend":   {},
-	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "total", "pending", "duplicates", "bots", "rejected", "token", "error"},
+	"report":   {"metrics", "dimensions", "from", "to", "filter", "order", "limit", "offset", "empty", "compare", "currency", "total", "pending", "duplicates", "bots", "rejected", "token", "error"},
 	"google":   {"error", "currency"},
 	"ledger":   {"from", "to", "accepted", "counted", "duplicate", "pending", "bots", "internal", "rejected.", "refused."},
 	"rejected": {"from", "to"},
