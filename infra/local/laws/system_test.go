@@ -37,7 +37,9 @@ func newSystem(t testing.TB, seed uint64, s settings, now time.Time) *system {
 	sys := &system{t: t, client: &http.Client{Timeout: time.Minute}, secret: map[string]string{}, batches: map[string]bool{}}
 	sys.setClock(now)
 	var log bytes.Buffer
-	environ := []string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_REPORT_SETTINGS_AGE=0s", "FOOTFALL_LOG_LEVEL=error"}
+	// Reports wait for what has come: a reader of a busy merchant may have the
+	// count of a moment ago else, which says that nothing was pending then.
+	environ := []string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_REPORT_SETTINGS_AGE=0s", "FOOTFALL_REPORT_LIVE_AGE=0s", "FOOTFALL_LOG_LEVEL=error"}
 	runner, err := local.New(t.Context(), environ, local.Options{
 		Clock: func() time.Time { return time.UnixMicro(sys.clock.Load()).UTC() }, Log: &log, NoCron: true,
 		Faults: broker.Faults{Seed: seed, Duplicate: 0.2, LoseAck: 0.1, Delay: 0.2, MaxDelay: 20 * time.Millisecond, Reorder: true},
