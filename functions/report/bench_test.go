@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/store"
@@ -238,4 +241,35 @@ func visitsToday(n, seed, visitors int) []processed.Row {
 		rows[i] = row(fmt.Sprintf("now%d-%d", seed, i), fmt.Sprint("c", r.IntN(visitors)), fmt.Sprint("/p", r.IntN(1+r.IntN(800))), at)
 	}
 	return rows
+}
+
+// BenchmarkAgain asks the same question by HTTP again and again, of a merchant
+// with open hours to whom nothing comes meanwhile.
+func BenchmarkAgain(b *testing.B) {
+	const core = "metrics=users,new_users,sessions,engaged_sessions,views,events,revenue"
+	w := newWorld(b, func(_ *access.Settings, c *Config) { c.SettingsAge = time.Second })
+	w.put(trafficOf(28*5000, 28)...)
+	w.summariseDays()
+	w.put(trafficToday(2500, 0)...)
+	handler := http.NewServeMux()
+	w.must(function.Mount(handler, function.EventOptions{}, w.service.Function()))
+	for name, query := range map[string]string{
+		"28 days by day": core + "&dimensions=date&from=27daysAgo&to=today",
+		"pages":          "metrics=views,users&dimensions=page&limit=10&from=27daysAgo&to=today",
+	} {
+		path := "/v1/reports/" + w.merchant.ID + "?" + query
+		request := httptest.NewRequest(http.MethodGet, path, nil)
+		request.Header.Set("Authorization", "Bearer "+w.token)
+		b.Run(name+", handler", func(b *testing.B) {
+			b.ReportAllocs()
+			began := cpuTime(b)
+			for b.Loop() {
+				answer := httptest.NewRecorder()
+				if handler.ServeHTTP(answer, request); answer.Code != http.StatusOK {
+					b.Fatal(answer.Body)
+				}
+			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+		})
+	}
 }

@@ -55,8 +55,9 @@ func (p *picture) keep(key answerKey, result *report.Result) (bytes int64) {
 	if cells > longAnswer || len(key.question) > longText || len(p.answers) >= mostAnswers || p.answers[key] != nil {
 		return 0
 	}
+	result.Freeze()
 	p.answers[key] = result
-	return int64(1024 + len(key.question) + 32*cells)
+	return int64(1024 + len(key.question) + 96*cells)
 }
 
 // mostDays bounds the days that a picture keeps.

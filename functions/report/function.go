@@ -293,7 +293,7 @@ func format(accept string) (form string, write func(http.ResponseWriter, *report
 }
 
 func writeJSON(w http.ResponseWriter, result *report.Result) error {
-	send(w, http.StatusOK, "application/json", result.AppendJSON(make([]byte, 0, 1024+len(result.Rows)*128)))
+	send(w, http.StatusOK, "application/json", result.AppendJSON(make([]byte, 0, 1024+len(result.Rows)*192)))
 	return nil
 }
 

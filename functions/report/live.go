@@ -121,7 +121,7 @@ func (a *allowance) refill(now time.Time, most time.Duration, rate float64) bool
 func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
-		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))), processed: ports.Processed, journal: ports.Journal, clock: clock,
+		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
 		age: config.LiveAge, most: int64(config.LiveBytes),
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},

@@ -42,7 +42,7 @@ type Config struct {
 	// nothing.
 	MergeEvents int `env:"SUMMARY_MERGE_EVENTS" envDefault:"50000"`
 	// CacheBytes bounds the memory of decoded documents.
-	CacheBytes int64 `env:"SUMMARY_CACHE_BYTES" envDefault:"33554432"`
+	CacheBytes int64 `env:"SUMMARY_CACHE_BYTES" envDefault:"16777216"`
 	// RebuildBudget is how much of a tick's time goes into looking for records
 	// that were lost, where some were; RebuildHours is after how many hours
 	// marked it leaves the rest to the next tick, and RebuildWorkers how many

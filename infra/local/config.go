@@ -29,9 +29,9 @@ type Config struct {
 	KafkaBrokers []string        `env:"KAFKA_BROKERS"` // host:port; empty: the Kafka in this process
 	Security     kafka.Security  // of KafkaBrokers
 	// StoreCacheBytes is the memory for blocks read from the stores.
-	StoreCacheBytes int64 `env:"STORE_CACHE_BYTES" envDefault:"67108864"`
+	StoreCacheBytes int64 `env:"STORE_CACHE_BYTES" envDefault:"33554432"`
 	// FrameCacheBytes is the memory for decoded processed data.
-	FrameCacheBytes int64 `env:"FRAME_CACHE_BYTES" envDefault:"67108864"`
+	FrameCacheBytes int64 `env:"FRAME_CACHE_BYTES" envDefault:"25165824"`
 	// KafkaRetention is how long the Kafka in this process keeps what has long
 	// been delivered; KafkaRetentionBytes bounds each partition.
 	KafkaRetention      time.Duration `env:"KAFKA_RETENTION" envDefault:"24h"`

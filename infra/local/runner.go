@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -54,6 +55,11 @@ type Runner struct {
 
 // Main runs Footfall until ctx is done and tells a newcomer about it on out.
 func Main(ctx context.Context, environ []string, out io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		// Some per cent of CPU for a third of the memory: the machine is not
+		// this process's alone.
+		debug.SetGCPercent(gcPercent)
+	}
 	r, err := New(ctx, environ, Options{})
 	if err != nil {
 		return err
@@ -302,6 +308,9 @@ func topics(w *eventing.Wiring) map[string]string {
 	}
 	return m
 }
+
+// gcPercent is by how much the heap may grow between two collections.
+const gcPercent = 50
 
 // startTimeout is how long Kafka may take to be there.
 const startTimeout = time.Minute

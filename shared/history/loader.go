@@ -52,6 +52,13 @@ func (l *Loader) Within(maxRows int) *Loader {
 	return &bounded
 }
 
+// Uncached is the loader without the cache, for what is read once.
+func (l *Loader) Uncached() *Loader {
+	own := *l
+	own.cache = newCache(0)
+	return &own
+}
+
 // errTooMany ends a scan that has met more rows than may be loaded.
 var errTooMany = errors.New("too many events")
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"sync"
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
@@ -29,7 +30,21 @@ type Result struct {
 	Headers    []PivotHeader
 	Aggregates []Row
 	Meta       Meta
+
+	frozen *frozen
 }
+
+// frozen is what is worked out once of an answer that is given again and again.
+type frozen struct {
+	write, hash sync.Once
+	json        []byte // of AppendJSON, up to the metadata
+	tag         string // of the form "json"
+}
+
+// Freeze has the result and its copies work out once what those have in common
+// that differ in their watermark and pending events alone. Nothing else of them may
+// change any more.
+func (r *Result) Freeze() { r.frozen = new(frozen) }
 
 // Cells is about how much the answer holds.
 func (r *Result) Cells() int {

@@ -16,6 +16,14 @@ import (
 // of where the numbers were read. So it is a weak one, and the same on every
 // instance.
 func (r *Result) Tag(form string) string {
+	if f := r.frozen; f != nil && form == "json" {
+		f.hash.Do(func() { f.tag = r.tag(form) })
+		return f.tag
+	}
+	return r.tag(form)
+}
+
+func (r *Result) tag(form string) string {
 	h := tagger{buffer: make([]byte, 0, tagBuffer)}
 	q, m := r.Query, &r.Meta
 	h.text(form, q.Merchant, string(q.Compare), m.TimeZone, m.Currency)

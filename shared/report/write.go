@@ -15,6 +15,19 @@ import (
 // AppendJSON writes the answer of /v1/reports: rows are objects under the
 // names that were asked for (shared/docs/reports.md).
 func (r *Result) AppendJSON(b []byte) []byte {
+	if f := r.frozen; f != nil {
+		f.write.Do(func() { f.json = r.appendData(nil) })
+		b = append(b, f.json...)
+	} else {
+		b = r.appendData(b)
+	}
+	b = append(b, `,"metadata":`...)
+	b = r.appendMeta(b)
+	return append(b, "}\n"...)
+}
+
+// appendData writes what comes before the metadata.
+func (r *Result) appendData(b []byte) []byte {
 	q, m := r.Query, &r.Meta
 	b = append(b, `{"merchant_id":`...)
 	b = appendText(b, q.Merchant)
@@ -69,9 +82,7 @@ func (r *Result) AppendJSON(b []byte) []byte {
 		b = appendMetrics(b, q, &r.Totals[0])
 		b = append(b, '}')
 	}
-	b = append(b, `,"metadata":`...)
-	b = r.appendMeta(b)
-	return append(b, "}\n"...)
+	return b
 }
 
 func appendMetrics(b []byte, q *Query, row *Row) []byte {
