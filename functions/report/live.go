@@ -52,7 +52,8 @@ const (
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
 	followPart   = 4                      // a merchant's part of the memory, at most, for counting on
-	quickPicture = 2 * time.Millisecond   // costs next to nothing
+	shortPicture = 100 * time.Millisecond // a reader may wait so long every now and then
+	busyAfter    = 500 * time.Millisecond // that no picture was current when it was asked for
 	mostWaiting  = 4096
 )
 
@@ -96,6 +97,7 @@ type album struct {
 	waiting int
 	next    time.Time     // before it no picture is taken in the background
 	looked  time.Time     // when the last reader found a picture that was not current
+	calm    time.Time     // when the last reader found one that was, or the first one came
 	cost    time.Duration // of the last picture
 	allowed allowance
 	size    int64              // that live.bytes counts
@@ -154,7 +156,7 @@ func (l *live) of(key albumKey) *album {
 		l.order.MoveToFront(at)
 		return at.Value.(*album)
 	}
-	a := &album{key: key, follow: l.loader.Follow(l.most / followPart)}
+	a := &album{key: key, calm: time.Now(), follow: l.loader.Follow(l.most / followPart)}
 	l.byView[key] = l.order.PushFront(a)
 	l.resize(a, albumSize)
 	return a
@@ -207,6 +209,7 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 			least = a.number + 1
 		}
 		if p != nil && p.Version == version {
+			a.calm = time.Now()
 			a.mu.Unlock()
 			now, err := l.marks(ctx)
 			if err != nil {
@@ -261,8 +264,8 @@ func (p *picture) shows(m *access.Merchant) bool {
 
 // mayWait decides whether a reader waits for a new picture rather than take
 // the last one: where that is old, for nobody has asked for a while; where
-// changes are rare, so that waiting is, too; and where it takes next to no time.
-// The caller holds a.mu.
+// readers meet changes rarely, so that each waits for what came just before it;
+// and else while the merchant is not busy and has time left. The caller holds a.mu.
 func (l *live) mayWait(a *album, p *picture) bool {
 	now := time.Now()
 	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
@@ -272,11 +275,11 @@ func (l *live) mayWait(a *album, p *picture) bool {
 	switch {
 	case age >= max(2*l.age, agePerCost*a.cost):
 		return true
-	case rare && some && age >= l.age:
+	case rare && (a.cost <= shortPicture || some && age >= l.age):
 		return true
 	default:
-		quick := a.cost <= quickPicture && a.allowed.left > ownShare/2
-		return (rare && some || quick) && l.spare(now)
+		busy := now.Sub(a.calm) >= busyAfter
+		return (rare && some || !busy && a.allowed.left > ownShare/2) && l.spare(now)
 	}
 }
 

@@ -163,6 +163,7 @@ func TestLiveSaysWhatItHolds(t *testing.T) {
 	a.mu.Lock()
 	a.allowed = allowance{left: -time.Hour, at: time.Now()}
 	a.next = time.Now().Add(time.Hour)
+	a.looked = a.next                        // so that it is not for once
 	a.last.began = time.Now().Add(time.Hour) // so that it does not grow old
 	a.mu.Unlock()
 	w.now = midday.Add(time.Minute)
