@@ -337,7 +337,11 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
-	facts, err := r.s.ports.History.Facts(ctx, &r.merchant, hullOf(windows), r.plan.Columns, r.plan.FirstSeen, open)
+	loader := r.s.ports.History
+	if r.plan.Lean {
+		loader = loader.Lean()
+	}
+	facts, err := loader.Facts(ctx, &r.merchant, hullOf(windows), r.plan.Columns, r.plan.FirstSeen, open)
 	if err != nil {
 		return fmt.Errorf("cannot count the events of merchant %q: %w", r.merchant.ID, err)
 	}

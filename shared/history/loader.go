@@ -35,6 +35,7 @@ type Loader struct {
 	visitors  store.Visitors
 	options   Options
 	cache     *cache
+	lean      bool
 }
 
 // New makes a loader over two stores.
@@ -57,6 +58,13 @@ func (l *Loader) Uncached() *Loader {
 	own := *l
 	own.cache = newCache(0)
 	return &own
+}
+
+// Lean is the loader whose Facts have no rows of sessions (summary.ResolveLean).
+func (l *Loader) Lean() *Loader {
+	lean := *l
+	lean.lean = true
+	return &lean
 }
 
 // errTooMany ends a scan that has met more rows than may be loaded.
@@ -232,7 +240,11 @@ func (l *Loader) Facts(ctx context.Context, m *access.Merchant, w summary.Window
 	if err != nil {
 		return nil, err
 	}
-	facts := summary.Resolve(f, w, SettingsOf(m.Settings))
+	resolve := summary.Resolve
+	if l.lean {
+		resolve = summary.ResolveLean
+	}
+	facts := resolve(f, w, SettingsOf(m.Settings))
 	if newUsers {
 		if err := l.tellFirstSeen(ctx, m, facts, open); err != nil {
 			return nil, err

@@ -26,6 +26,8 @@ type Plan struct {
 	// Users: sets of users are needed. FirstSeen: who is new must be known.
 	// Origins: what brought users first must be known.
 	Users, FirstSeen, Origins bool
+	// Lean facts are enough: nothing is asked of the rows of sessions.
+	Lean bool
 	// Columns of documents that facts must have been resolved from.
 	Columns processed.Columns
 
@@ -100,6 +102,7 @@ func NewPlan(q *Query) *Plan {
 	if p.Minutely || q.Realtime || slices.ContainsFunc(p.measures, func(m summary.Measure) bool { return m.Days == 0 }) {
 		p.Records, p.ByTable = false, false
 	}
+	p.Lean = !p.FirstSeen && !slices.ContainsFunc(p.fixed, func(k summary.Key) bool { return k.Dim.OfSession() })
 	p.Columns = summary.Needs(p.fixed)
 	for _, param := range summary.MeasureColumns(p.measures) {
 		if !slices.Contains(p.Columns.Params, param) {

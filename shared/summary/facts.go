@@ -75,7 +75,7 @@ type Facts struct {
 	Settings Settings
 	Rows     []uint32 // rows that count: in the window, no duplicate, not filtered out; by time, batch, seq
 
-	Session []SessionRows // of the row's session
+	Session []SessionRows // of the row's session; nil of lean facts
 	// Session facts stand on the row that begins a session, and are zero on
 	// all others: a session counts once, where it began.
 	Begins        []bool
@@ -305,6 +305,9 @@ type Key struct {
 // IsItem reports whether a dimension describes items: a table with one groups
 // items and not events.
 func (d Dimension) IsItem() bool { return d >= DimItemID && d <= DimItemCreativeSlot }
+
+// OfSession reports whether a dimension takes its value from a row of the session.
+func (d Dimension) OfSession() bool { return d >= DimLandingPage && d <= DimSessionContent }
 
 // IsTime reports whether a dimension comes from the instant of the event.
 func (d Dimension) IsTime() bool { return d >= DimYear && d <= DimNthMinute }

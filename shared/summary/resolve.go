@@ -47,11 +47,21 @@ const noHour event.Hour = math.MinInt32
 // its id. Only the row's own Reach is looked at, so that a copy of an event
 // whose original lies beyond it counts as an event there.
 func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
+	return resolve(f, w, s, make([]SessionRows, f.Len))
+}
+
+// ResolveLean is Resolve without Facts.Session: for who asks neither for
+// dimensions of sessions (Dimension.OfSession) nor for new users.
+func ResolveLean(f *processed.Frame, w Window, s Settings) *Facts {
+	return resolve(f, w, s, nil)
+}
+
+func resolve(f *processed.Frame, w Window, s Settings, sessions []SessionRows) *Facts {
 	n := f.Len
 	flags := make([]bool, 6*n)
 	out := &Facts{
 		Frame: f, Window: w, Settings: s,
-		Session: make([]SessionRows, n),
+		Session: sessions,
 		Begins:  flags[:n:n], EngagedBegin: flags[n : 2*n : 2*n], NewUser: flags[2*n : 3*n : 3*n],
 		Purchase: flags[3*n : 4*n : 4*n], KeyEvent: flags[4*n : 5*n : 5*n], NewSession: flags[5*n:],
 		SessionMillis: make([]int64, n), SessionViews: make([]int32, n),

@@ -3,7 +3,9 @@ package summary
 import (
 	"cmp"
 	"math"
+	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
@@ -80,15 +82,40 @@ func (r *resolver) sessions() {
 			v.engaged = int32(min(max(f.Engaged[row], 0), math.MaxInt32))
 		}
 	}
-	begin := uint32(0)
-	var walk walker
-	walk.resolver = r
-	for _, end := range starts[1:] {
-		if begin < end { // a pair may have copies only, which are no visits
-			r.client(&walk, visits[begin:end])
+	r.walk(visits, starts[1:])
+}
+
+// manyVisits is how many of them are worth another goroutine.
+const manyVisits = 1 << 16
+
+// walk works out the sessions of all pairs, whose visits end where ends says. No
+// pair's sessions have rows of another, so that they may be worked out side by
+// side.
+func (r *resolver) walk(visits []visit, ends []uint32) {
+	parts := min(runtime.GOMAXPROCS(0), 1+len(visits)/manyVisits)
+	var wait sync.WaitGroup
+	for part := range parts {
+		walk := func() {
+			walk := walker{resolver: r}
+			from, to := len(ends)*part/parts, len(ends)*(part+1)/parts
+			begin := uint32(0)
+			if from > 0 {
+				begin = ends[from-1]
+			}
+			for _, end := range ends[from:to] {
+				if begin < end { // a pair may have copies only, which are no visits
+					r.client(&walk, visits[begin:end])
+				}
+				begin = end
+			}
 		}
-		begin = end
+		if part == parts-1 {
+			walk() // here
+		} else {
+			wait.Go(walk)
+		}
 	}
+	wait.Wait()
 }
 
 // client works out the sessions of one pair's visits.
@@ -161,6 +188,9 @@ func (w *walker) all(visits []visit) {
 func (w *walker) session(visits []visit) {
 	if v := visits[0]; v.ms >= w.window.From {
 		w.begin(visits)
+	}
+	if w.Session == nil {
+		return
 	}
 	// All of these only move on: hours grow along the list.
 	first, sourced, paged, next, last := 0, 0, 0, 0, -1

@@ -310,6 +310,9 @@ func (f *Facts) SetFirstSeen(names []uint64, millis []int64) {
 			f.actors.seen[i] = min(f.actors.seen[i], millis[i])
 		}
 	}
+	if f.Session == nil {
+		return
+	}
 	for place, row := range f.Rows {
 		if user := int(f.actors.of[place]); user < n {
 			f.NewSession[row] = f.actors.seen[user] >= f.Frame.Millis[f.Session[row][StartRow]]
