@@ -169,7 +169,7 @@ func (p *play) prepare(first time.Time, days, questions int) {
 	a := &asker{Rand: p.Rand, t: p.T, n: newNaive(p, p.settings, p.now(), p.arrived), first: first, days: days}
 	a.dimensions, a.metrics = given(dimensions), given(metrics)
 	for range questions {
-		p.asked = append(p.asked, a.query())
+		p.asked = append(p.asked, a.n.payable(p, a.query()))
 	}
 	for range questions / 4 {
 		if q, ok := a.pivots(a.query()); ok {
