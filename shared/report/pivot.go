@@ -111,6 +111,7 @@ type layout struct {
 	query  *Query
 	plan   *Plan
 	sheets []sheet
+	cells  *summary.Table   // of all sheets, by all fields
 	pages  []map[string]int // by pivot: place on its page, by tuple
 }
 
@@ -135,6 +136,7 @@ func (r *Result) pivot(builders []*Builder) {
 	} else {
 		l.addSheet("", builders)
 	}
+	l.cells = l.project(q.fields())
 	for i := range q.Pivots {
 		l.addHeader(&q.Pivots[i])
 	}
@@ -414,7 +416,10 @@ func (l *layout) addRows() {
 // rowsOf are the rows in which the pivots of the mask are added up.
 func (l *layout) rowsOf(mask uint, mark string) []Row {
 	var list []placed
-	table := l.project(l.outside(mask))
+	table := l.cells
+	if mask != 0 {
+		table = l.project(l.outside(mask))
+	}
 	for i, to := range l.plan.spans(table) {
 		row, ok := l.place(l.plan.row(table, i), mask, mark)
 		if !ok {
@@ -435,13 +440,12 @@ func (l *layout) rowsOf(mask uint, mark string) []Row {
 func (l *layout) extremesOf(mask uint, mark string, largest bool) []Row {
 	fields, outside := l.query.fields(), l.outside(mask)
 	groups := map[string][]Row{}
-	table := l.project(fields)
-	for i, to := range l.plan.spans(table) {
+	for i, to := range l.plan.spans(l.cells) {
 		values := make([]string, len(outside))
 		for k, at := range outside {
-			values[k] = table.Values[slices.Index(fields, at)][i]
+			values[k] = l.cells.Values[slices.Index(fields, at)][i]
 		}
-		numbers := l.plan.numbers(table, i, to)
+		numbers := l.plan.numbers(l.cells, i, to)
 		cell := Row{Dimensions: values}
 		for _, m := range l.query.Metrics {
 			cell.Metrics = append(cell.Metrics, numbers.of(m.Of))
