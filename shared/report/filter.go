@@ -2,6 +2,7 @@ package report
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,6 +73,27 @@ func (f *Filter) Eval(leaf func(*Filter) bool) bool {
 		return !f.Kids[0].Eval(leaf)
 	default:
 		return leaf(f)
+	}
+}
+
+// can reports whether the filter may come to a verdict where those on some
+// leaves are not known: known says which are.
+func (f *Filter) can(verdict bool, leaf func(*Filter) (is, known bool)) bool {
+	if f == nil {
+		return verdict
+	}
+	switch f.Op {
+	case And, Or:
+		able := func(k *Filter) bool { return k.can(verdict, leaf) }
+		if verdict == (f.Op == Or) {
+			return slices.ContainsFunc(f.Kids, able) // one decides
+		}
+		return !slices.ContainsFunc(f.Kids, func(k *Filter) bool { return !able(k) })
+	case Not:
+		return f.Kids[0].can(!verdict, leaf)
+	default:
+		is, known := leaf(f)
+		return !known || is == verdict
 	}
 }
 

@@ -36,7 +36,7 @@ type Plan struct {
 	keys    []summary.Key        // of the query's dimensions, then one of an item where only the filter has one
 	fixed   []summary.Key        // of these and the filter's, those that are no time
 	items   bool
-	timed   bool // the filter asks about nothing but time
+	timed   bool // the filter asks about time, too
 	itemKey bool // keys has one more than the query has dimensions
 	// itemEvents: beside items their events are asked for, which no record has.
 	itemEvents bool
@@ -45,7 +45,7 @@ type Plan struct {
 
 // NewPlan plans a query that Validate has passed.
 func NewPlan(q *Query) *Plan {
-	p := &Plan{Query: q, items: q.byItem(), timed: true}
+	p := &Plan{Query: q, items: q.byItem()}
 	var filterItem []summary.Key
 	see := func(d *catalog.Dimension) summary.Key {
 		for _, part := range d.Parts() {
@@ -77,7 +77,7 @@ func NewPlan(q *Query) *Plan {
 	}
 	q.DimensionFilter.each(func(f *Filter) {
 		k := see(f.Dimension)
-		p.timed = p.timed && f.Dimension.Time()
+		p.timed = p.timed || f.Dimension.Time()
 		if k.Dim.IsItem() {
 			filterItem = append(filterItem, k)
 		}
@@ -159,10 +159,10 @@ func (p *Plan) windows(cal *summary.Calendar, r DateRange, first, end int64, cut
 		return nil
 	}
 	windows := cut(span.From, span.To)
-	if !decided || !p.timed || p.Query.DimensionFilter == nil {
+	if !decided || !p.timed {
 		return windows
 	}
-	return slices.DeleteFunc(windows, func(w summary.Window) bool { return !p.passes(cal, w.From) })
+	return slices.DeleteFunc(windows, func(w summary.Window) bool { return !p.mayPass(cal, w.From) })
 }
 
 // calendar is the one that names the instants of a date range.
@@ -193,6 +193,16 @@ func Span(cal *summary.Calendar, r DateRange) summary.Window {
 	from := cal.DateStart(y, m, d)
 	y, m, d = (r.To + 1).Date()
 	return summary.Window{From: from, To: cal.DateStart(y, m, d)}
+}
+
+// mayPass reports whether anything of an instant may pass the filter.
+func (p *Plan) mayPass(cal *summary.Calendar, ms int64) bool {
+	return p.Query.DimensionFilter.can(true, func(l *Filter) (is, known bool) {
+		if !l.Dimension.Time() {
+			return false, false
+		}
+		return l.Test.MatchText(timeValue(l.Dimension, cal, ms)), true
+	})
 }
 
 // passes decides a filter about time alone for an instant.

@@ -301,7 +301,8 @@ func (n *naive) rows(t testing.TB, q query, date int, first, last time.Time) []*
 }
 
 // empty lists the values of a report by nothing but time: those of each hour of
-// the range that has begun, whatever happened in it.
+// the range that has begun, whatever happened in it, unless nothing in it could
+// pass the filter: Google removes an empty row that a filter removes.
 func (n *naive) empty(t testing.TB, q query, first, end time.Time) [][]string {
 	t.Helper()
 	for _, d := range q.Dimensions {
@@ -309,8 +310,6 @@ func (n *naive) empty(t testing.TB, q query, first, end time.Time) [][]string {
 			return nil
 		}
 	}
-	timed := true
-	q.DimensionFilter.each(func(f *filter) { timed = timed && isTime(f.FieldName) })
 	var out [][]string
 	// All clocks are put by quarters of an hour.
 	step := 15 * time.Minute
@@ -326,7 +325,10 @@ func (n *naive) empty(t testing.TB, q query, first, end time.Time) [][]string {
 	})
 	for at := first; at.Before(end) && at.Before(n.now); at = at.Add(step) {
 		h := &hit{local: at.In(n.zone)}
-		if timed && !q.DimensionFilter.holds(t, func(f *filter) bool { d := dimensions[f.FieldName]; return f.text(t, n.show(t, &d, h, nil, first)) }) {
+		if !q.DimensionFilter.can(true, func(f *filter) (is, known bool) {
+			d := dimensions[f.FieldName]
+			return d.time && f.text(t, n.show(t, &d, h, nil, first)), d.time
+		}) {
 			continue
 		}
 		var dims []string
@@ -457,6 +459,29 @@ func (e *expression) holds(t testing.TB, condition func(*filter) bool) bool {
 	default:
 		return condition(e.Filter)
 	}
+}
+
+// can reports whether an expression may come to a verdict, whatever the
+// conditions come to that are not known.
+func (e *expression) can(verdict bool, condition func(*filter) (is, known bool)) bool {
+	able := func(k *expression) bool { return k.can(verdict, condition) }
+	unable := func(k *expression) bool { return !able(k) }
+	switch {
+	case e == nil:
+		return verdict
+	case e.And != nil && verdict:
+		return !slices.ContainsFunc(e.And.Expressions, unable)
+	case e.And != nil:
+		return slices.ContainsFunc(e.And.Expressions, able)
+	case e.Or != nil && verdict:
+		return slices.ContainsFunc(e.Or.Expressions, able)
+	case e.Or != nil:
+		return !slices.ContainsFunc(e.Or.Expressions, unable)
+	case e.Not != nil:
+		return e.Not.can(!verdict, condition)
+	}
+	is, known := condition(e.Filter)
+	return !known || is == verdict
 }
 
 // text decides about a dimension's value.
