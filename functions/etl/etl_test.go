@@ -285,30 +285,46 @@ func (b *blocked) MerchantByStream(context.Context, string) (access.Merchant, er
 	return access.Merchant{}, errors.New("the registry is away")
 }
 
+// BenchmarkHandle takes batches from their delivery to their mark in the
+// journal: one merchant's, and one of single events of many merchants, which
+// becomes a document for every one or two of them.
 func BenchmarkHandle(b *testing.B) {
+	for _, c := range []struct{ events, merchants, hours int }{{300, 1, 1}, {64, 20, 2}} {
+		b.Run(fmt.Sprintf("events=%d/merchants=%d", c.events, c.merchants), func(b *testing.B) {
+			benchHandle(b, c.events, c.merchants, c.hours)
+		})
+	}
+}
+
+func benchHandle(b *testing.B, events, merchants, hours int) {
 	s, err := embedded.Open("data", embedded.Options{FS: vfs.NewMem(), NoSync: true})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Registry.CreateMerchant(b.Context(), merchant("m1", "G-1")); err != nil {
-		b.Fatal(err)
+	for i := range merchants {
+		if err := s.Registry.CreateMerchant(b.Context(), merchant(fmt.Sprint("m", i), fmt.Sprint("G-", i))); err != nil {
+			b.Fatal(err)
+		}
 	}
 	svc, err := etl.New(config(), rules(b, s.Registry), s.Processed, s.Journal)
 	if err != nil {
 		b.Fatal(err)
 	}
-	const events = 300
 	batch := &event.Batch{ReceivedAt: noon, Instance: "i"}
 	for i := range events {
 		batch.Events = append(batch.Events, event.Event{
-			ID: fmt.Sprint("e", i), Stream: "G-1", Name: "page_view", TimeMicros: noon.UnixMicro(), ClientID: fmt.Sprint("c", i/5),
+			ID: fmt.Sprint("e", i), Stream: fmt.Sprint("G-", i%merchants), Name: "page_view", ClientID: fmt.Sprint("c", i/5),
+			TimeMicros:   noon.Add(-time.Duration(i/merchants%hours) * time.Hour).UnixMicro(),
 			PageLocation: fmt.Sprint("https://shop.example.com/p/", i%40), PageTitle: "Shoes", Language: "de-DE", Screen: "1920x1080",
 			UserAgent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+			Params: []event.Param{
+				{Key: "theme", Kind: event.ParamText, Text: "dark"}, {Key: "scroll_depth", Kind: event.ParamInt, Int: int64(i % 100)},
+			},
 		})
 	}
 	b.ReportAllocs()
-	for n := 0; b.Loop(); n++ {
+	for n := 1; b.Loop(); n++ {
 		batch.ID = event.BatchID{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
 		data, err := event.EncodeBatch(batch)
 		if err != nil {
