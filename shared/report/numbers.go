@@ -76,6 +76,8 @@ func (n *numbers) passes() bool {
 type tally struct {
 	plan     *Plan
 	counters map[string]*summary.Counters // by rate
+	rate     string                       // of last
+	last     *summary.Counters            // to which was added last
 	users    []summary.Users
 	sums     []int64           // by measure
 	sets     [][]summary.Users // by measure
@@ -86,13 +88,15 @@ func (p *Plan) tally() *tally {
 }
 
 func (y *tally) add(t *summary.Table, i int) {
-	rate := y.plan.rateOf(t, i)
-	c := y.counters[rate]
-	if c == nil {
-		c = &summary.Counters{}
-		y.counters[rate] = c
+	// Nearly always all rows are of one rate.
+	if rate := y.plan.rateOf(t, i); y.last == nil || rate != y.rate {
+		y.rate, y.last = rate, y.counters[rate]
+		if y.last == nil {
+			y.last = &summary.Counters{}
+			y.counters[rate] = y.last
+		}
 	}
-	c.Add(&t.Counters[i])
+	y.last.Add(&t.Counters[i])
 	if t.Users != nil {
 		y.users = append(y.users, t.Users[i])
 	}
@@ -109,7 +113,7 @@ func (y *tally) add(t *summary.Table, i int) {
 // add up to it.
 func (y *tally) instead(o *tally) {
 	if o != nil {
-		y.counters, y.sums = o.counters, o.sums
+		y.counters, y.last, y.sums = o.counters, nil, o.sums
 	}
 }
 
