@@ -14,6 +14,7 @@ type MixOptions struct {
 	Streams    []string  // measurement ids; the first ones are the busy ones
 	From       time.Time // the start: no event of a session that is not late is earlier
 	Skew       float64   // of Zipf's law over the streams, above 1; default 1.1
+	Each       bool      // the first visits are of each stream once, in turn
 	Hot        float64   // share of all sessions that the first stream has besides
 	Duplicates float64   // share of events that are sent again with the same id
 	Late       float64   // share of sessions that are sent minutes to days after they happened
@@ -133,6 +134,9 @@ func (m *Mix) Request(dst []byte, at time.Time, n int) (body []byte, agent strin
 	return append(body, ']'), c.agent, valid
 }
 
+// Visits is how many have begun.
+func (m *Mix) Visits() int { return int(m.visits) }
+
 // class chooses who sends.
 func (m *Mix) class() *class {
 	last := len(m.classes) - 1
@@ -186,7 +190,9 @@ func (m *Mix) event(dst []byte, c *class, now int64) (_ []byte, ok bool) {
 func (m *Mix) arrive(c *class) visit {
 	m.visits++
 	v := visit{id: m.visits, site: uint32(m.sites.Uint64()), page: uint16(m.pages.Uint64())}
-	if m.o.Hot > 0 && m.rng.Float64() < m.o.Hot {
+	if m.o.Each && m.visits <= uint64(len(m.o.Streams)) {
+		v.site = uint32(m.visits - 1)
+	} else if m.o.Hot > 0 && m.rng.Float64() < m.o.Hot {
 		v.site = 0
 	}
 	// Of a site's visitors some come often: half of all visits are of a hundred.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Sender posts bodies to POST /events over a bounded number of connections.
@@ -30,8 +32,13 @@ func NewSender(url string, connections int) *Sender {
 // tried again with the same ids, for that is what a good sender does. Any
 // other answer is an error.
 func (s *Sender) Post(ctx context.Context, contentType string, body []byte) error {
+	return s.PostAs(ctx, "", contentType, body)
+}
+
+// PostAs is Post by a visitor with an agent; "" is Go's own.
+func (s *Sender) PostAs(ctx context.Context, agent, contentType string, body []byte) error {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		status, retryAfter, err := s.once(ctx, contentType, body)
+		status, retryAfter, err := s.once(ctx, agent, contentType, body)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -50,12 +57,15 @@ func (s *Sender) Post(ctx context.Context, contentType string, body []byte) erro
 	}
 }
 
-func (s *Sender) once(ctx context.Context, contentType string, body []byte) (status int, retryAfter time.Duration, err error) {
+func (s *Sender) once(ctx context.Context, agent, contentType string, body []byte) (status int, retryAfter time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/events", bytes.NewReader(body))
 	if err != nil {
 		return 0, 0, err
 	}
 	req.Header.Set("Content-Type", contentType)
+	if agent != "" {
+		req.Header.Set("User-Agent", agent)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0, 0, err
@@ -99,4 +109,39 @@ func (s *Sender) PostAll(ctx context.Context, contentType string, bodies <-chan 
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// PostMix sends requests of n events of a mix as fast as the system takes them,
+// each at the instant that at gives it by its number, as long as more says so.
+func (s *Sender) PostMix(ctx context.Context, mix *Mix, n int, at func(request int) time.Time, more func(request int) bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	type made struct {
+		body  []byte
+		agent string
+	}
+	bodies := make(chan made, 2*s.Connections)
+	group.Go(func() error {
+		defer close(bodies)
+		for i := 0; more(i); i++ {
+			var m made
+			m.body, m.agent, _ = mix.Request(make([]byte, 0, 700*n), at(i), n)
+			select {
+			case bodies <- m:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range s.Connections {
+		group.Go(func() error {
+			for m := range bodies {
+				if err := s.PostAs(ctx, m.agent, ContentTypeBatch, m.body); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }

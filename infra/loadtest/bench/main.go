@@ -1,7 +1,8 @@
 // Command bench measures the real binary against the budgets and prints one
 // table. It starts Footfall on this machine, sends seeded traffic over HTTP,
 // and reads the process's own CPU time, so the load generator beside it does
-// not count.
+// not count. With "run" it is itself that Footfall, with no ticks but those that
+// it is sent.
 package main
 
 import (
@@ -32,9 +33,17 @@ type plan struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		if err := withoutTicks(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	binary := flag.String("binary", "bin/footfall", "the Footfall binary")
 	quick := flag.Bool("quick", false, "smaller runs, half a minute in all")
 	onCluster := flag.Bool("cluster", false, "measure a cluster on this machine instead: real servers, each function as two processes")
+	many := flag.Int("merchants", 0, "measure only what goes by the number of merchants, with so many; 1000000 takes some ten minutes")
 	flag.Parse()
 	p := plan{merchants: 20, history: 300, batched: 1_000_000, single: 100_000, late: 2_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
 	if *quick {
@@ -42,9 +51,16 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute+time.Duration(*many)*3*time.Millisecond)
 	defer cancel()
 	measure := func() error { return run(ctx, *binary, p) }
+	if *many > 0 {
+		measure = func() error {
+			t := &table{}
+			defer t.print()
+			return manyMerchants(ctx, t, *many)
+		}
+	}
 	if *onCluster {
 		measure = func() error { return runCluster(ctx) }
 	}

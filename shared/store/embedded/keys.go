@@ -18,12 +18,12 @@ const (
 	tableSums        byte = 'a' // stream, hour → accepted, pending
 	tableDoc         byte = 'd' // merchant, revision, hour, batch → document
 	tableMark        byte = 'm' // merchant, queue, hour, batch → nothing
-	tableDirty       byte = 'h' // live or not, hash, merchant, queue, hour → nothing
+	tableDirty       byte = 'h' // live or not, place, merchant, queue, hour → nothing
 	tableReject      byte = 'r' // merchant, revision, hour, batch, index → reject
 	tableRejectSum   byte = 'R' // merchant, revision, hour, refused, reason → events
 	tableVisitor     byte = 'v' // merchant, generation, user → first seen
 	tableSummary     byte = 's' // merchant, generation, grain, start → record
-	tableMerchant    byte = 'M' // merchant → change sequence
+	tableMerchant    byte = 'M' // merchant → change sequence, merchant as JSON
 	tableChange      byte = 'C' // change sequence → merchant as JSON
 	tableStream      byte = 'S' // stream → merchant
 	tableSecret      byte = 'K' // name → secret

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -21,8 +22,7 @@ import (
 // with every change that an older program would misread.
 const formatVersion = 3
 
-// readableVersion is the oldest that this program goes on with: merchants of
-// version 2 stand elsewhere, which the registry knows.
+// readableVersion is the oldest that this program goes on with (see upgrade).
 const readableVersion = 2
 
 // Options of a data folder; the zero value is right for production.
@@ -108,7 +108,9 @@ func open(dir string, o Options) (*Stores, error) {
 		}
 		return nil, err
 	}
-	cache := pebble.NewCache(o.CacheBytes)
+	// Pebble takes what its memtables may hold out of the cache: without their
+	// share, two of them leave no room for blocks.
+	cache := pebble.NewCache(o.CacheBytes + 2*int64(o.MemTableBytes))
 	db, err := pebble.Open(storeDir, o.pebble(cache))
 	if err != nil {
 		cache.Unref()
@@ -167,7 +169,7 @@ func (e *engine) checkFormat() error {
 	case found && have == formatVersion:
 		return nil
 	case found && have >= readableVersion && have < formatVersion:
-		return e.db.Set(key, binary.AppendUvarint(nil, formatVersion), pebble.Sync)
+		return e.upgrade(key)
 	case found:
 		return fmt.Errorf("expected data of format %d to %d, found %d: use the version of Footfall that wrote it", readableVersion, formatVersion, have)
 	}
@@ -183,6 +185,30 @@ func (e *engine) checkFormat() error {
 		return errors.New("expected a store of Footfall, found a database without its format version")
 	}
 	return e.db.Set(key, binary.AppendUvarint(nil, formatVersion), pebble.Sync)
+}
+
+// upgrade moves the keys of dirty hours to their places of today, in one step
+// with the version. Changes of merchants are read as version 2 wrote them.
+func (e *engine) upgrade(version []byte) error {
+	b := e.db.NewBatch()
+	it, err := e.span(context.Background(), []byte{tableDirty}, []byte{tableDirty + 1})
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		old := it.Key()
+		d := decoder{b: old[4:]} // after table, queue and place
+		name := d.bytes()
+		moved := append(appendUint16(slices.Clone(old[:2]), placeOf(string(name))), old[4:]...)
+		err = errors.Join(d.err, b.Delete(old, nil), b.Set(moved, nil, nil))
+	}
+	if err = finish(it, err); err == nil {
+		err = b.Set(version, binary.AppendUvarint(nil, formatVersion), nil)
+	}
+	if err == nil {
+		err = e.db.Apply(b, pebble.Sync)
+	}
+	return errors.Join(err, b.Close())
 }
 
 // pebble are the database's options: sizes for a machine that does other

@@ -437,3 +437,56 @@ func (f brokenFile) Write(p []byte) (int, error) {
 	}
 	return f.File.Write(p)
 }
+
+// Version 2 had each merchant's dirty hours at the place of its hash.
+func TestUpgradeMovesDirtyHours(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	s, err := Open("/data", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []store.DirtyHour
+	b := s.engine.db.NewBatch()
+	for _, m := range []string{"m", "m22222", "mabcdefghij", "mzzzzzzzzzz"} {
+		for _, q := range []store.Queue{store.LiveQueue, 3} {
+			key := dirtyKey(m, q, 5)
+			old := append(appendUint16(slices.Clone(key[:2]), hashPlace(m)), key[4:]...)
+			if err := b.Set(old, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if q == store.LiveQueue {
+				want = append(want, store.DirtyHour{Merchant: m, Queue: q, Hour: 5})
+			}
+		}
+	}
+	if err := errors.Join(b.Set([]byte{tableMeta, 'f'}, []byte{readableVersion}, nil), b.Commit(pebble.Sync), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open("/data", Options{FS: fs}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var got []store.DirtyHour
+	for i := range 4 {
+		hours, err := s.Processed.Dirty(t.Context(), false, store.Shard{Index: i, Count: 4}, event.Hour(9).Start(), store.DirtyHour{}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, hours...)
+	}
+	slices.SortFunc(got, func(a, b store.DirtyHour) int { return strings.Compare(a.Merchant, b.Merchant) })
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, h := range want {
+		hours, err := s.Processed.DirtyOf(t.Context(), h.Merchant, []store.Queue{3}, 5, 6)
+		if err != nil || len(hours) != 1 {
+			t.Error(hours, err)
+		}
+	}
+}

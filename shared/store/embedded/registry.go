@@ -18,11 +18,11 @@ import (
 	"github.com/footfall/footfall/shared/store"
 )
 
-// registry keeps a merchant as JSON under the sequence number of its last
-// change, so that whoever reads all of them reads one run of keys, and under its
-// id that number. Folders that version 2 wrote have the JSON behind the number
-// instead, until the merchant is changed. Writes are rare: one lock orders
-// them, and is let go before the disk turns.
+// registry keeps a merchant as JSON twice: under its id, behind the sequence
+// number of its last change, and under that number, so that whoever reads all
+// merchants reads one run of keys. In folders that version 2 wrote the number
+// has the id instead, until the merchant is changed. Writes are rare: one lock
+// orders them, and is let go before the disk turns.
 type registry struct {
 	e  *engine
 	mu sync.Mutex
@@ -34,33 +34,15 @@ func changeKey(seq uint64) []byte { return appendUint64([]byte{tableChange}, seq
 
 // merchant reads a merchant and the sequence number of its last change.
 func (r *registry) merchant(id string) (m access.Merchant, seq uint64, err error) {
-	for {
-		var last uint64
-		whole := false
-		found, err := r.e.get(nameKey(tableMerchant, id), func(v []byte) error {
-			d := decoder{b: v}
-			last = d.uint64()
-			if d.err != nil || len(d.b) == 0 {
-				return d.err
-			}
-			whole = true // of version 2
-			return json.Unmarshal(d.b, &m)
-		})
-		if err == nil && !found {
-			err = fault.New(fault.NotFound, "there is no merchant %q", id)
-		}
-		if err != nil || whole {
-			return m, last, err
-		}
-		found, err = r.e.get(changeKey(last), func(v []byte) error { return json.Unmarshal(v, &m) })
-		switch {
-		case err != nil || found:
-			return m, last, err
-		case last == seq:
-			return m, seq, fmt.Errorf("change %d of merchant %q has no record", seq, id)
-		}
-		seq = last // it was changed between the two: once more
+	found, err := r.e.get(nameKey(tableMerchant, id), func(v []byte) error {
+		d := decoder{b: v}
+		seq = d.uint64()
+		return errors.Join(d.err, json.Unmarshal(d.b, &m))
+	})
+	if err == nil && !found {
+		err = fault.New(fault.NotFound, "there is no merchant %q", id)
 	}
+	return m, seq, err
 }
 
 // owner is the merchant id of a stream; "" where it has none.
@@ -125,7 +107,7 @@ func (r *registry) change(b *pebble.Batch, seq uint64, m, old *access.Merchant, 
 	doc, jerr := json.Marshal(m)
 	return errors.Join(err, jerr,
 		b.Set(changeKey(seq), doc, nil),
-		b.Set(nameKey(tableMerchant, m.ID), appendUint64(nil, seq), nil))
+		b.Set(nameKey(tableMerchant, m.ID), append(appendUint64(nil, seq), doc...), nil))
 }
 
 // CreateMerchant implements store.Registry.

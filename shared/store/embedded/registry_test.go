@@ -13,7 +13,7 @@ import (
 	"github.com/footfall/footfall/shared/access"
 )
 
-// A folder that version 2 wrote has merchants behind their ids.
+// In a folder that version 2 wrote a change is the id of a merchant.
 func TestRegistryOfVersion2(t *testing.T) {
 	t.Parallel()
 	s := mustOpen(t, vfs.NewMem())
