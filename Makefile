@@ -114,6 +114,10 @@ $(KIND):
 $(KO):
 	@GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install github.com/google/ko@v0.19.1 && mv $(BIN)/tools/ko $@
 
+.PHONY: bench-merchants
+bench-merchants: ## what may go by the number of merchants: MERCHANTS=100000 (1000000 takes much longer)
+	@$(GO) build -o $(BIN)/bench ./infra/loadtest/bench && $(BIN)/bench -merchants $(or $(MERCHANTS),100000)
+
 .PHONY: cluster test-cluster bench-cluster
 cluster: ## run Footfall as a cluster does: real servers, each function as two processes (data in ./data/cluster)
 	@$(GO) build -o $(BIN)/cluster ./infra/cluster/cmd && exec $(BIN)/cluster
