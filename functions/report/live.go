@@ -52,7 +52,6 @@ const (
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
 	followPart   = 4                      // a merchant's part of the memory, at most, for counting on
-	shortPicture = 100 * time.Millisecond // a reader may wait so long every now and then
 	busyAfter    = 500 * time.Millisecond // that no picture was current when it was asked for
 	mostWaiting  = 4096
 )
@@ -264,8 +263,8 @@ func (p *picture) shows(m *access.Merchant) bool {
 
 // mayWait decides whether a reader waits for a new picture rather than take
 // the last one: where that is old, for nobody has asked for a while; where
-// readers meet changes rarely, so that each waits for what came just before it;
-// and else while the merchant is not busy and has time left. The caller holds a.mu.
+// readers meet changes rarely, or the merchant is not busy, so that each waits for
+// what came just before it, as long as there is time left. The caller holds a.mu.
 func (l *live) mayWait(a *album, p *picture) bool {
 	now := time.Now()
 	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
@@ -275,7 +274,7 @@ func (l *live) mayWait(a *album, p *picture) bool {
 	switch {
 	case age >= max(2*l.age, agePerCost*a.cost):
 		return true
-	case rare && (a.cost <= shortPicture || some && age >= l.age):
+	case rare && some && age >= l.age:
 		return true
 	default:
 		busy := now.Sub(a.calm) >= busyAfter
