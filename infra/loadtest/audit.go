@@ -178,15 +178,34 @@ func (p *Process) auditOne(ctx context.Context, m Merchant, hours map[time.Time]
 
 // hourly asks for what reports say of each hour.
 func (p *Process) hourly(ctx context.Context, m Merchant, from, to time.Time) (map[string]map[string]float64, error) {
-	var r struct {
-		Rows []map[string]any `json:"rows"`
+	type hourly struct {
+		Rows     []map[string]any `json:"rows"`
+		Metadata struct {
+			Watermark time.Time `json:"watermark"`
+			Pending   int64     `json:"pending"`
+		} `json:"metadata"`
 	}
+	var r hourly
 	q := url.Values{
 		"metrics": {"eventCount,screenPageViews,sessions,ecommercePurchases,purchaseRevenue"}, "dimensions": {"dateHour"}, "limit": {"100000"},
 		"from": {from.Format(time.DateOnly)}, "to": {to.Format(time.DateOnly)},
 	}
-	if err := p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), p.AdminToken, "", nil, http.StatusOK, &r); err != nil {
-		return nil, err
+	// A report may be a little older than the question, and says so.
+	pause := time.NewTicker(250 * time.Millisecond)
+	defer pause.Stop()
+	for asked := time.Now().Truncate(time.Microsecond); ; {
+		r = hourly{}
+		if err := p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), p.AdminToken, "", nil, http.StatusOK, &r); err != nil {
+			return nil, err
+		}
+		if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("a report of merchant %s holds what came until %s, asked at %s: %w", m.MerchantID, r.Metadata.Watermark, asked, ctx.Err())
+		case <-pause.C:
+		}
 	}
 	rows := map[string]map[string]float64{}
 	for _, row := range r.Rows {
