@@ -22,10 +22,10 @@ import (
 //
 // A picture is used as long as nothing has changed since. After a change the
 // next reader waits for a new one, so that a quiet merchant's event is seen at
-// once. Where events keep coming, readers get the last picture, and a new one is
-// taken behind them every now and then: all of these take an eighth of the
-// machine. What a picture says of the watermark was read before it was taken, so
-// it never claims to hold what it does not.
+// once, while the merchant (and all together) have time left for it: an eighth
+// of the machine. Who has none left gets a new picture every now and then, and
+// meanwhile readers get the last one. What it says of the watermark was read
+// before it was taken, so it never claims to hold what it does not.
 type live struct {
 	loader     *history.Loader
 	processed  store.Processed
@@ -33,12 +33,14 @@ type live struct {
 	clock      function.Clock // of what is said; for waits and costs the machine's own is asked
 	age        time.Duration
 	most       int64
+	mostTally  int64
 	slots      chan struct{} // pictures taken at once
 	background chan struct{} // of these, while nobody waits
 	cores      float64
 
 	mu      sync.Mutex
 	bytes   int64
+	tallies int64
 	order   *list.List // of *album; asked about last in front
 	byView  map[albumKey]*list.Element
 	allowed allowance // of all together
@@ -51,8 +53,6 @@ const (
 	agePerCost   = 4                      // where they cost more than that they may be so much older
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
-	followPart   = 4                      // a merchant's part of the memory, at most, for counting on
-	busyAfter    = 500 * time.Millisecond // that no picture was current when it was asked for
 	mostWaiting  = 4096
 )
 
@@ -96,11 +96,13 @@ type album struct {
 	waiting int
 	next    time.Time     // before it no picture is taken in the background
 	looked  time.Time     // when the last reader found a picture that was not current
-	calm    time.Time     // when the last reader found one that was, or the first one came
 	cost    time.Duration // of the last picture
 	allowed allowance
-	size    int64              // that live.bytes counts
-	follow  *history.Following // of the one that takes a picture
+	size    int64 // that live.bytes counts
+
+	asked  time.Time // live.mu guards it, and what follows
+	follow *history.Following
+	tally  int64 // bytes of follow, that live.tallies counts
 }
 
 // allowance is time that may be spent, and comes back by and by.
@@ -123,7 +125,7 @@ func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
 		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
-		age: config.LiveAge, most: int64(config.LiveBytes),
+		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: int64(config.TallyBytes),
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},
 	}
@@ -151,11 +153,14 @@ func (l *live) marks(ctx context.Context) (marks, error) {
 func (l *live) of(key albumKey) *album {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	if at := l.byView[key]; at != nil {
 		l.order.MoveToFront(at)
-		return at.Value.(*album)
+		a := at.Value.(*album)
+		a.asked = now
+		return a
 	}
-	a := &album{key: key, calm: time.Now(), follow: l.loader.Follow(l.most / followPart)}
+	a := &album{key: key, asked: now, follow: l.anew()}
 	l.byView[key] = l.order.PushFront(a)
 	l.resize(a, albumSize)
 	return a
@@ -176,6 +181,7 @@ func (l *live) resize(a *album, size int64) {
 		old := l.order.Remove(l.order.Back()).(*album)
 		delete(l.byView, old.key)
 		l.bytes -= old.size
+		l.forget(old)
 	}
 }
 
@@ -208,7 +214,6 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 			least = a.number + 1
 		}
 		if p != nil && p.Version == version {
-			a.calm = time.Now()
 			a.mu.Unlock()
 			now, err := l.marks(ctx)
 			if err != nil {
@@ -262,9 +267,9 @@ func (p *picture) shows(m *access.Merchant) bool {
 }
 
 // mayWait decides whether a reader waits for a new picture rather than take
-// the last one: where that is old, for nobody has asked for a while; where
-// readers meet changes rarely, or the merchant is not busy, so that each waits for
-// what came just before it, as long as there is time left. The caller holds a.mu.
+// the last one: where that is old, for nobody has asked for a while; where readers
+// are many, only as long as half of what the merchant may save up is left, and else
+// they let it be renewed behind them. The caller holds a.mu.
 func (l *live) mayWait(a *album, p *picture) bool {
 	now := time.Now()
 	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
@@ -277,8 +282,7 @@ func (l *live) mayWait(a *album, p *picture) bool {
 	case rare && some && age >= l.age:
 		return true
 	default:
-		busy := now.Sub(a.calm) >= busyAfter
-		return (rare && some || !busy && a.allowed.left > ownShare/2) && l.spare(now)
+		return (rare && some || a.allowed.left > ownShare/2) && l.spare(now)
 	}
 }
 
@@ -308,17 +312,19 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 	a.number++
 	number, done := a.number, make(chan struct{})
 	a.taking = done
-	merchant := *m
+	merchant, follow := *m, l.follower(a)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), history.DefaultTimeout)
 	go func() {
 		defer cancel()
 		l.slots <- struct{}{}
-		p, err := l.expose(ctx, a.follow, &merchant, cal, number)
+		p, err := l.expose(ctx, follow, &merchant, cal, number)
+		tally := follow.Size()
 		<-l.slots
 		if background {
 			<-l.background
 		}
 		l.develop(a, p, err)
+		l.count(a, follow, tally)
 		close(done)
 	}()
 }
@@ -334,7 +340,7 @@ func (l *live) expose(ctx context.Context, follow *history.Following, m *access.
 	if p.Snapshot, err = follow.Snapshot(ctx, m, cal); err != nil {
 		return p, err
 	}
-	p.size = albumSize + follow.Size()
+	p.size = albumSize
 	for _, r := range p.Hours {
 		p.size += int64(recordSize(r))
 	}
