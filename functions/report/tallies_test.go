@@ -1,0 +1,54 @@
+package report
+
+import (
+	"container/list"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestTalliesKeepTheirBound: who is asked about keeps what counting goes on from,
+// who is not makes room, and nobody loses a picture for it.
+func TestTalliesKeepTheirBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &live{most: 1 << 20, mostTally: 100, order: list.New(), byView: map[albumKey]*list.Element{}}
+		ask := func(merchant string, size int64) *album {
+			a := l.of(albumKey{merchant: merchant})
+			l.count(a, l.follower(a), size)
+			return a
+		}
+		kept := func(want int64, albums ...*album) {
+			t.Helper()
+			var sum int64
+			for _, a := range albums {
+				sum += a.tally
+			}
+			if l.tallies != want || sum != want {
+				t.Errorf("tallies take %d bytes and are counted as %d, expected %d", sum, l.tallies, want)
+			}
+		}
+		a, b := ask("a", 60), ask("b", 30)
+		kept(90, a, b)
+		before := l.follower(b)
+		c := ask("c", 40) // all are in use: the last one goes
+		kept(90, a, b, c)
+		if l.follower(b) != before {
+			t.Error("a tally in use was thrown out for another")
+		}
+		time.Sleep(tallyRest)
+		b, c = ask("b", 30), ask("c", 40) // nobody asks about a any more
+		kept(70, a, b, c)
+		if a.tally != 0 || l.of(a.key) != a {
+			t.Errorf("a tally of %d bytes is left, and the picture %v", a.tally, l.of(a.key) == a)
+		}
+		l.count(b, before, 99)
+		l.forget(b)
+		l.count(b, before, 99) // of one that was thrown out while it was used
+		kept(40, a, b, c)
+		l.most = albumSize // no room for pictures: a tally goes with its own
+		l.resize(c, c.size)
+		if l.order.Len() != 1 || l.tallies > 40 {
+			t.Errorf("%d pictures and %d bytes of tallies are left", l.order.Len(), l.tallies)
+		}
+	})
+}
