@@ -31,9 +31,8 @@ type DriveOptions struct {
 	Readers int     // connections of readers; default 16
 }
 
-// backlog is for how long requests may wait for a connection before the clock
-// of the loop waits, too; they are late all the same, for each counts from the
-// instant at which it was due.
+// backlog is how many requests may wait for a connection before the loop waits,
+// too; those that come late for it count from the instant at which they were due.
 const backlog = 4096
 
 // Drive is a load under way: requests are due at fixed instants, whatever
@@ -158,10 +157,7 @@ func (p *Process) StartDrive(ctx context.Context, merchants []Merchant, o DriveO
 func (d *Drive) Stop() error {
 	d.stop()
 	<-d.ended
-	if err := d.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
+	return d.Failed()
 }
 
 // Failed is the first error that no good sender or reader would meet.

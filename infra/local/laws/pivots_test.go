@@ -368,7 +368,10 @@ func (p *play) checkPivots(n *naive, state string) {
 	for _, q := range p.pivoted {
 		q.query = n.payable(p, q.query)
 		if diff := gocmp.Diff(n.pivot(p, q), p.askPivot(q)); diff != "" {
-			body, _ := json.Marshal(q) //nolint:errchkjson // it was asked
+			body, err := json.Marshal(q)
+			if err != nil {
+				p.Fatal(err)
+			}
 			p.Fatalf("-seed %d, %s: the answer to\n%s\ndiffers (-worked out here +answered):\n%s", *seed, state, body, diff)
 		}
 	}
