@@ -114,9 +114,6 @@ func (in *Ingest) Function() function.Function {
 	}
 }
 
-// Streams is the snapshot by which events are judged.
-func (in *Ingest) Streams() *Streams { return in.streams }
-
 // Ready is nil while an event could be accepted, which takes one of journal and
 // Broker. A missing snapshot of streams is no reason to turn events away.
 func (in *Ingest) Ready(ctx context.Context) error {

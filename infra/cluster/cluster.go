@@ -386,9 +386,6 @@ func (c *Cluster) openFront(ctx context.Context) error {
 // URL is where the cluster answers.
 func (c *Cluster) URL() string { return "http://" + c.addr.String() }
 
-// ServiceURL is where the dispatcher finds a function.
-func (c *Cluster) ServiceURL(name string) string { return c.urls[name] }
-
 // AdminToken is the operator's token.
 func (c *Cluster) AdminToken() string { return c.admin.Reveal() }
 

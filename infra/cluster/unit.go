@@ -30,13 +30,12 @@ type Unit struct {
 	environ []string
 	log     *slog.Logger
 
-	mu       sync.Mutex
-	process  *os.Process   // nil while it does not run
-	ended    chan struct{} // closed when process has ended
-	wanted   bool
-	restarts int
-	pause    time.Duration
-	timer    *time.Timer // until it is started again
+	mu      sync.Mutex
+	process *os.Process   // nil while it does not run
+	ended   chan struct{} // closed when process has ended
+	wanted  bool
+	pause   time.Duration
+	timer   *time.Timer // until it is started again
 }
 
 func newUnit(name, logFile string, command, environ []string, log *slog.Logger) *Unit {
@@ -102,7 +101,6 @@ func (u *Unit) again() {
 	if !u.wanted || u.process != nil {
 		return
 	}
-	u.restarts++
 	if err := u.start(); err != nil {
 		u.log.Error("process is not started again", "process", u.Name, "error", err)
 		u.timer = time.AfterFunc(againMost, u.again)
@@ -163,11 +161,4 @@ func (u *Unit) PID() int {
 		return 0
 	}
 	return u.process.Pid
-}
-
-// Restarts is how often it was started again.
-func (u *Unit) Restarts() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.restarts
 }

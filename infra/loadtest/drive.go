@@ -59,30 +59,18 @@ type Drive struct {
 // Latencies are from the instant at which something was due to its end.
 type Latencies struct {
 	mu sync.Mutex
-	h  *hdrhistogram.Histogram // µs, from 1 µs to 10 min, to three digits
+	h  *hdrhistogram.Histogram // µs, from 1 µs to maxLatency, to three digits
 }
 
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 600_000_000, 3) }
+const maxLatency = 10 * time.Minute
 
 func (l *Latencies) note(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.h == nil {
-		l.h = newHistogram()
+		l.h = hdrhistogram.New(1, maxLatency.Microseconds(), 3)
 	}
-	_ = l.h.RecordValue(min(max(d.Microseconds(), 1), 600_000_000)) // within its range
-}
-
-// Take returns what was noted, and begins anew.
-func (l *Latencies) Take() *hdrhistogram.Histogram {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h := l.h
-	l.h = nil
-	if h == nil {
-		h = newHistogram()
-	}
-	return h
+	_ = l.h.RecordValue(min(max(d, time.Microsecond), maxLatency).Microseconds()) // within its range
 }
 
 // Quantile of what is noted so far.
@@ -190,9 +178,6 @@ func (d *Drive) Print(out io.Writer) {
 		fmt.Fprintf(out, "report %s: %s\n", name, d.reads[name])
 	}
 }
-
-// Reads are the latencies of a question by its name.
-func (d *Drive) Reads(name string) *Latencies { return d.reads[name] }
 
 type request struct {
 	due    time.Time

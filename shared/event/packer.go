@@ -45,9 +45,6 @@ func (p *Packer) Reset() {
 // Events is how many events were added.
 func (p *Packer) Events() int { return len(p.ends) }
 
-// Refused is how many refused events were added.
-func (p *Packer) Refused() int { return p.turned }
-
 // Bytes is how many bytes were added.
 func (p *Packer) Bytes() int { return len(p.events) + len(p.refused) }
 

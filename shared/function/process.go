@@ -78,16 +78,6 @@ func run(ctx context.Context, build func(ctx context.Context, p *Process) ([]Fun
 	return p.Serve(ctx, fns...)
 }
 
-// Serve runs functions with a configuration until ctx is done: NewProcess and
-// Process.Serve in one.
-func Serve(ctx context.Context, cfg Config, fns ...Function) error {
-	p, err := NewProcess(ctx, cfg, os.Stderr)
-	if err != nil {
-		return err
-	}
-	return p.Serve(ctx, fns...)
-}
-
 // Listen opens the address, so that its port is known before Serve. Serve
 // calls it where nobody has.
 func (p *Process) Listen(ctx context.Context) (net.Addr, error) {
