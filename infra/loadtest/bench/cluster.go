@@ -72,16 +72,22 @@ func runCluster(ctx context.Context) error {
 	if err := b.history(ctx, p.history); err != nil {
 		return err
 	}
-	for _, perRequest := range []int{100, 1} {
-		events := p.batched
-		if perRequest == 1 {
-			events = p.single
-		}
-		if err := b.withServers(t, c, events, func() error { return b.pipeline(ctx, t, events, perRequest) }); err != nil {
-			return err
-		}
+	var batched *group
+	err = b.withServers(t, c, p.batched, func() (err error) {
+		batched, err = b.pipeline(ctx, t, p.batched, 100)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	if err := b.late(ctx, t, p.late); err != nil {
+	err = b.withServers(t, c, p.single, func() error {
+		_, err := b.pipeline(ctx, t, p.single, 1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.late(ctx, t, batched, p.late); err != nil {
 		return err
 	}
 	if err := b.underLoad(ctx, t, p); err != nil {
@@ -131,27 +137,31 @@ func (b *bench) closed(ctx context.Context) error {
 	if err := b.sys.WaitDelivered(ctx); err != nil {
 		return err
 	}
-	if err := b.counted(ctx); err != nil {
-		return err
+	for _, g := range b.groups {
+		if err := b.counted(ctx, g); err != nil {
+			return err
+		}
 	}
 	if err := b.sys.Tick(ctx); err != nil {
 		return err
 	}
 	pause := time.NewTicker(b.sys.Pause)
 	defer pause.Stop()
-	for _, m := range b.merchants {
-		for {
-			open, err := b.sys.HoursFromDocuments(ctx, m, b.from, b.to)
-			if err != nil {
-				return err
-			}
-			if open == 0 {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("%d hours of merchant %s are not summarised: %w", open, m.MerchantID, ctx.Err())
-			case <-pause.C:
+	for _, g := range b.groups {
+		for _, m := range g.merchants {
+			for {
+				open, err := b.sys.HoursFromDocuments(ctx, m, b.from, b.to)
+				if err != nil {
+					return err
+				}
+				if open == 0 {
+					break
+				}
+				select {
+				case <-ctx.Done():
+					return fmt.Errorf("%d hours of merchant %s are not summarised: %w", open, m.MerchantID, ctx.Err())
+				case <-pause.C:
+				}
 			}
 		}
 	}

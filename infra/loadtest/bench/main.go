@@ -97,16 +97,17 @@ func run(ctx context.Context, binary string, p plan) error {
 	if err := b.history(ctx, p.history); err != nil {
 		return err
 	}
-	if err := b.pipeline(ctx, t, p.batched, 100); err != nil {
+	batched, err := b.pipeline(ctx, t, p.batched, 100)
+	if err != nil {
 		return err
 	}
-	if err := b.pipeline(ctx, t, p.single, 1); err != nil {
+	if _, err := b.pipeline(ctx, t, p.single, 1); err != nil {
 		return err
 	}
 	if err := b.archived(t); err != nil {
 		return err
 	}
-	if err := b.late(ctx, t, p.late); err != nil {
+	if err := b.late(ctx, t, batched, p.late); err != nil {
 		return err
 	}
 	if err := b.underLoad(ctx, t, p); err != nil {
@@ -136,64 +137,89 @@ func run(ctx context.Context, binary string, p plan) error {
 	return nil
 }
 
-// bench holds the merchants under test.
+// bench is a run.
 type bench struct {
-	sys       *loadtest.Process
-	merchants []loadtest.Merchant
-	streams   []string
-	truth     []loadtest.Truth
-	from, to  time.Time // the span of event times
-	seed      uint64
-	sent      int
+	sys      *loadtest.Process
+	all      *group    // those with four weeks to report on
+	groups   []*group  // these and those that rows have to themselves
+	from, to time.Time // the span of event times
+	seed     uint64
+	sent     int
 	// rest waits until all that was sent is delivered and worked off; nil: until
 	// next to no CPU is used, which of many processes is never so.
 	rest func(ctx context.Context) error
 }
 
-func newBench(ctx context.Context, sys *loadtest.Process, merchants int) (*bench, error) {
-	b := &bench{sys: sys, to: time.Now().UTC().Truncate(time.Hour), seed: 1}
+func newBench(ctx context.Context, sys *loadtest.Process, merchants int) (b *bench, err error) {
+	b = &bench{sys: sys, to: time.Now().UTC().Truncate(time.Hour), seed: 1}
 	b.from = b.to.Add(-27 * 24 * time.Hour)
-	for i := range merchants {
-		m, err := sys.CreateMerchant(ctx, fmt.Sprintf("bench %d", i))
+	b.all, err = b.group(ctx, "all", merchants)
+	return b, err
+}
+
+// group are merchants that a row has to itself: closing an hour counts all that
+// stands in it, and the events of one row are none of the next one's cost.
+type group struct {
+	merchants []loadtest.Merchant
+	streams   []string
+	truth     []loadtest.Truth
+}
+
+func (b *bench) group(ctx context.Context, name string, n int) (*group, error) {
+	g := &group{truth: make([]loadtest.Truth, n)}
+	for i := range n {
+		m, err := b.sys.CreateMerchant(ctx, fmt.Sprintf("bench %s %d", name, i))
 		if err != nil {
 			return nil, err
 		}
-		b.merchants = append(b.merchants, m)
-		b.streams = append(b.streams, m.Streams[0].MeasurementID)
+		g.merchants = append(g.merchants, m)
+		g.streams = append(g.streams, m.Streams[0].MeasurementID)
 	}
-	b.truth = make([]loadtest.Truth, len(b.merchants))
-	return b, nil
+	b.groups = append(b.groups, g)
+	return g, nil
+}
+
+// sent is how many events they have been sent, duplicates included.
+func (g *group) sent() (n int64) {
+	for _, t := range g.truth {
+		n += t.Sent
+	}
+	return n
 }
 
 // traffic of closed hours, so that a tick summarises all of it.
-func (b *bench) traffic(from time.Time) *loadtest.Traffic {
+func (b *bench) traffic(g *group, from time.Time) *loadtest.Traffic {
 	b.seed++
 	return loadtest.NewTraffic(loadtest.TrafficOptions{
-		Seed: b.seed, Streams: b.streams, From: from, Span: b.to.Sub(from), Duplicates: 0.03,
+		Seed: b.seed, Streams: g.streams, From: from, Span: b.to.Sub(from), Duplicates: 0.03,
 	})
 }
 
 // pipeline sends events and measures the CPU time of everything until they are
-// archived, processed and summarised.
-func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) error {
+// archived, processed and summarised, for merchants that have nothing else.
+func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) (*group, error) {
+	g, err := b.group(ctx, fmt.Sprintf("batches of %d", perRequest), len(b.all.merchants))
+	if err != nil {
+		return nil, err
+	}
 	before, err := b.sys.CPU()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	contentType, connections := loadtest.ContentTypeBatch, 8
 	if perRequest == 1 {
 		contentType, connections = loadtest.ContentTypeSingle, 64
 	}
 	bodies := make(chan []byte, 64)
-	source := b.traffic(b.to.Add(-2 * time.Hour))
+	source := b.traffic(g, b.to.Add(-2*time.Hour))
 	go func() {
 		defer close(bodies)
 		for i := 0; i*perRequest < events; i++ {
 			var body []byte
 			if perRequest == 1 {
-				body = source.AppendEvent(nil, b.truth)
+				body = source.AppendEvent(nil, g.truth)
 			} else {
-				body = source.AppendBatch(make([]byte, 0, 80<<10), perRequest, b.truth)
+				body = source.AppendBatch(make([]byte, 0, 80<<10), perRequest, g.truth)
 			}
 			select {
 			case bodies <- body:
@@ -204,19 +230,19 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 	}()
 	started := time.Now()
 	if err := loadtest.NewSender(b.sys.URL, connections).PostAll(ctx, contentType, bodies); err != nil {
-		return err
+		return nil, err
 	}
 	accepted := time.Since(started)
 	if err := b.sys.WaitDelivered(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	counted := time.Since(started)
 	if err := b.summarised(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	after, err := b.sys.CPU()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.sent += events
 	perEvent := (after - before) / time.Duration(events)
@@ -232,22 +258,22 @@ func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) 
 		first, goal = "", ""
 	}
 	t.add("events/s sustained, nothing pending at the end, "+what, first, goal, fmt.Sprintf("%.0f (accepted at %.0f)", rate, float64(events)/accepted.Seconds()))
-	if err := b.counted(ctx); err != nil {
-		return err
+	if err := b.counted(ctx, g); err != nil {
+		return nil, err
 	}
-	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
+	return g, b.sys.CheckReports(ctx, g.merchants, g.truth, b.from, b.to)
 }
 
 // late sends events of the last two days to merchants whose hours are closed,
 // and measures what it takes to have them in every summary.
-func (b *bench) late(ctx context.Context, t *table, events int) error {
+func (b *bench) late(ctx context.Context, t *table, g *group, events int) error {
 	before, err := b.sys.CPU()
 	if err != nil {
 		return err
 	}
-	source, sender := b.traffic(b.to.Add(-48*time.Hour)), loadtest.NewSender(b.sys.URL, 1)
+	source, sender := b.traffic(g, b.to.Add(-48*time.Hour)), loadtest.NewSender(b.sys.URL, 1)
 	for range events / 100 {
-		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.truth)); err != nil {
+		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, g.truth)); err != nil {
 			return err
 		}
 	}
@@ -262,12 +288,12 @@ func (b *bench) late(ctx context.Context, t *table, events int) error {
 	if err != nil {
 		return err
 	}
-	t.add(fmt.Sprintf("CPU of %d late events over 48 hours of %d merchants, %d events there before", events, len(b.merchants), b.sent-events),
+	t.add(fmt.Sprintf("CPU of %d late events over 48 hours of %d merchants, %d events of theirs before", events, len(g.merchants), g.sent()-int64(events)),
 		"", "", (after - before).Round(10*time.Millisecond).String())
-	if err := b.counted(ctx); err != nil {
+	if err := b.counted(ctx, g); err != nil {
 		return err
 	}
-	return b.sys.CheckReports(ctx, b.merchants, b.truth, b.from, b.to)
+	return b.sys.CheckReports(ctx, g.merchants, g.truth, b.from, b.to)
 }
 
 // reprocess replays all that was sent, and finds that nothing changes.
@@ -323,10 +349,10 @@ func (b *bench) summarised(ctx context.Context) error {
 
 // history gives every merchant four weeks to report on.
 func (b *bench) history(ctx context.Context, requests int) error {
-	source := b.traffic(b.from)
+	source := b.traffic(b.all, b.from)
 	sender := loadtest.NewSender(b.sys.URL, 1)
 	for range requests {
-		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.truth)); err != nil {
+		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.all.truth)); err != nil {
 			return err
 		}
 		b.sent += 100
@@ -337,10 +363,10 @@ func (b *bench) history(ctx context.Context, requests int) error {
 	return b.summarised(ctx)
 }
 
-func (b *bench) counted(ctx context.Context) error {
+func (b *bench) counted(ctx context.Context, g *group) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return b.sys.WaitCounted(ctx, b.merchants, b.truth, b.from.Truncate(time.Hour), b.to.Add(time.Hour))
+	return b.sys.WaitCounted(ctx, g.merchants, g.truth, b.from.Truncate(time.Hour), b.to.Add(time.Hour))
 }
 
 // quiet waits until the process has used next to no CPU for half a second.
@@ -421,12 +447,12 @@ func (b *bench) underLoad(ctx context.Context, t *table, p plan) error {
 	}
 	t.add(fmt.Sprintf("accepted → visible in a report, p50 / p99, at %d events/s", p.rate), "5 s", "2 s", quantiles(fresh))
 	t.add(fmt.Sprintf("report of 28 days by day, p50 / p99, at %d/s while %d events/s come in", p.reports, p.rate), "10 ms at 1,400/s", "2 ms", quantiles(latencies))
-	return b.counted(ctx)
+	return b.counted(ctx, b.all)
 }
 
 // steady sends batches of 100 at a rate until ctx ends.
 func (b *bench) steady(ctx context.Context, rate int) error {
-	source := b.traffic(b.to.Add(-2 * time.Hour))
+	source := b.traffic(b.all, b.to.Add(-2*time.Hour))
 	sender := loadtest.NewSender(b.sys.URL, 8)
 	bodies := make(chan []byte, 256)
 	done := make(chan error, 1)
@@ -439,7 +465,7 @@ func (b *bench) steady(ctx context.Context, rate int) error {
 			close(bodies)
 			return <-done
 		case <-pace.C:
-			body := source.AppendBatch(make([]byte, 0, 80<<10), 100, b.truth)
+			body := source.AppendBatch(make([]byte, 0, 80<<10), 100, b.all.truth)
 			b.sent += 100
 			bodies <- body
 		}
@@ -485,7 +511,7 @@ func (b *bench) report(ctx context.Context, rate int) []time.Duration {
 		select {
 		case <-ctx.Done():
 		case at := <-pace.C:
-			queue <- due{at, b.merchants[i%len(b.merchants)]}
+			queue <- due{at, b.all.merchants[i%len(b.all.merchants)]}
 		}
 	}
 	close(queue)
