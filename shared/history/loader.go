@@ -235,14 +235,14 @@ func ratesOf(s access.Settings) []summary.Rate {
 // the window, and may be nil where all earlier hours are summarised.
 func (l *Loader) Facts(ctx context.Context, m *access.Merchant, w summary.Window, columns processed.Columns, newUsers bool, open *Open) (*summary.Facts, error) {
 	from, to := w.Needs()
-	columns.Text |= summary.ResolveText
+	resolve, text := summary.Resolve, summary.ResolveText
+	if l.lean {
+		resolve, text = summary.ResolveLean, summary.LeanText
+	}
+	columns.Text |= text
 	f, err := l.Load(ctx, m, from, to, columns)
 	if err != nil {
 		return nil, err
-	}
-	resolve := summary.Resolve
-	if l.lean {
-		resolve = summary.ResolveLean
 	}
 	facts := resolve(f, w, SettingsOf(m.Settings))
 	if newUsers {

@@ -284,4 +284,4 @@ func (n *naive) newSession(i int, f fact) bool {
 	return true
 }
 
-func rowKey(r *processed.Row) string { return fmt.Sprintf("%x/%d", r.Batch[:1], r.Seq) }
+func rowKey(r *processed.Row) string { return fmt.Sprintf("%x/%d", r.Batch[:4], r.Seq) }

@@ -16,6 +16,9 @@ import (
 const ResolveText uint64 = 1<<processed.ColName | 1<<processed.ColPagePath | 1<<processed.ColSource |
 	1<<processed.ColMedium | 1<<processed.ColCampaign | 1<<processed.ColTransactionID | 1<<processed.ColStream
 
+// LeanText are those that ResolveLean reads.
+const LeanText uint64 = 1<<processed.ColName | 1<<processed.ColTransactionID | 1<<processed.ColStream
+
 // class is what an event's name means for counting.
 type class uint16
 
@@ -248,29 +251,44 @@ func mix(x uint64) uint64 {
 // which a table of all ids does not, and few ids are left after it.
 func suspects(ids []processed.ID) []uint32 {
 	size := uint(max(6, bits.Len(uint(16*len(ids)))))
-	met, again := make([]uint64, 1<<(size-6)), make([]uint64, 1<<(size-6))
-	n := 0
-	for _, id := range ids {
-		h := mix(id.Hi^id.Lo) >> (64 - size)
-		bit := uint64(1) << (h & 63)
-		if word := &met[h>>6]; *word&bit == 0 {
-			*word |= bit
-		} else {
-			again[h>>6] |= bit
-			n++
+	ranges := workers(len(ids))
+	cut := func(i int) int { return len(ids) * i / ranges }
+	// Each range of rows has a map of its own: what two of them met, was met again.
+	met, again := make([][]uint64, ranges), make([][]uint64, ranges)
+	sideBySide(ranges, func(g int) {
+		met[g], again[g] = make([]uint64, 1<<(size-6)), make([]uint64, 1<<(size-6))
+		met, again := met[g], again[g]
+		for _, id := range ids[cut(g):cut(g+1)] {
+			h := mix(id.Hi^id.Lo) >> (64 - size)
+			bit := uint64(1) << (h & 63)
+			if word := &met[h>>6]; *word&bit == 0 {
+				*word |= bit
+			} else {
+				again[h>>6] |= bit
+			}
+		}
+	})
+	all := again[0]
+	for g := 1; g < ranges; g++ {
+		for i, word := range met[g] {
+			all[i] |= again[g][i] | met[0][i]&word
+			met[0][i] |= word
 		}
 	}
-	if n == 0 {
+	if !slices.ContainsFunc(all, func(word uint64) bool { return word != 0 }) {
 		return nil
 	}
-	rows := make([]uint32, 0, 2*n)
-	for i, id := range ids {
-		h := mix(id.Hi^id.Lo) >> (64 - size)
-		if again[h>>6]&(1<<(h&63)) != 0 {
-			rows = append(rows, uint32(i))
+	rows := make([][]uint32, ranges)
+	sideBySide(ranges, func(g int) {
+		from := cut(g)
+		for i, id := range ids[from:cut(g+1)] {
+			h := mix(id.Hi^id.Lo) >> (64 - size)
+			if all[h>>6]&(1<<(h&63)) != 0 {
+				rows[g] = append(rows[g], uint32(from+i))
+			}
 		}
-	}
-	return rows
+	})
+	return slices.Concat(rows...)
 }
 
 // duplicates finds the rows whose id an earlier row has.

@@ -3,7 +3,7 @@ package summary
 import (
 	"cmp"
 	"math"
-	"runtime"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -14,112 +14,173 @@ import (
 // visit is an event on the way of one client through its sessions, with all
 // that a session asks of it: rows of one client lie far apart in the frame.
 type visit struct {
-	ms      int64
-	hour    event.Hour
-	row     uint32
-	engaged int32 // ms, the largest there is where it is more
-	class   class
-	sourced bool // names a source, medium or campaign
-	paged   bool // has a page
+	client, session uint64
+	ms              int64
+	hash            uint32 // lower bits of the pair's
+	hour            event.Hour
+	row             uint32
+	engaged         int32 // ms, the largest there is where it is more
+	class           class
+	sourced         bool // names a source, medium or campaign
+	paged           bool // has a page
+	counts          bool // in the window
 }
 
 // sessions follows the clients that have rows in the window.
 //
 // A session belongs to a pair of client and session id (0: none was given).
-// The rows of a pair are brought together by a counting sort over a number
-// given to each pair, which costs no comparison of rows.
+// Visits are dealt to parts by their pair, and in each part those of a pair are
+// brought together.
 func (r *resolver) sessions() {
 	f := r.f
 	if len(r.Rows) == 0 {
 		return
 	}
-	pairs := newPairs(len(r.Rows))
-	pair := make([]uint32, f.Len) // by row; 0 is none
-	for _, row := range r.Rows {
-		pair[row] = pairs.add(f.Client[row], f.Session[row])
-	}
-	starts := make([]uint32, pairs.len()+1)
-	for row := range pair {
-		p := pair[row]
-		if p == 0 {
-			if p = pairs.find(f.Client[row], f.Session[row]); p == 0 || r.filtered(uint32(row)) {
+	bits, near := partsOf(f.Len), r.nearWindow()
+	choose := func(from, to int, part []uint8) {
+		for i := range part {
+			row := r.row(from + i)
+			part[i] = noPart
+			if r.filtered(row) {
 				continue
 			}
-			pair[row] = p
+			if repeat := r.repeat(row); repeat != noHour && repeat == hourOf(f.Millis[row]) {
+				continue // seen from anywhere, its original is there too
+			}
+			if hash := pairHash(f.Client[row], f.Session[row]); near.has(hash) {
+				part[i] = partOf(hash, bits)
+			}
 		}
-		if repeat := r.repeat(uint32(row)); repeat != noHour && repeat == hourOf(f.Millis[row]) {
-			pair[row] = 0 // seen from anywhere, its original is there too
-			continue
+	}
+	visits := visitPool.Get().(*[]visit)
+	defer visitPool.Put(visits)
+	room := func(n int) { *visits = slices.Grow((*visits)[:0], n)[:n] }
+	ends := deal(f.Len, bits, choose, room, func(from, to int, part []uint8, next []uint32) {
+		r.visits(*visits, from, part, next)
+	})
+	desks := make([]*walker, workers(len(*visits)))
+	eachPart(len(desks), ends, func(g int, from, to uint32) {
+		if desks[g] == nil {
+			desks[g] = walkerPool.Get().(*walker)
+			desks[g].resolver = r
 		}
-		starts[p]++
+		desks[g].part((*visits)[from:to])
+	})
+	for _, w := range desks {
+		if w != nil {
+			w.resolver = nil
+			walkerPool.Put(w)
+		}
 	}
-	sum := uint32(0)
-	for p := range starts {
-		starts[p], sum = sum, sum+starts[p]
-	}
-	visits := make([]visit, sum)
+}
+
+var (
+	visitPool  = sync.Pool{New: func() any { return new([]visit) }}
+	walkerPool = sync.Pool{New: func() any { return new(walker) }}
+)
+
+// visits writes those of the rows from from on (in the order of r.row).
+func (r *resolver) visits(to []visit, from int, part []uint8, next []uint32) {
+	f := r.f
 	source, medium, campaign := f.Text[processed.ColSource].Code, f.Text[processed.ColMedium].Code, f.Text[processed.ColCampaign].Code
 	path := f.Text[processed.ColPagePath].Code
 	hour := Window{1, 0}
 	h := event.Hour(0)
-	for i := range f.Len {
-		row := r.row(i)
-		p := pair[row]
-		if p == 0 {
+	for i, p := range part {
+		if p == noPart {
 			continue
 		}
+		row := r.row(from + i)
 		ms := f.Millis[row]
 		if ms < hour.From || ms >= hour.To {
 			h = hourOf(ms)
 			hour = Of(h, h+1)
 		}
-		v := &visits[starts[p]]
-		starts[p]++
-		v.ms, v.hour, v.row, v.class = ms, h, row, r.class(row)
-		v.sourced = has(source, row) || has(medium, row) || has(campaign, row)
-		v.paged = has(path, row)
+		v := &to[next[p]]
+		next[p]++
+		client, session := f.Client[row], f.Session[row]
+		v.client, v.session, v.ms, v.hash = client, session, ms, uint32(pairHash(client, session))
+		v.hour, v.row, v.engaged, v.class = h, row, 0, r.class(row)
 		if f.Engaged != nil {
 			v.engaged = int32(min(max(f.Engaged[row], 0), math.MaxInt32))
 		}
+		v.sourced = has(source, row) || has(medium, row) || has(campaign, row)
+		v.paged = has(path, row)
+		v.counts = ms >= r.Window.From && ms < r.Window.To && !hidden(r.repeat(row), h, h)
 	}
-	r.walk(visits, starts[1:])
 }
 
-// manyVisits is how many of them are worth another goroutine.
-const manyVisits = 1 << 16
+func pairHash(client, session uint64) uint64 { return mix(client + session*0x9e3779b97f4a7c15) }
 
-// walk works out the sessions of all pairs, whose visits end where ends says. No
-// pair's sessions have rows of another, so that they may be worked out side by
-// side.
-func (r *resolver) walk(visits []visit, ends []uint32) {
-	parts := min(runtime.GOMAXPROCS(0), 1+len(visits)/manyVisits)
-	var wait sync.WaitGroup
-	for part := range parts {
-		walk := func() {
-			walk := walker{resolver: r}
-			from, to := len(ends)*part/parts, len(ends)*(part+1)/parts
-			begin := uint32(0)
-			if from > 0 {
-				begin = ends[from-1]
-			}
-			for _, end := range ends[from:to] {
-				if begin < end { // a pair may have copies only, which are no visits
-					r.client(&walk, visits[begin:end])
-				}
-				begin = end
-			}
-		}
-		if part == parts-1 {
-			walk() // here
+// sieve holds hashes, and some more.
+type sieve []uint64
+
+func (s sieve) has(hash uint64) bool {
+	return s == nil || s[hash>>6&uint64(len(s)-1)]>>(hash&63)&1 != 0
+}
+
+// nearWindow holds the pairs that have rows in the window, where most rows of
+// the frame lie outside it; else nil.
+func (r *resolver) nearWindow() sieve {
+	if 2*len(r.Rows) > r.f.Len {
+		return nil
+	}
+	s := make(sieve, 1<<max(0, bits.Len(uint(len(r.Rows)/4))))
+	for _, row := range r.Rows {
+		hash := pairHash(r.f.Client[row], r.f.Session[row])
+		s[hash>>6&uint64(len(s)-1)] |= 1 << (hash & 63)
+	}
+	return s
+}
+
+// part works out the sessions of a part's pairs: those that have a visit in the
+// window. Visits of a pair are brought together by a counting sort over a number
+// given to each pair, which costs no comparison of visits.
+func (w *walker) part(visits []visit) {
+	w.pairs.reset(len(visits))
+	w.numbers = slices.Grow(w.numbers[:0], len(visits))[:len(visits)]
+	others := false
+	for i := range visits {
+		v := &visits[i]
+		if v.counts {
+			w.numbers[i] = w.pairs.addHashed(uint64(v.hash), v.client, v.session)
 		} else {
-			wait.Go(walk)
+			others = true
 		}
 	}
-	wait.Wait()
+	if others {
+		for i := range visits {
+			if v := &visits[i]; !v.counts {
+				w.numbers[i] = w.pairs.table[w.pairs.slot(uint64(v.hash), v.client, v.session)]
+			}
+		}
+	}
+	ends := slices.Grow(w.ends[:0], w.pairs.len()+1)[:w.pairs.len()+1]
+	clear(ends)
+	for _, number := range w.numbers {
+		ends[number+1]++
+	}
+	ends[1] = 0 // of visits whose pair has none in the window
+	for n := 1; n < len(ends); n++ {
+		ends[n] += ends[n-1]
+	}
+	w.sorted = slices.Grow(w.sorted[:0], len(visits))[:ends[len(ends)-1]]
+	for i, number := range w.numbers {
+		if number != 0 {
+			w.sorted[ends[number]] = visits[i]
+			ends[number]++
+		}
+	}
+	w.ends = ends
+	begin := uint32(0)
+	for _, end := range ends[1:w.pairs.len()] {
+		w.client(w.sorted[begin:end])
+		begin = end
+	}
 }
 
 // client works out the sessions of one pair's visits.
-func (r *resolver) client(walk *walker, visits []visit) {
+func (w *walker) client(visits []visit) {
 	for i := 1; i < len(visits); i++ {
 		// They came in resolver.order, which those of one instant keep.
 		if visits[i].ms < visits[i-1].ms {
@@ -127,40 +188,40 @@ func (r *resolver) client(walk *walker, visits []visit) {
 			break
 		}
 	}
-	walk.inactivity = r.Settings.silence(r.f.Session[visits[0].row])
+	w.inactivity = w.Settings.silence(visits[0].session)
 	repeats := false
-	if r.repeats != nil {
+	if w.repeats != nil {
 		for _, v := range visits {
-			repeats = repeats || r.repeats[v.row] != noHour
+			repeats = repeats || w.repeats[v.row] != noHour
 		}
 	}
 	if !repeats {
-		walk.window = r.Window
-		walk.all(visits)
+		w.window = w.Window
+		w.all(visits)
 		return
 	}
 	// An original that lies about Reach before its copy hides the copy from
 	// some hours and not from others: each hour has its own view.
-	view := walk.view[:0]
+	view := w.view[:0]
 	for i := 0; i < len(visits); {
 		at := visits[i].hour
 		next := i
 		for next < len(visits) && visits[next].hour == at {
 			next++
 		}
-		if hour := Of(at, at+1); hour.To > r.Window.From && hour.From < r.Window.To {
+		if hour := Of(at, at+1); hour.To > w.Window.From && hour.From < w.Window.To {
 			view = view[:0]
 			for _, v := range visits {
-				if v.hour >= at-Reach && v.hour <= at+Reach && !hidden(r.repeat(v.row), v.hour, at) {
+				if v.hour >= at-Reach && v.hour <= at+Reach && !hidden(w.repeat(v.row), v.hour, at) {
 					view = append(view, v)
 				}
 			}
-			walk.window = Window{max(hour.From, r.Window.From), min(hour.To, r.Window.To)}
-			walk.all(view)
+			w.window = Window{max(hour.From, w.Window.From), min(hour.To, w.Window.To)}
+			w.all(view)
 		}
 		i = next
 	}
-	walk.view = view
+	w.view = view
 }
 
 // walker cuts a list of visits into sessions and writes what they mean for the
@@ -169,7 +230,12 @@ type walker struct {
 	*resolver
 	window     Window
 	inactivity int64 // ms
-	view       []visit
+	// Memory that serves one part after the other.
+	pairs   pairs
+	numbers []uint32 // by visit: its pair's
+	ends    []uint32 // by pair: where its visits end in sorted
+	sorted  []visit
+	view    []visit
 }
 
 func (w *walker) all(visits []visit) {
@@ -270,52 +336,57 @@ func (w *walker) begin(visits []visit) {
 	w.EngagedBegin[row] = views >= 2 || key || last-visits[0].ms > after || focus > after
 }
 
-// pairs numbers pairs of client and session from 1.
+// pairs numbers pairs of client and session, or of anything, from 1. The zero
+// value is ready after reset.
 type pairs struct {
-	bits   uint
-	table  []uint32 // number, 0 = free
-	client []uint64
-	sess   []uint64
+	table []uint32 // number, 0 = free; by the hash's lower bits
+	pair  [][2]uint64
 }
 
 func newPairs(most int) *pairs {
-	p := &pairs{bits: tableBits(min(most, 1<<10)), client: make([]uint64, 1, min(most, 1<<10)+1), sess: make([]uint64, 1, min(most, 1<<10)+1)}
-	p.table = make([]uint32, 1<<p.bits)
+	p := new(pairs)
+	p.reset(min(most, 1<<10))
 	return p
 }
 
-func (p *pairs) len() int { return len(p.client) }
+// reset forgets all and has room for so many.
+func (p *pairs) reset(room int) {
+	size := 1 << tableBits(room)
+	p.table = slices.Grow(p.table[:0], size)[:size]
+	clear(p.table)
+	p.pair = append(p.pair[:0], [2]uint64{})
+}
+
+func (p *pairs) len() int { return len(p.pair) }
 
 // slot is where a pair stands or would stand.
-func (p *pairs) slot(client, session uint64) uint64 {
+func (p *pairs) slot(hash, a, b uint64) uint64 {
 	mask := uint64(len(p.table) - 1)
-	slot := mix(client+session*0x9e3779b97f4a7c15) >> (64 - p.bits)
-	for {
-		n := p.table[slot]
-		if n == 0 || p.client[n] == client && p.sess[n] == session {
+	for slot := hash & mask; ; slot = (slot + 1) & mask {
+		if n := p.table[slot]; n == 0 || p.pair[n] == [2]uint64{a, b} {
 			return slot
 		}
-		slot = (slot + 1) & mask
 	}
 }
 
-func (p *pairs) find(client, session uint64) uint32 { return p.table[p.slot(client, session)] }
+func (p *pairs) find(a, b uint64) uint32 { return p.table[p.slot(pairHash(a, b), a, b)] }
 
 // add is the number of a pair, the next one where it is new.
-func (p *pairs) add(client, session uint64) uint32 {
-	slot := p.slot(client, session)
+func (p *pairs) add(a, b uint64) uint32 { return p.addHashed(pairHash(a, b), a, b) }
+
+func (p *pairs) addHashed(hash, a, b uint64) uint32 {
+	slot := p.slot(hash, a, b)
 	if n := p.table[slot]; n != 0 {
 		return n
 	}
-	number := uint32(len(p.client))
+	number := uint32(len(p.pair))
 	p.table[slot] = number
-	p.client = append(p.client, client)
-	p.sess = append(p.sess, session)
-	if 2*len(p.client) > len(p.table) {
-		p.bits++
-		p.table = make([]uint32, 1<<p.bits)
-		for n := 1; n < len(p.client); n++ {
-			p.table[p.slot(p.client[n], p.sess[n])] = uint32(n)
+	p.pair = append(p.pair, [2]uint64{a, b})
+	if 2*len(p.pair) > len(p.table) {
+		p.table = make([]uint32, 2*len(p.table))
+		for n := 1; n < len(p.pair); n++ {
+			a, b := p.pair[n][0], p.pair[n][1]
+			p.table[p.slot(pairHash(a, b), a, b)] = uint32(n)
 		}
 	}
 	return number

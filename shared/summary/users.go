@@ -275,22 +275,61 @@ func (f *Facts) indexUsers() {
 		return
 	}
 	a.known = true
-	a.of = make([]uint32, len(f.Rows))
-	numbers := newPairs(len(f.Rows))
-	for i, row := range f.Rows {
-		user := f.Frame.User[row]
-		before := numbers.len()
-		n := numbers.add(user, 0)
-		if n == uint32(before) {
-			a.first = append(a.first, row)
+	a.of = f.firstPlaces()
+	for i, first := range a.of {
+		if int(first) < i {
+			a.of[i] = a.of[first]
+			continue
 		}
-		a.of[i] = n - 1
+		a.of[i] = uint32(len(a.first))
+		a.first = append(a.first, f.Rows[i])
 	}
-	a.users = numbers.client[1:]
-	a.hashes = make([]uint64, len(a.users))
-	for i, u := range a.users {
-		a.hashes[i] = userHash(u)
+	a.users, a.hashes = make([]uint64, len(a.first)), make([]uint64, len(a.first))
+	for i, row := range a.first {
+		a.users[i] = f.Frame.User[row]
+		a.hashes[i] = userHash(a.users[i])
 	}
+}
+
+// firstPlaces is by place in Rows the first place of the same user.
+func (f *Facts) firstPlaces() []uint32 {
+	type met struct {
+		user  uint64
+		place uint32
+	}
+	var rows []met
+	first := make([]uint32, len(f.Rows))
+	bits := partsOf(len(f.Rows))
+	choose := func(from, to int, part []uint8) {
+		for i, row := range f.Rows[from:to] {
+			part[i] = partOf(mix(f.Frame.User[row]), bits)
+		}
+	}
+	ends := deal(len(f.Rows), bits, choose, func(n int) { rows = make([]met, n) }, func(from, to int, part []uint8, next []uint32) {
+		for i, row := range f.Rows[from:to] {
+			p := part[i]
+			rows[next[p]] = met{f.Frame.User[row], uint32(from + i)}
+			next[p]++
+		}
+	})
+	tables := make([][]uint32, workers(len(rows))) // of rows of the part, from 1; 0 is free
+	eachPart(len(tables), ends, func(g int, from, to uint32) {
+		size := 1 << tableBits(int(to-from))
+		tables[g] = slices.Grow(tables[g][:0], size)[:size]
+		table, rows := tables[g], rows[from:to]
+		clear(table)
+		for i, m := range rows {
+			slot := mix(m.user) & uint64(size-1)
+			for table[slot] != 0 && rows[table[slot]-1].user != m.user {
+				slot = (slot + 1) & uint64(size-1)
+			}
+			if table[slot] == 0 {
+				table[slot] = uint32(i + 1)
+			}
+			first[m.place] = rows[table[slot]-1].place
+		}
+	})
+	return first
 }
 
 // SetFirstSeen tells when each user was first seen in the merchant's history,
