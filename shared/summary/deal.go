@@ -14,7 +14,7 @@ const (
 	partRows = 1 << 14      // of a part, about
 	maxParts = 1 << 7       // more would not fit uint8 and the cache's write streams
 	noPart   = 0xff         // of rows that are left out
-	manyRows = 4 * partRows // worth another goroutine
+	manyRows = 2 * partRows // worth another goroutine
 )
 
 // partsOf is how many parts n rows are dealt to, as a power of two.
