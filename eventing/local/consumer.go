@@ -367,6 +367,18 @@ func (c *consumer) position(into map[int]int64) {
 	}
 }
 
+// committed calls fn with what each partition has committed.
+func (c *consumer) committed(fn func(partition int, offset int64)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gen == nil {
+		return
+	}
+	for id, p := range c.gen.partitions {
+		fn(id, p.committed)
+	}
+}
+
 // lag is how many records the topic holds that are not done, as last heard.
 func (c *consumer) lag() (lag int64, partitions int) {
 	c.mu.Lock()

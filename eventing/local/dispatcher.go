@@ -289,6 +289,39 @@ func (d *Dispatcher) idle(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// Settled calls fn with the offset up to which every Trigger of a topic has
+// committed, for each partition that all of them read in this process.
+func (d *Dispatcher) Settled(fn func(topic string, partition int, offset int64)) {
+	type lowest struct {
+		offset int64
+		of     int // Triggers
+	}
+	all, triggers := map[string]map[int]lowest{}, map[string]int{}
+	for _, c := range d.consumers {
+		triggers[c.topic]++
+		partitions := all[c.topic]
+		if partitions == nil {
+			partitions = map[int]lowest{}
+			all[c.topic] = partitions
+		}
+		c.committed(func(id int, offset int64) {
+			low, seen := partitions[id]
+			if !seen || offset < low.offset {
+				low.offset = offset
+			}
+			low.of++
+			partitions[id] = low
+		})
+	}
+	for topic, partitions := range all {
+		for id, low := range partitions {
+			if low.of == triggers[topic] {
+				fn(topic, id, low.offset)
+			}
+		}
+	}
+}
+
 // BrokerStatus is a Broker as an operator sees it.
 type BrokerStatus struct {
 	Name     string          `json:"name"`

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/footfall/footfall/shared/fault"
@@ -21,10 +22,8 @@ import (
 // defaults.
 type KafkaConfig struct {
 	Dir string // data folder; empty keeps everything in memory
-	// Retention and RetentionBytes (of one partition) bound what a topic
-	// keeps, read or not. Kafka looks every few minutes. Defaults: 7 days,
-	// 64 MiB.
-	Retention      time.Duration
+	// RetentionBytes bounds what a partition keeps of what nobody has released,
+	// read or not. Kafka looks every few minutes. Default 64 MiB.
 	RetentionBytes int64
 	// NoSync leaves it to the operating system when records reach the disk:
 	// they survive kill -9 and not a power loss. For whoever has them durable
@@ -37,12 +36,11 @@ type KafkaConfig struct {
 // Settings of the in-process Kafka. A segment is the grain in which old
 // records leave the disk; the offsets of a group must outlive a long holiday.
 const (
-	segmentBytes       = 16 << 20
+	segmentBytes       = 4 << 20
 	retentionCheck     = 5 * time.Minute
 	offsetsRetention   = 10 * 365 * 24 * time.Hour
 	minSessionTimeout  = time.Second
 	lockName           = "LOCK"
-	defaultRetention   = 7 * 24 * time.Hour
 	defaultRetainBytes = 64 << 20
 )
 
@@ -58,9 +56,6 @@ type Kafka struct {
 // StartKafka starts it and reads what its folder holds. A folder that another
 // process uses is fault.Conflict.
 func StartKafka(cfg KafkaConfig) (*Kafka, error) {
-	if cfg.Retention == 0 {
-		cfg.Retention = defaultRetention
-	}
 	if cfg.RetentionBytes == 0 {
 		cfg.RetentionBytes = defaultRetainBytes
 	}
@@ -76,7 +71,9 @@ func StartKafka(cfg KafkaConfig) (*Kafka, error) {
 		kfake.GroupMinSessionTimeout(minSessionTimeout),
 		kfake.WithLogger(kafkaLog{cfg.Log}),
 		kfake.BrokerConfigs(map[string]string{
-			"log.retention.ms":          strconv.FormatInt(cfg.Retention.Milliseconds(), 10),
+			// By age it would take a quiet partition's last record, too, and with it,
+			// at the next start, where the partition's numbers go on (see Release).
+			"log.retention.ms":          "-1",
 			"log.retention.bytes":       strconv.FormatInt(cfg.RetentionBytes, 10),
 			"log.cleaner.backoff.ms":    strconv.FormatInt(retentionCheck.Milliseconds(), 10),
 			"offsets.retention.minutes": strconv.Itoa(int(offsetsRetention.Minutes())),
@@ -133,6 +130,19 @@ func (k *Kafka) Brokers() []string { return k.cluster.ListenAddrs() }
 // Trim removes at once what the topics' retention lets go, instead of at the
 // next look.
 func (k *Kafka) Trim() { k.cluster.ApplyRetention() }
+
+// Release lets go of a partition's records before an offset, which nobody needs
+// any more, by whole segments. The last one of them stays: an empty partition
+// begins at 0 again after a restart, where groups have long read on.
+func (k *Kafka) Release(topic string, partition int, offset int64) error {
+	if offset < 2 {
+		return nil
+	}
+	if err := k.cluster.DeleteRecords(topic, int32(partition), offset-1); err != nil && !errors.Is(err, kerr.OffsetOutOfRange) { // it is gone already
+		return fmt.Errorf("cannot release records of topic %q, partition %d, before offset %d: %w", topic, partition, offset, err)
+	}
+	return nil
+}
 
 // Close stops it; clients should be closed before, so that their groups have
 // left.

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -147,6 +149,88 @@ func TestRetention(t *testing.T) {
 	if got := in.ids(); len(got) != 1 || got[0] != "new" {
 		t.Errorf("got %v", got)
 	}
+}
+
+// What every Trigger has settled is released, what one of them has not stays,
+// and a partition's numbers go on after a restart without a snapshot, as after
+// a crash.
+func TestRelease(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "kafka")
+	slow := trigger(func(tr *eventing.Trigger) {
+		tr.Name, tr.ConsumerGroup, tr.Order = "slow", "slow", eventing.Ordered
+		tr.Subscriber.Name = "slow"
+	})
+	w := &world{t: t, wiring: testWiring(1, trigger(), slow), http: map[string]http.Handler{}}
+	w.wiring.Brokers[0].Topic.Config = map[string]string{"segment.bytes": "1024"}
+	open := func() (d *Dispatcher, released func() int64, shut func()) {
+		w.kafka = newKafka(t, dir)
+		w.client = newClient(t, w.kafka)
+		d = w.start()
+		released = func() (to int64) {
+			d.Settled(func(topic string, partition int, offset int64) {
+				if topic == w.batches() && partition == 0 {
+					to = offset
+				}
+				if err := w.kafka.Release(topic, partition, offset); err != nil {
+					t.Error(err)
+				}
+			})
+			return to
+		}
+		return d, released, func() {
+			if err := errors.Join(d.Close(), w.client.Close()); err != nil {
+				t.Error(err)
+			}
+			w.kafka.Close()
+		}
+	}
+	segments := func() int {
+		found, err := filepath.Glob(filepath.Join(dir, "partitions", w.batches()+"-0", "*.dat"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	in, gate := &inbox{}, make(chan struct{})
+	w.http["sub"] = in
+	w.http["slow"] = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Ce-Id") == "e10" {
+			<-gate
+		}
+		rw.WriteHeader(http.StatusAccepted)
+	})
+	d, released, shut := open()
+	for i := range 20 {
+		w.publish(event(fmt.Sprint("e", i), strings.Repeat("some data that fills a segment ", 20)))
+	}
+	eventually(t, func() bool { return released() == 10 })
+	if n := segments(); n < 5 || n > 8 { // two records each
+		t.Errorf("%d segments while 10 of 20 records are settled", n)
+	}
+	close(gate)
+	w.idle(d)
+	eventually(t, func() bool { return released() == 20 })
+	if n := segments(); n != 1 {
+		t.Errorf("%d segments when all is settled", n)
+	}
+	shut()
+	snapshots, err := filepath.Glob(filepath.Join(dir, "partitions", "*", "snapshot.json"))
+	if err != nil || len(snapshots) == 0 {
+		t.Fatalf("no snapshots: %v", err)
+	}
+	for _, path := range snapshots {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, released, shut = open()
+	w.publish(event("new", ""))
+	w.idle(d)
+	eventually(t, func() bool { return released() == 21 })
+	if got := in.ids(); len(got) != 21 || got[20] != "new" || d.Status()[0].Triggers[0].Expired != 0 {
+		t.Errorf("got %v, %+v", got, d.Status())
+	}
+	shut()
 }
 
 func TestMetrics(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,8 @@ import (
 // those that publish.
 type brokerFunction struct {
 	dispatcher *broker.Dispatcher
-	cron       *broker.Cron // nil: none
+	server     *broker.Kafka // nil: it is not ours
+	cron       *broker.Cron  // nil: none
 	ingress    http.Handler
 	started    atomic.Bool
 	patient    bool // Kafka may be away when it starts
@@ -35,6 +37,7 @@ type brokerFunction struct {
 type brokerParts struct {
 	wiring     *eventing.Wiring
 	dispatcher *broker.Dispatcher
+	server     *broker.Kafka
 	kafka      *kafka.Client
 	publisher  *kafka.Publisher
 	admin      *access.Authorizer
@@ -44,7 +47,7 @@ type brokerParts struct {
 }
 
 func newBrokerFunction(p brokerParts) (*brokerFunction, error) {
-	b := &brokerFunction{dispatcher: p.dispatcher, log: p.log}
+	b := &brokerFunction{dispatcher: p.dispatcher, server: p.server, log: p.log}
 	names := make([]string, 0, len(p.wiring.Brokers))
 	for _, w := range p.wiring.Brokers {
 		names = append(names, w.Name)
@@ -77,13 +80,40 @@ func (b *brokerFunction) function() function.Function {
 				return err
 			}
 			b.started.Store(true)
+			var running sync.WaitGroup
 			if b.cron != nil {
-				b.cron.Run(ctx)
+				running.Go(func() { b.cron.Run(ctx) })
 			}
-			<-ctx.Done()
+			b.release(ctx)
+			running.Wait()
 			return nil
 		},
 		Close: func(context.Context) error { return b.dispatcher.Close() },
+	}
+}
+
+// releaseEvery is how often the Kafka in this process lets go of what every
+// Trigger has settled. All of it is in the journal, too.
+const releaseEvery = 30 * time.Second
+
+// release does so until ctx ends.
+func (b *brokerFunction) release(ctx context.Context) {
+	beat := time.NewTicker(releaseEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+		}
+		if b.server == nil {
+			continue
+		}
+		b.dispatcher.Settled(func(topic string, partition int, offset int64) {
+			if err := b.server.Release(topic, partition, offset); err != nil {
+				b.log.Warn("the in-process Kafka keeps what is delivered", "error", err)
+			}
+		})
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/footfall/footfall/functions/archive"
 	"github.com/footfall/footfall/functions/etl"
@@ -32,10 +31,9 @@ type Config struct {
 	StoreCacheBytes int64 `env:"STORE_CACHE_BYTES" envDefault:"33554432"`
 	// FrameCacheBytes is the memory for decoded processed data.
 	FrameCacheBytes int64 `env:"FRAME_CACHE_BYTES" envDefault:"25165824"`
-	// KafkaRetention is how long the Kafka in this process keeps what has long
-	// been delivered; KafkaRetentionBytes bounds each partition.
-	KafkaRetention      time.Duration `env:"KAFKA_RETENTION" envDefault:"24h"`
-	KafkaRetentionBytes int64         `env:"KAFKA_RETENTION_BYTES" envDefault:"268435456"`
+	// KafkaRetentionBytes bounds what each partition of the Kafka in this process
+	// keeps of what is not delivered; what is goes within a minute.
+	KafkaRetentionBytes int64 `env:"KAFKA_RETENTION_BYTES" envDefault:"268435456"`
 }
 
 // Validate reports all faults.
@@ -52,7 +50,7 @@ func (c *Config) Validate() error {
 	errs = append(errs, c.Security.Validate())
 	for name, v := range map[string]int64{
 		"STORE_CACHE_BYTES": c.StoreCacheBytes, "FRAME_CACHE_BYTES": c.FrameCacheBytes,
-		"KAFKA_RETENTION": int64(c.KafkaRetention), "KAFKA_RETENTION_BYTES": c.KafkaRetentionBytes,
+		"KAFKA_RETENTION_BYTES": c.KafkaRetentionBytes,
 	} {
 		if v <= 0 {
 			errs = append(errs, fmt.Errorf("%s%s: expected more than zero, got %d", function.Prefix, name, v))

@@ -145,7 +145,7 @@ func openGround(ctx context.Context, cfg *settings, p *function.Process, fs vfs.
 		if len(brokers) == 0 {
 			g.server, err = broker.StartKafka(broker.KafkaConfig{
 				Dir: filepath.Join(cfg.runner.Data, "kafka"), Log: p.Log,
-				Retention: cfg.runner.KafkaRetention, RetentionBytes: cfg.runner.KafkaRetentionBytes,
+				RetentionBytes: cfg.runner.KafkaRetentionBytes,
 			})
 			if err != nil {
 				return err
@@ -268,7 +268,7 @@ func (r *Runner) broker(ctx context.Context, cfg *settings, g *ground, o Options
 		return function.Function{}, err
 	}
 	b, err := newBrokerFunction(brokerParts{
-		wiring: g.wiring, dispatcher: dispatcher, kafka: g.kafka, publisher: publisher, admin: admin, clock: o.Clock, cron: !o.NoCron, log: log,
+		wiring: g.wiring, dispatcher: dispatcher, server: g.server, kafka: g.kafka, publisher: publisher, admin: admin, clock: o.Clock, cron: !o.NoCron, log: log,
 	})
 	if err != nil {
 		return function.Function{}, err

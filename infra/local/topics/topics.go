@@ -113,7 +113,7 @@ func Run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 }
 
 // runnerNames are variables of the runner that share the prefix.
-var runnerNames = []string{function.Prefix + "KAFKA_RETENTION", function.Prefix + "KAFKA_RETENTION_BYTES", function.Prefix + "KAFKA_MAX_MESSAGE_BYTES"}
+var runnerNames = []string{function.Prefix + "KAFKA_RETENTION_BYTES", function.Prefix + "KAFKA_MAX_MESSAGE_BYTES"}
 
 type options struct {
 	replication, partitions int
