@@ -179,6 +179,9 @@ func (g *ground) close() error {
 // assemble makes the functions and the broker between them.
 func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Options) error {
 	s, log, meters := g.stores, r.process.Log, r.process.Telemetry
+	if err := measureStores(meters.Meter("store"), s); err != nil {
+		return err
+	}
 	publisher := kafka.NewPublisher(g.kafka, topics(g.wiring))
 	admin := access.NewAuthorizer(r.admin.Reveal(), s.Registry)
 

@@ -4,6 +4,49 @@ import (
 	"context"
 )
 
+// Usage is what the database takes, as far as it can be told at once.
+type Usage struct {
+	// Tables are the bytes of the files by table, to a block or two for each
+	// file that holds several. What is only in the log is not in them.
+	Tables []TableUsage
+	Log    int64 // bytes of the log's files
+	Dead   int64 // bytes of files that nothing but an open reader needs any more
+	Files  int64 // bytes of all its files
+	Cache  int64 // bytes of memory for blocks that were read
+	Memory int64 // bytes of memory for writes that are not in tables yet
+}
+
+// TableUsage is what one table takes.
+type TableUsage struct {
+	Name string // as in TableSize; "other" for those without one
+	Disk int64
+}
+
+// Usage tells it from what the database keeps in memory of its files.
+func (s *Stores) Usage(ctx context.Context) (Usage, error) {
+	var u Usage
+	err := s.engine.read(ctx, "tell what the store takes", func() error {
+		m := s.engine.db.Metrics()
+		u = Usage{
+			Log: int64(m.WAL.PhysicalSize + m.WAL.ObsoletePhysicalSize), Files: int64(m.DiskSpaceUsage()),
+			Dead:  int64(m.Table.Local.ObsoleteSize + m.Table.Local.ZombieSize),
+			Cache: m.BlockCache.Size, Memory: int64(m.MemTable.Size + m.MemTable.ZombieSize),
+		}
+		live := int64(m.Table.Local.LiveSize)
+		for _, t := range tableNames {
+			n, err := s.engine.db.EstimateDiskUsage([]byte{t.table}, []byte{t.table + 1})
+			if err != nil {
+				return err
+			}
+			u.Tables = append(u.Tables, TableUsage{Name: t.name, Disk: int64(n)})
+			live -= int64(n)
+		}
+		u.Tables = append(u.Tables, TableUsage{Name: "other", Disk: max(live, 0)})
+		return nil
+	})
+	return u, err
+}
+
 // TableSize is what one table of the database takes.
 type TableSize struct {
 	Table  byte   // of the keys, see shared/docs/formats/embedded.md

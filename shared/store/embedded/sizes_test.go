@@ -29,3 +29,36 @@ func TestSizes(t *testing.T) {
 		}
 	}
 }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, vfs.NewMem())
+	for i := range 1000 {
+		key := store.SummaryKey{Merchant: "m", Generation: 1, Grain: store.GrainHour, Start: int64(i) * 3600}
+		record := make([]byte, 100)
+		for j := range record {
+			record[j] = byte(i * (j + 7) >> 3)
+		}
+		if err := s.Summaries.Put(t.Context(), []store.SummaryEntry{{Key: key, Data: record}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.engine.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.Usage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := map[string]int64{}
+	for _, table := range u.Tables {
+		of[table.Name] = table.Disk
+	}
+	const block = 16 << 10
+	if len(of) != len(tableNames)+1 || of["summaries"] < 90_000 || of["documents"] > block {
+		t.Errorf("tables: %v", of)
+	}
+	if u.Files < of["summaries"]+u.Log || u.Log == 0 || u.Memory == 0 {
+		t.Errorf("%+v", u)
+	}
+}
