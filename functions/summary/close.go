@@ -28,6 +28,7 @@ type closing struct {
 	cal       *summary.Calendar
 	settings  summary.Settings
 	watermark time.Time
+	looked    int // rows that the last count looked at
 }
 
 // closing begins the work on a merchant in a view. Marks of LiveQueue count for
@@ -57,6 +58,11 @@ func ownQueue(m *access.Merchant, v *access.View) store.Queue {
 // closeMerchant counts the dirty hours of a merchant anew, with all hours that
 // they affect.
 func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []event.Hour, watermark time.Time) error {
+	began := time.Now()
+	if !s.pace.free(id, began) {
+		return nil
+	}
+	defer func() { s.pace.worked(id, began, time.Now(), s.cfg.Share) }()
 	m, shown, err := s.merchantShown(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		// Nobody can ask for its numbers. The hours stay dirty: should the
@@ -116,26 +122,25 @@ func (s *Service) merchantShown(ctx context.Context, id string) (m access.Mercha
 	return m, m.View(book), nil
 }
 
-// run closes dirty hours that lie close together; hour by hour where their
-// events are too many to be looked at together.
+// run closes dirty hours that lie close together. Where their events are too
+// many to be looked at together, the last hour goes alone, however many it looks
+// at; the others may be about as many then, for what hours look at is nearly the
+// same where one of them, or the one under way, is a busy one.
 func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
-	loader := c.loader
-	if len(dirty) > 1 {
-		loader = loader.Within(c.cfg.RunEvents)
-	}
-	err := c.close(ctx, loader, dirty)
-	if len(dirty) == 1 || !fault.Is(err, fault.TooLarge) {
-		return err
-	}
-	for i := range dirty {
+	for most := c.cfg.RunEvents; len(dirty) > 1; most = max(most, c.looked+c.looked/4) {
+		if err := c.close(ctx, c.loader.Within(most), dirty); !fault.Is(err, fault.TooLarge) {
+			return err
+		}
 		if spent(budget) {
 			return nil
 		}
-		if err := c.close(ctx, c.loader, dirty[i:i+1]); err != nil {
+		last := len(dirty) - 1
+		if err := c.close(ctx, c.loader, dirty[last:]); err != nil || spent(budget) {
 			return err
 		}
+		dirty = dirty[:last]
 	}
-	return nil
+	return c.close(ctx, c.loader, dirty)
 }
 
 // close counts dirty hours and what they affect, writes the records, and takes
@@ -152,6 +157,7 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if err != nil {
 		return err
 	}
+	c.looked = frame.Len
 	p, err := c.plan(ctx, dirty, frame, summary.Of(from, to))
 	if err != nil {
 		return err

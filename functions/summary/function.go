@@ -38,6 +38,9 @@ type Config struct {
 	// merchant with more events than RunEvents in them is taken hour by hour.
 	Span      int `env:"SUMMARY_SPAN" envDefault:"48"`
 	RunEvents int `env:"SUMMARY_RUN_EVENTS" envDefault:"500000"`
+	// Share: a merchant whose hours take longer than some seconds to count has
+	// one part in so many of the time for it; 0 holds nobody back.
+	Share int `env:"SUMMARY_SHARE" envDefault:"20"`
 	// MergeEvents is how many events a merged document may hold; 0 merges
 	// nothing.
 	MergeEvents int `env:"SUMMARY_MERGE_EVENTS" envDefault:"50000"`
@@ -69,6 +72,7 @@ func (c *Config) Validate() error {
 		{"PAGE", int64(c.Page), 1, 100_000},
 		{"SPAN", int64(c.Span), 1, 1000},
 		{"RUN_EVENTS", int64(c.RunEvents), 1, 1 << 40},
+		{"SHARE", int64(c.Share), 0, 1000},
 		{"MERGE_EVENTS", int64(c.MergeEvents), 0, 10_000_000},
 		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
 		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
@@ -124,6 +128,7 @@ type Service struct {
 	running map[store.Shard]bool
 
 	rebuildFails atomic.Bool
+	pace         pace
 }
 
 // New makes the service.
