@@ -7,7 +7,7 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
-.PHONY: load faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
+.PHONY: load soak faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ faults: ## break things under load, CYCLES times, and compare what was accepted 
 load: ## many sites' traffic at any Footfall, then every number compared: make load TARGET=http://… ADMIN_TOKEN=… RATE=11574 MERCHANTS=1000 FOR=1m SEED=1
 	@$(GO) run ./infra/loadtest/cmd $(if $(TARGET),-target "$(TARGET)") $(if $(ADMIN_TOKEN),-admin-token "$(ADMIN_TOKEN)") \
 	  -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),1000) -for $(or $(FOR),1m) -seed $(or $(SEED),1) $(if $(HOT),-hot $(HOT))
+
+soak: build ## an hour's steady load, and whether memory, CPU, disk and freshness stay: make soak FOR=1h RATE=11574 MERCHANTS=2000
+	@$(GO) build -o $(BIN)/soak ./infra/loadtest/soak && $(BIN)/soak -for $(or $(FOR),1h) -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),2000) \
+	  -reports $(or $(REPORTS),20) $(if $(BESIDE),-beside "$(BESIDE)") $(if $(SAMPLES),-samples "$(SAMPLES)")
 
 bench: build ## the budget table of this machine, from real runs of the real binary
 	$(GO) run ./infra/loadtest/bench
