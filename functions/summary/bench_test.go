@@ -1,14 +1,19 @@
 package summary_test
 
 import (
+	crand "crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/store/embedded"
 )
 
 // BenchmarkClose closes one hour of a shop, whose events came in documents of
@@ -78,4 +83,72 @@ func shopHour(n, per int) []processed.Row {
 		}
 	}
 	return rows
+}
+
+// BenchmarkMerchants closes an hour in which many merchants were active, each
+// of whom had a visit or a few, whose events came in batches of many merchants.
+func BenchmarkMerchants(b *testing.B) {
+	const merchants = 20_000
+	rows := shopHour(5*merchants, 300)
+	b.ReportAllocs()
+	var used time.Duration
+	for range b.N {
+		b.StopTimer()
+		w := manyMerchants(b, merchants, rows)
+		s := w.service(nil, w.ports())
+		b.StartTimer()
+		before := cpuTime(b)
+		if err := w.tick(s); err != nil {
+			b.Fatal(err)
+		}
+		used += cpuTime(b) - before
+		b.StopTimer()
+		left, err := w.stores.Processed.Dirty(b.Context(), false, store.Shard{Count: 1}, w.now, store.DirtyHour{}, 1)
+		if err != nil || len(left) > 0 {
+			b.Fatal("not all is closed: ", left, err)
+		}
+		w.close()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(used.Microseconds())/float64(b.N)/merchants, "cpu-µs/merchant")
+}
+
+// manyMerchants has the rows spread over merchants by their clients, on disk.
+func manyMerchants(b *testing.B, n int, rows []processed.Row) *bench {
+	b.Helper()
+	stores, err := embedded.Open(b.TempDir(), embedded.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := &bench{t: b, stores: stores, now: time.UnixMilli(rows[0].Millis).Add(2 * time.Hour)}
+	ids := make([]string, n)
+	for from := 0; from < n; from += store.MaxCreations {
+		var some []access.Merchant
+		for i := from; i < min(from+store.MaxCreations, n); i++ {
+			ids[i] = "m" + strings.ToLower(crand.Text())
+			some = append(some, access.Merchant{ID: ids[i], Version: 1, Name: ids[i], Generation: 1, Settings: access.Settings{TimeZone: "UTC", Currency: "EUR", BotFilter: true}})
+		}
+		if _, err := stores.Registry.CreateMerchants(b.Context(), some); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for from := 0; from < len(rows); {
+		put := store.Put{Batch: rows[from].Batch}
+		docs := map[string]*processed.Builder{}
+		for ; from < len(rows) && rows[from].Batch == put.Batch; from++ {
+			id := ids[rows[from].Client%uint64(n)]
+			if docs[id] == nil {
+				docs[id] = &processed.Builder{}
+			}
+			docs[id].Add(rows[from])
+		}
+		for id, d := range docs {
+			key := store.DocKey{Merchant: id, Hour: hourOf(rows[0].Millis), Revision: store.LiveRevision, Batch: put.Batch}
+			put.Docs = append(put.Docs, store.Doc{Key: key, Events: d.Len(), Data: d.Encode()})
+		}
+		if err := stores.Processed.Put(b.Context(), put); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return w
 }
