@@ -28,7 +28,8 @@ type closing struct {
 	cal       *summary.Calendar
 	settings  summary.Settings
 	watermark time.Time
-	looked    int // rows that the last count looked at
+	version   store.Version // before the marks of the run under way were read
+	looked    int           // rows that the last count looked at
 }
 
 // closing begins the work on a merchant in a view. Marks of LiveQueue count for
@@ -146,6 +147,10 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 // close counts dirty hours and what they affect, writes the records, and takes
 // off the marks that it found before it read the documents.
 func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []event.Hour) error {
+	var err error
+	if c.version, err = c.versionNow(ctx); err != nil {
+		return err
+	}
 	marks, err := c.marks(ctx, dirty)
 	if err != nil || len(marks) == 0 {
 		return err // none: another instance was quicker
@@ -210,6 +215,17 @@ func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.Mark, 
 		_, asked := slices.BinarySearch(hours, m.Hour)
 		return !asked || view.IsTrigger(m)
 	}), nil
+}
+
+// versionNow is the state of the merchant's documents and marks.
+func (c *closing) versionNow(ctx context.Context) (store.Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	v, err := c.Processed.Version(ctx, c.m.ID)
+	if err != nil {
+		return v, fmt.Errorf("cannot see whether anything came: %w", err)
+	}
+	return v, nil
 }
 
 // plan is which windows are counted and what else their days are made of.
@@ -520,6 +536,11 @@ func (c *closing) tell(ctx context.Context, marks []store.Mark) (there bool, err
 
 // marked reports whether all the given marks are still there.
 func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.Mark) (bool, error) {
+	// Whoever has taken a mark off has made another version, unless that is still
+	// under way: then it reads its records back after we have written ours.
+	if version, err := c.versionNow(ctx); err != nil || version == c.version {
+		return err == nil, err
+	}
 	now, err := c.marks(ctx, dirty)
 	if err != nil {
 		return false, err

@@ -36,11 +36,6 @@ func (c *closing) mergeDocuments(ctx context.Context, hours []event.Hour) error 
 func (c *closing) mergeHour(ctx context.Context, rev store.Revision, h event.Hour) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	if rev == store.LiveRevision {
-		if marks, err := c.Processed.Marks(ctx, c.m.ID, []store.Queue{store.LiveQueue}, h, h+1); err != nil || len(marks) > 0 {
-			return err // new ones came: the next tick merges them all
-		}
-	}
 	// Nearly always all documents are merged, so that they are gathered while
 	// they are listed.
 	var docs []listed

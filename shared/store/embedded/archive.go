@@ -282,7 +282,7 @@ func (a *archive) Complete(ctx context.Context, now time.Time, policy store.Clos
 		return nil, failed(what, err)
 	}
 	var told *[]event.BatchID
-	err := within(ctx, func() error {
+	err := within(ctx, apart, func() error {
 		defer a.use.end()
 		// What fails here is tried again by the next call. One bad file does
 		// not keep back the news of good ones.

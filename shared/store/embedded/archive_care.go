@@ -48,7 +48,7 @@ func (a *archive) caring(ctx context.Context, what string, fn func() error) erro
 		a.use.end()
 		return failed(what, ctx.Err())
 	}
-	err := within(ctx, func() error {
+	err := within(ctx, apart, func() error {
 		defer a.use.end()
 		defer func() { <-a.care }()
 		return fn()

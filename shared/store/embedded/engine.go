@@ -27,6 +27,7 @@ type engine struct {
 	noSync bool
 	writes chan struct{}
 	use    usage
+	runs   runners
 	says   pebbleLog
 }
 
@@ -86,7 +87,7 @@ func (e *engine) write(ctx context.Context, what string, fn func() error) error 
 		e.use.end()
 		return failed(what, ctx.Err())
 	}
-	err := within(ctx, func() error {
+	err := within(ctx, e.runs.run, func() error {
 		defer e.use.end()
 		defer func() { <-e.writes }()
 		return fn()
@@ -97,13 +98,54 @@ func (e *engine) write(ctx context.Context, what string, fn func() error) error 
 	return nil
 }
 
+// runners run what its callers may leave, and keep some goroutines for the next:
+// the stack of a new one has to grow first, which was a tenth of closing a quiet
+// merchant's hour.
+type runners struct {
+	next chan func() // taken by one that waits
+	idle atomic.Int32
+	stop chan struct{}
+}
+
+// mostIdle is how many goroutines wait for the next write.
+const mostIdle = 16
+
+func newRunners() runners { return runners{next: make(chan func()), stop: make(chan struct{})} }
+
+// apart runs fn in a goroutine of its own.
+func apart(fn func()) { go fn() }
+
+func (r *runners) run(fn func()) {
+	select {
+	case r.next <- fn:
+	default:
+		go r.loop(fn)
+	}
+}
+
+func (r *runners) loop(fn func()) {
+	for {
+		fn()
+		if r.idle.Add(1) > mostIdle {
+			r.idle.Add(-1)
+			return
+		}
+		select {
+		case fn = <-r.next:
+			r.idle.Add(-1)
+		case <-r.stop:
+			return
+		}
+	}
+}
+
 // within runs fn to its end and waits for it as long as ctx allows.
-func within(ctx context.Context, fn func() error) error {
+func within(ctx context.Context, run func(func()), fn func() error) error {
 	if ctx.Done() == nil {
 		return fn()
 	}
 	done := make(chan error, 1)
-	go func() { done <- fn() }()
+	run(func() { done <- fn() })
 	select {
 	case err := <-done:
 		return err

@@ -116,7 +116,7 @@ func open(dir string, o Options) (*Stores, error) {
 		cache.Unref()
 		return nil, errors.Join(err, lock.Close())
 	}
-	e := &engine{db: db, noSync: o.NoSync, writes: make(chan struct{}, maxWrites), use: usage{idle: make(chan struct{}, 1)}, says: pebbleLog{o.Logger, o.Fatal}}
+	e := &engine{db: db, noSync: o.NoSync, writes: make(chan struct{}, maxWrites), use: usage{idle: make(chan struct{}, 1)}, runs: newRunners(), says: pebbleLog{o.Logger, o.Fatal}}
 	a, err := newArchive(archiveDir, o)
 	if err == nil {
 		err = e.checkFormat()
@@ -148,6 +148,7 @@ func open(dir string, o Options) (*Stores, error) {
 // only is written to tables, so that the next start has no log to read.
 func (s *Stores) Close() error {
 	s.engine.use.close()
+	close(s.engine.runs.stop)
 	err := errors.Join(s.archive.Close(), s.engine.db.Flush(), s.engine.db.Close(), s.lock.Close())
 	s.cache.Unref()
 	return err

@@ -482,7 +482,10 @@ func (p *processed) cleanHour(hour store.Mark, ids map[event.BatchID]struct{}) e
 	return p.e.commitLater(b, func() { p.versions.changed(hour.Merchant); unlock() })
 }
 
-// batchesOf lists the batches of an hour's marks, whose keys begin with prefix.
+func compareBatches(a, b event.BatchID) int { return bytes.Compare(a[:], b[:]) }
+
+// batchesOf lists in order the batches of an hour's marks, whose keys begin with
+// prefix.
 func (p *processed) batchesOf(prefix []byte) (ids []event.BatchID, err error) {
 	it, err := p.e.span(context.Background(), prefix, successor(prefix))
 	if err != nil {
@@ -665,18 +668,23 @@ func (p *processed) Replace(ctx context.Context, old []store.DocKey, merged stor
 			unlock()
 			return errors.Join(err, b.Close())
 		}
-		return p.e.commit(b, func() { p.versions.changed(merged.Key.Merchant); unlock() })
+		// A crash that takes it away has the old ones back, and whatever is
+		// durable after it was written after it.
+		return p.e.commitLater(b, func() { p.versions.changed(merged.Key.Merchant); unlock() })
 	})
 }
 
 func (p *processed) replace(b *pebble.Batch, old []store.DocKey, merged store.Doc) error {
+	prefix := hourPrefix(tableMark, merged.Key.Merchant, uint32(store.LiveQueue), merged.Key.Hour)
+	marked, err := p.batchesOf(prefix)
+	if err != nil {
+		return err
+	}
 	dirty := false
 	for _, k := range old {
-		mark := markKey(liveMark(k))
-		marked, err := p.e.exists(mark)
-		if err == nil && marked {
+		if _, found := slices.BinarySearchFunc(marked, k.Batch, compareBatches); found {
 			dirty = true
-			err = b.Delete(mark, nil)
+			err = b.Delete(markKey(liveMark(k)), nil)
 		}
 		if err = errors.Join(err, b.Delete(docKey(k), nil)); err != nil {
 			return err
