@@ -183,6 +183,9 @@ func (d *dictionary) code(s *Strings, text string) uint32 {
 	if text == "" {
 		return 0
 	}
+	if s.Dict == nil {
+		s.Dict = make([]string, 0, 4) // most columns of a quiet hour have fewer
+	}
 	if len(s.Dict) == 0 {
 		s.Dict = append(s.Dict, "")
 	}

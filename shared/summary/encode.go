@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -124,25 +125,51 @@ func (r *Record) userIndex() []uint64 {
 	return slices.Compact(all)
 }
 
+// few is how many own strings or payloads of a record are compared one by one,
+// which for a quiet hour is quicker than a map of them.
+const few = 16
+
+// builtinRefs are the references of the built-in strings.
+var builtinRefs = sync.OnceValue(func() map[string]uint64 {
+	refs := make(map[string]uint64, len(builtin))
+	for i, s := range builtin {
+		refs[s] = uint64(i)
+	}
+	return refs
+})
+
 // stringTable numbers strings by first use, after the built-in ones.
 type stringTable struct {
-	refs map[string]uint64
-	list []string
+	builtin map[string]uint64
+	refs    map[string]uint64 // of list, where these are more than few
+	list    []string
 }
 
-func (t *stringTable) init() {
-	t.refs = make(map[string]uint64, len(builtin)+32)
-	for i, s := range builtin {
-		t.refs[s] = uint64(i)
-	}
-}
+func (t *stringTable) init() { t.builtin = builtinRefs() }
 
 func (t *stringTable) ref(s string) uint64 {
-	ref, ok := t.refs[s]
-	if !ok {
-		ref = maxStatic + uint64(len(t.list))
+	if ref, ok := t.builtin[s]; ok {
+		return ref
+	}
+	if t.refs == nil {
+		for i, own := range t.list {
+			if own == s {
+				return maxStatic + uint64(i)
+			}
+		}
+	} else if ref, ok := t.refs[s]; ok {
+		return ref
+	}
+	ref := maxStatic + uint64(len(t.list))
+	t.list = append(t.list, s)
+	switch {
+	case t.refs != nil:
 		t.refs[s] = ref
-		t.list = append(t.list, s)
+	case len(t.list) > few:
+		t.refs = make(map[string]uint64, 4*few)
+		for i, own := range t.list {
+			t.refs[own] = maxStatic + uint64(i)
+		}
 	}
 	return ref
 }
@@ -151,7 +178,9 @@ func (t *stringTable) ref(s string) uint64 {
 // 0 is the record's total.
 type payloadTable struct {
 	users []uint64
-	refs  map[string]uint64
+	refs  map[string]uint64 // where they are more than few
+	total []byte
+	ends  []int // in w of each
 	w     writer
 	tmp   writer
 	n     int
@@ -159,11 +188,10 @@ type payloadTable struct {
 
 func (t *payloadTable) init(users []uint64, r *Record) {
 	t.users = users
-	t.refs = map[string]uint64{}
 	t.tmp.out = t.tmp.out[:0]
 	t.tmp.counters(&r.Total)
 	t.usersRef(r.Users)
-	t.refs[string(t.tmp.out)] = 0
+	t.total = bytes.Clone(t.tmp.out)
 }
 
 func (t *payloadTable) ref(c *Counters, users []Users, i int) uint64 {
@@ -174,14 +202,35 @@ func (t *payloadTable) ref(c *Counters, users []Users, i int) uint64 {
 	} else {
 		t.usersRef(Users{})
 	}
-	if ref, ok := t.refs[string(t.tmp.out)]; ok {
+	if bytes.Equal(t.tmp.out, t.total) {
+		return 0
+	}
+	if t.refs == nil {
+		from := 0
+		for i, end := range t.ends {
+			if bytes.Equal(t.tmp.out, t.w.out[from:end]) {
+				return uint64(i) + 1
+			}
+			from = end
+		}
+	} else if ref, ok := t.refs[string(t.tmp.out)]; ok {
 		return ref
 	}
 	t.n++
-	ref := uint64(t.n)
-	t.refs[string(t.tmp.out)] = ref
 	t.w.out = append(t.w.out, t.tmp.out...)
-	return ref
+	if t.refs != nil {
+		t.refs[string(t.tmp.out)] = uint64(t.n)
+		return uint64(t.n)
+	}
+	if t.ends = append(t.ends, len(t.w.out)); t.n > few {
+		t.refs = make(map[string]uint64, 4*few)
+		from := 0
+		for i, end := range t.ends {
+			t.refs[string(t.w.out[from:end])] = uint64(i) + 1
+			from = end
+		}
+	}
+	return uint64(t.n)
 }
 
 // Kinds of references to users.
