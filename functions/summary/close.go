@@ -200,6 +200,7 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if !alone {
 		return c.markDirty(ctx, dirty)
 	}
+	c.closed.Add(1)
 	return c.mergeDocuments(ctx, dirty)
 }
 

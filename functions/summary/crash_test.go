@@ -209,7 +209,7 @@ func TestOvertaken(t *testing.T) {
 				b := newBench(t, "UTC")
 				defer b.close()
 				in := newScript(seed)
-				quick := b.service(nil, b.ports())
+				quick := b.service(func(c *fn.Config) { c.Hold = 0 }, b.ports()) // whose ticks wait for nobody
 				for range 6 {
 					for range 3 {
 						b.put(in.next(b.now.UnixMilli()))

@@ -30,8 +30,11 @@ type Config struct {
 	// Workers is how many merchants of a shard are worked on at once.
 	Workers int `env:"SUMMARY_WORKERS" envDefault:"2"`
 	// Budget is how long a shard takes new merchants to work on. It must end
-	// before the delivery's timeout; what is left is for the next tick.
+	// before the delivery's timeout; what is left is an event of its own.
 	Budget time.Duration `env:"SUMMARY_BUDGET" envDefault:"2m"`
+	// Hold is how long ticks leave a shard alone whose instance has died. While
+	// it lives it says so again and again; 0 has each tick hand out all shards.
+	Hold time.Duration `env:"SUMMARY_HOLD" envDefault:"20s"`
 	// Page is how many dirty hours are listed at once.
 	Page int `env:"SUMMARY_PAGE" envDefault:"1000"`
 	// Span is how many hours of a merchant are counted at once, at most. A
@@ -76,6 +79,7 @@ func (c *Config) Validate() error {
 		{"MERGE_EVENTS", int64(c.MergeEvents), 0, 10_000_000},
 		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
 		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
+		{"HOLD", int64(c.Hold), 0, int64(10 * time.Minute)},
 		{"REBUILD_BUDGET", int64(c.RebuildBudget), int64(time.Millisecond), int64(40 * time.Second)}, // of a tick's 50 s
 		{"REBUILD_HOURS", int64(c.RebuildHours), 1, 1 << 40},
 		{"VIEW_GRACE", int64(c.ViewGrace), 0, int64(1000 * 24 * time.Hour)},
@@ -127,6 +131,7 @@ type Service struct {
 	mu      sync.Mutex
 	running map[store.Shard]bool
 
+	closed       atomic.Int64 // runs of hours, of all shards
 	rebuildFails atomic.Bool
 	pace         pace
 }
@@ -187,25 +192,41 @@ func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 	if err != nil {
 		return err
 	}
+	held := s.held(ctx)
 	var events []cloudevents.Event
 	for i := range s.cfg.Shards {
 		shard := store.Shard{Index: i, Count: s.cfg.Shards}
-		dirty, err := s.dirty(ctx, false, shard, watermark, store.DirtyHour{}, 1)
-		if err == nil && len(dirty) == 0 {
-			dirty, err = s.dirty(ctx, true, shard, watermark, store.DirtyHour{}, 1)
+		if held[i] {
+			continue // whoever is at it sees to the rest
 		}
+		left, err := s.left(ctx, shard, watermark)
 		if err != nil {
 			return err
 		}
-		if len(dirty) == 0 {
+		if !left {
 			continue
 		}
-		out, err := s.shardEvent(shard, watermark)
+		out, err := s.shardEvent(shard, watermark, "")
 		if err != nil {
 			return err
 		}
 		events = append(events, out)
 	}
+	return s.publish(ctx, events)
+}
+
+// left reports whether a shard has anything to close.
+func (s *Service) left(ctx context.Context, shard store.Shard, watermark time.Time) (bool, error) {
+	for _, others := range []bool{false, true} {
+		if dirty, err := s.dirty(ctx, others, shard, watermark, store.DirtyHour{}, 1); err != nil || len(dirty) > 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// publish hands shards out.
+func (s *Service) publish(ctx context.Context, events []cloudevents.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
@@ -249,11 +270,13 @@ func (s *Service) dirty(ctx context.Context, others bool, shard store.Shard, wat
 	return hours, nil
 }
 
-func (s *Service) shardEvent(shard store.Shard, watermark time.Time) (cloudevents.Event, error) {
+// shardEvent asks for a shard's hours to be closed; part tells several such
+// events of one watermark apart.
+func (s *Service) shardEvent(shard store.Shard, watermark time.Time, part string) (cloudevents.Event, error) {
 	e := cloudevents.New()
 	e.SetType(event.TypeSummaryShard)
 	e.SetSource("footfall/summary")
-	e.SetID(fmt.Sprintf("summary-%d-%d-%d", watermark.UnixMilli(), shard.Index, shard.Count))
+	e.SetID(fmt.Sprintf("summary-%d-%d-%d%s", watermark.UnixMilli(), shard.Index, shard.Count, part))
 	e.SetTime(s.Clock())
 	e.SetExtension("partitionkey", fmt.Sprintf("summary-%d", shard.Index))
 	err := e.SetData(cloudevents.ApplicationJSON, shardData{shard.Index, shard.Count, watermark.UTC()})
@@ -264,7 +287,9 @@ func (s *Service) shardEvent(shard store.Shard, watermark time.Time) (cloudevent
 }
 
 // Shard closes the dirty hours of a shard's merchants that end by the
-// watermark.
+// watermark. What its budget does not last for goes on at once, as an event that
+// any instance may take: a million merchants' hour waits for no tick. Should that
+// be lost, the next tick finds the hours dirty still.
 func (s *Service) Shard(ctx context.Context, e cloudevents.Event) error {
 	if e.Type() != event.TypeSummaryShard {
 		return fault.Field("type", event.TypeSummaryShard)
@@ -277,11 +302,30 @@ func (s *Service) Shard(ctx context.Context, e cloudevents.Event) error {
 		return fault.Field("data", "0 <= shard < count, and a watermark")
 	}
 	shard := store.Shard{Index: d.Shard, Count: d.Count}
+	if more, err := s.work(ctx, shard, d.Watermark); err != nil || !more {
+		return err
+	}
+	rest, err := s.shardEvent(shard, d.Watermark, fmt.Sprintf("-%d", s.Clock().UnixNano()))
+	if err != nil {
+		return err
+	}
+	return s.publish(ctx, []cloudevents.Event{rest})
+}
+
+// work closes what the budget lasts for, and reports whether more is to be
+// done. Where no run was closed there is not: another try would end alike.
+func (s *Service) work(ctx context.Context, shard store.Shard, watermark time.Time) (more bool, err error) {
 	if !s.start(shard) {
-		return nil // this instance is at it; the next tick sees to the rest
+		return false, nil // this instance is at it
 	}
 	defer s.finish(shard)
-	return s.closeShard(ctx, shard, d.Watermark)
+	letGo := s.hold(ctx, shard)
+	defer func() { letGo(!more) }()
+	before := s.closed.Load()
+	if more, err = s.closeShard(ctx, shard, watermark); err != nil || !more || s.closed.Load() == before {
+		return false, err
+	}
+	return s.left(ctx, shard, watermark)
 }
 
 func (s *Service) start(shard store.Shard) bool {
@@ -311,7 +355,8 @@ const othersTurn = 15 * time.Second
 
 // closeShard passes over the dirty hours until none is left: over those of the
 // views that are shown first, and in what is left of the time over all others.
-func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark time.Time) error {
+// more is true where its budget ended first.
+func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark time.Time) (more bool, err error) {
 	// Within the budget new work is begun; what was begun is finished.
 	budget, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
@@ -319,10 +364,13 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 		err := s.passes(ctx, budget, shard, watermark, false)
 		turn, end := context.WithTimeout(budget, othersTurn)
 		err = errors.Join(err, s.passes(ctx, turn, shard, watermark, true))
-		more := spent(turn)
+		others := spent(turn)
 		end()
-		if err != nil || !more || spent(budget) {
-			return err
+		if err == nil {
+			err = ctx.Err() // given up: it is delivered again
+		}
+		if err != nil || !others || spent(budget) {
+			return spent(budget), err
 		}
 	}
 }
