@@ -73,7 +73,7 @@ bench: build ## the budget table of this machine, from real runs of the real bin
 coldstart: services ## how each function's process starts, idles and ends, on real servers
 	$(BIN)/services-tool run -- $(GO) run ./infra/loadtest/coldstart
 
-bench-quick: build ## the same in half a minute
+bench-quick: build ## the same in a minute
 	$(GO) run ./infra/loadtest/bench -quick
 
 lint: $(GOLANGCI) ## static checks and import rules

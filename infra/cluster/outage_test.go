@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -29,8 +30,6 @@ const (
 	loadConnections = 16
 	acceptedBetween = 15 // requests, before an outage and after it
 	loadMerchants   = 3
-	loadVisitors    = 500
-	loadSpan        = 2 * time.Hour   // of the events' times
 	tickEvery       = 3 * time.Second // or a tenth of an outage
 	watchEvery      = time.Second
 )
@@ -179,6 +178,8 @@ type row struct {
 	name    string
 	took    time.Duration
 	outcome loadtest.Outcome
+	slowest time.Duration // of the answers
+	events  int64         // accepted
 	lost    int64
 	doubled int64
 	caught  time.Duration
@@ -256,13 +257,23 @@ func (o *outages) tick(t *testing.T) func() {
 func (o *outages) run(t *testing.T, what outage) {
 	ctx, cancel := context.WithTimeout(t.Context(), *outageTime+3*catchUpWithin())
 	defer cancel()
-	merchants, streams := o.merchants(t, ctx)
+	merchants, truth := o.merchants(t, ctx), loadtest.NewTruths()
 	calm, calmTruth := o.calm(t, ctx)
 	watch := o.StartWatch(ctx, calm, calmTruth, day, day, watchEvery)
-	load := loadtest.StartLoad(ctx, o.URL, loadtest.LoadOptions{
-		TrafficOptions: loadtest.TrafficOptions{Seed: uint64(time.Now().UnixNano()), Streams: streams, From: noon, Span: loadSpan, Duplicates: 0.03, Visitors: loadVisitors},
-		Rate:           *loadRate, Events: *loadEvents, Connections: loadConnections,
-	})
+	mix := loadtest.DefaultMix(uint64(time.Now().UnixNano()), loadtest.StreamsOf(merchants))
+	mix.LateUpTo = 10 * time.Hour // on the same day
+	var mu sync.Mutex
+	load := o.StartDrive(ctx, merchants, loadtest.DriveOptions{
+		Mix: mix, Shift: time.Since(noon),
+		Rate: *loadRate * float64(*loadEvents), Batch: *loadEvents, Writers: loadConnections, Backlog: 1, Skip: true,
+		Batches: func(ids []string) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, id := range ids {
+				o.batches[id] = true
+			}
+		},
+	}, truth)
 	o.accepts(t, ctx, load, acceptedBetween)
 	began := time.Now()
 	if err := what.do(ctx, running); err != nil {
@@ -270,23 +281,21 @@ func (o *outages) run(t *testing.T, what outage) {
 	}
 	ended := time.Now()
 	o.accepts(t, ctx, load, acceptedBetween)
-	outcome, err := load.Stop(ctx)
+	err := load.Stop()
+	outcome := load.Outcome()
 	if err != nil {
-		t.Fatalf("%v (%+v)", err, load.SoFar())
+		t.Fatalf("%v (%+v)", err, outcome)
 	}
-	r := row{name: what.name, took: ended.Sub(began), outcome: outcome}
-	r.lost, r.doubled = o.settle(t, merchants, outcome.Truth)
-	r.caught = time.Since(ended)
-	o.closed(t, ctx, merchants, outcome.Truth)
+	r := row{name: what.name, took: ended.Sub(began), outcome: outcome, slowest: load.Writes.Quantile(100), events: truth.Accepted()}
+	found := o.settle(t, merchants, truth)
+	r.lost, r.doubled, r.caught = found.Lost, found.Doubled, time.Since(ended)
+	o.closed(t, ctx, merchants, truth)
 	if r.watched, err = watch.Stop(); err != nil {
 		t.Errorf("a report was wrong meanwhile: %v", err)
 	}
 	o.rows = append(o.rows, r)
 	t.Logf("%s: %.0f s away, %d accepted, %d refused, %d broke off, slowest %v, lost %d, doubled %d, caught up after %.1f s; reports: %+v", r.name, r.took.Seconds(),
-		outcome.Accepted, outcome.Refused, outcome.Broken, outcome.Slowest, r.lost, r.doubled, r.caught.Seconds(), r.watched)
-	for id := range outcome.Batches {
-		o.batches[id] = true
-	}
+		outcome.Accepted, outcome.Refused, outcome.Broken, r.slowest, r.lost, r.doubled, r.caught.Seconds(), r.watched)
 	if outcome.Refused > 0 && !what.refuses {
 		t.Errorf("%d of %d requests were refused", outcome.Refused, outcome.Requests)
 	}
@@ -302,83 +311,68 @@ func (o *outages) run(t *testing.T, what outage) {
 }
 
 // merchants are new ones for a load.
-func (o *outages) merchants(t *testing.T, ctx context.Context) (merchants []loadtest.Merchant, streams []string) {
+func (o *outages) merchants(t *testing.T, ctx context.Context) (merchants []loadtest.Merchant) {
 	t.Helper()
 	for i := range loadMerchants {
 		m, err := o.CreateMerchant(ctx, fmt.Sprintf("%s %d", t.Name(), i))
 		if err != nil {
 			t.Fatal(err)
 		}
-		merchants, streams = append(merchants, m), append(streams, m.Streams[0].MeasurementID)
+		merchants = append(merchants, m)
 	}
-	return merchants, streams
+	return merchants
 }
 
 // calm is a merchant of whom all is counted and summarised, to be asked about
 // while something is away.
-func (o *outages) calm(t *testing.T, ctx context.Context) (loadtest.Merchant, loadtest.Truth) {
+func (o *outages) calm(t *testing.T, ctx context.Context) (loadtest.Merchant, loadtest.Counts) {
 	t.Helper()
 	m, err := o.CreateMerchant(ctx, t.Name()+" calm")
 	if err != nil {
 		t.Fatal(err)
 	}
-	truth := make([]loadtest.Truth, 1)
-	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 3, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 6 * time.Hour, Visitors: loadVisitors})
-	if err := loadtest.NewSender(o.URL, 1).Post(ctx, loadtest.ContentTypeBatch, traffic.AppendBatch(nil, 200, truth)); err != nil {
+	merchants, truth := []loadtest.Merchant{m}, loadtest.NewTruths()
+	mix := loadtest.DefaultMix(3, loadtest.StreamsOf(merchants))
+	mix.Late = 0
+	at := func(i int) time.Time { return day.Add(time.Duration(i) * time.Hour) }
+	if err := loadtest.NewSender(o.URL, 1).PostMix(ctx, loadtest.NewMix(mix, truth), 40, at, func(i int) bool { return i < 6 }); err != nil {
 		t.Fatal(err)
 	}
-	o.settle(t, []loadtest.Merchant{m}, truth)
-	o.closed(t, ctx, []loadtest.Merchant{m}, truth)
-	return m, truth[0]
+	o.settle(t, merchants, truth)
+	o.closed(t, ctx, merchants, truth)
+	return m, truth.All(0)
 }
 
 // accepts waits until a load has got n more requests accepted.
-func (o *outages) accepts(t *testing.T, ctx context.Context, load *loadtest.Load, n int64) {
+func (o *outages) accepts(t *testing.T, ctx context.Context, load *loadtest.Drive, n int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	for first := load.SoFar().Accepted; load.SoFar().Accepted < first+n; {
+	for first := load.Outcome().Accepted; load.Outcome().Accepted < first+n; {
 		if sleep(ctx, 20*time.Millisecond) != nil {
-			t.Fatalf("expected that events are accepted: %+v", load.SoFar())
+			t.Fatalf("expected that events are accepted: %+v", load.Outcome())
 		}
 	}
 }
 
-// settle waits until everything is counted and nothing pending, and tells how
-// many events are missing or too many in the end.
-func (o *outages) settle(t *testing.T, merchants []loadtest.Merchant, truth []loadtest.Truth) (lost, doubled int64) {
+// settle waits until everything is counted and nothing pending, and compares.
+func (o *outages) settle(t *testing.T, merchants []loadtest.Merchant, truth *loadtest.Truths) loadtest.Audited {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), catchUpWithin())
 	defer cancel()
-	err := o.WaitCounted(ctx, merchants, truth, day, day.AddDate(0, 0, 1))
-	for i, m := range merchants {
-		asking, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		l, lerr := o.Ledger(asking, m, day, day.AddDate(0, 0, 1))
-		cancel()
-		if lerr != nil {
-			t.Error(lerr)
-			continue
-		}
-		lost += max(0, truth[i].Events-l.Totals.Counted)
-		doubled += max(0, l.Totals.Counted-truth[i].Events)
-		if err == nil && l.Totals.Accepted != l.Totals.Counted+l.Totals.Duplicate {
-			t.Errorf("the ledger does not add up: %+v, sent %+v", l, truth[i])
-		}
+	var said strings.Builder
+	found, err := o.Audit(ctx, merchants, truth, 0, 0, true, &said)
+	if err != nil || found.Differences > 0 {
+		t.Errorf("%d differences, %v:\n%s", found.Differences, err, said.String())
 	}
-	if err != nil {
-		t.Error(err)
-	}
-	return lost, doubled
+	return found
 }
 
-// closed checks the reports as they are, and when summaries hold everything.
-func (o *outages) closed(t *testing.T, ctx context.Context, merchants []loadtest.Merchant, truth []loadtest.Truth) {
+// closed checks the reports when summaries hold everything.
+func (o *outages) closed(t *testing.T, ctx context.Context, merchants []loadtest.Merchant, truth *loadtest.Truths) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, catchUpWithin())
 	defer cancel()
-	if err := o.CheckReports(ctx, merchants, truth, day, day); err != nil {
-		t.Error(err)
-	}
 	for _, m := range merchants {
 		for {
 			open, err := o.HoursFromDocuments(ctx, m, day, day)
@@ -390,9 +384,7 @@ func (o *outages) closed(t *testing.T, ctx context.Context, merchants []loadtest
 			}
 		}
 	}
-	if err := o.CheckReports(ctx, merchants, truth, day, day); err != nil {
-		t.Errorf("from summaries: %v", err)
-	}
+	o.settle(t, merchants, truth)
 }
 
 // archive reads the archive back: every batch that holds something accepted
@@ -453,8 +445,8 @@ func (o *outages) print() {
 	fmt.Fprintln(w, "outage\tseconds\trequests\taccepted\trefused (503)\tbroke off\tslowest (ms)\tevents\tlost\tdoubled\tcaught up (s)\treports right\tno answer\tslowest (ms)\t")
 	for _, r := range o.rows {
 		fmt.Fprintf(w, "%s\t%.0f\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%d\t%d\t%d\t\n", r.name, r.took.Seconds(),
-			r.outcome.Requests, r.outcome.Accepted, r.outcome.Refused, r.outcome.Broken, r.outcome.Slowest.Milliseconds(),
-			r.outcome.Events(), r.lost, r.doubled, r.caught.Seconds(), r.watched.Answers, r.watched.Failed, r.watched.Slowest.Milliseconds())
+			r.outcome.Requests, r.outcome.Accepted, r.outcome.Refused, r.outcome.Broken, r.slowest.Milliseconds(),
+			r.events, r.lost, r.doubled, r.caught.Seconds(), r.watched.Answers, r.watched.Failed, r.watched.Slowest.Milliseconds())
 	}
 	_ = w.Flush() // into memory
 	fmt.Fprintln(os.Stderr, "\n"+table.String())

@@ -19,14 +19,32 @@ type Audited struct {
 	MerchantHours int
 	Values        int
 	Differences   int
+	// Lost and Doubled are events that are not counted, and that are counted
+	// though nobody sent them, or once too often.
+	Lost, Doubled int64
 }
+
+func (a *Audited) add(b *Audited) {
+	a.Merchants += b.Merchants
+	a.MerchantHours += b.MerchantHours
+	a.Values += b.Values
+	a.Differences += b.Differences
+	a.Lost += b.Lost
+	a.Doubled += b.Doubled
+}
+
+// patience is how long an audit waits for events that are neither counted nor
+// pending, which a journal that was away learns of a little later, and for
+// reports that say that they are older than the question.
+const patience = 30 * time.Second
 
 // Audit compares reports and ledgers of up to n merchants with the truth, hour by
 // hour and value by value, and writes each difference to out. The busiest
 // third of n is among them, the others are drawn from seed; 0 is all. It waits
 // until nothing of a merchant is pending, for as long as ctx goes on. again is
-// true where requests were sent more than once: then more may have been accepted,
-// and found to be duplicates.
+// true where requests were sent more than once, or the system was killed: then
+// more may have been accepted, and found to be duplicates, and what was refused
+// is not compared.
 func (p *Process) Audit(ctx context.Context, merchants []Merchant, truth *Truths, n int, seed uint64, again bool, out io.Writer) (Audited, error) {
 	sites := truth.sites()
 	var chosen []int
@@ -40,32 +58,75 @@ func (p *Process) Audit(ctx context.Context, merchants []Merchant, truth *Truths
 		rand.New(rand.NewPCG(seed, 0x6175646974)).Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 		chosen = chosen[:n]
 	}
-	found := make([]Audited, len(chosen))
-	said := make([][]string, len(chosen))
+	all := make([]audit, len(chosen))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	for k, i := range chosen {
-		group.Go(func() (err error) {
-			found[k], said[k], err = p.auditOne(ctx, merchants[i], sites[i], again)
-			return err
+		group.Go(func() error {
+			all[k] = audit{p: p, m: merchants[i], truth: sites[i], again: again}
+			return all[k].run(ctx, truth.began)
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return Audited{}, err
 	}
-	var all Audited
-	for k := range found {
-		all.Merchants++
-		all.MerchantHours += found[k].MerchantHours
-		all.Values += found[k].Values
-		all.Differences += len(said[k])
-		for _, line := range said[k] {
+	var sum Audited
+	for k := range all {
+		slices.Sort(all[k].said)
+		for _, line := range all[k].said {
 			fmt.Fprintln(out, line)
 		}
+		sum.add(&all[k].found)
 	}
-	return all, nil
+	return sum, nil
 }
 
+// audit is that of one merchant.
+type audit struct {
+	p     *Process
+	m     Merchant
+	truth *site
+	again bool
+	found Audited
+	said  []string // the differences
+}
+
+// span is the hours [from, to) of which the truth knows.
+func (a *audit) span() (from, to time.Time) {
+	for h := range a.truth.hours {
+		if from.IsZero() || h.Before(from) {
+			from = h
+		}
+		if h.After(to) {
+			to = h
+		}
+	}
+	return from, to.Add(time.Hour)
+}
+
+func (a *audit) differs(hour time.Time, what string, want, got any) {
+	a.said = append(a.said, fmt.Sprintf("merchant %s, hour %s, %s: sent %v, found %v", a.m.MerchantID, hour.Format("2006-01-02T15"), what, want, got))
+	a.found.Differences++
+}
+
+func (a *audit) run(ctx context.Context, began time.Time) error {
+	a.found.Merchants, a.found.MerchantHours = 1, len(a.truth.hours)
+	if err := a.refused(ctx, began); err != nil {
+		return err
+	}
+	if len(a.truth.hours) == 0 {
+		return nil
+	}
+	from, to := a.span()
+	l, err := a.counted(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	a.ledger(l)
+	return a.reports(ctx, from, to)
+}
+
+// ledgerHours is the answer of GET /v1/ledger.
 type ledgerHours struct {
 	Hours []struct {
 		Hour time.Time `json:"hour"`
@@ -86,98 +147,124 @@ type ledgerCounts struct {
 	Refused   map[string]int64 `json:"refused"`
 }
 
-// auditOne compares one merchant.
-func (p *Process) auditOne(ctx context.Context, m Merchant, hours map[time.Time]Counts, again bool) (a Audited, said []string, err error) {
-	var from, to time.Time
-	var refused int64
-	for h, c := range hours {
-		if from.IsZero() || h.Before(from) {
-			from = h
-		}
-		if h.After(to) {
-			to = h
-		}
-		refused += int64(c.Refused)
+func sumOf(counts map[string]int64) (sum int64) {
+	for _, n := range counts {
+		sum += n
 	}
-	to = to.Add(time.Hour)
-	differs := func(hour time.Time, what string, want, got any) {
-		said = append(said, fmt.Sprintf("merchant %s, hour %s, %s: sent %v, found %v", m.MerchantID, hour.Format("2006-01-02T15"), what, want, got))
+	return sum
+}
+
+func (a *audit) ask(ctx context.Context, from, to time.Time) (l ledgerHours, err error) {
+	q := url.Values{"from": {from.UTC().Format(time.RFC3339)}, "to": {to.UTC().Format(time.RFC3339)}}
+	err = a.p.Do(ctx, http.MethodGet, "/v1/ledger/"+a.m.MerchantID+"?"+q.Encode(), a.p.AdminToken, "", nil, http.StatusOK, &l)
+	return l, err
+}
+
+// refused compares what was refused. It stands in the hours of arrival, by the
+// system's own clock, which may be some hours off. Nobody waits until it is kept:
+// it comes a moment later, and where a process was killed, some of it never.
+func (a *audit) refused(ctx context.Context, began time.Time) error {
+	if a.again {
+		return nil
 	}
-	var l ledgerHours
-	q := url.Values{"from": {from.Format(time.RFC3339)}, "to": {to.Format(time.RFC3339)}}
-	pause := time.NewTicker(250 * time.Millisecond)
+	const off = 3 * time.Hour
+	pause := time.NewTicker(a.p.pause())
 	defer pause.Stop()
-	for {
-		l = ledgerHours{}
-		if err := p.Do(ctx, http.MethodGet, "/v1/ledger/"+m.MerchantID+"?"+q.Encode(), p.AdminToken, "", nil, http.StatusOK, &l); err != nil {
-			return a, nil, err
+	for asked := time.Now(); ; {
+		l, err := a.ask(ctx, began.Add(-off).Truncate(time.Hour), time.Now().Add(off).Truncate(time.Hour))
+		if err != nil {
+			return err
 		}
-		if l.Totals.Pending == 0 {
-			break
+		n := sumOf(l.Totals.Refused)
+		if n >= a.truth.refused || time.Since(asked) > patience {
+			if a.found.Values++; n != a.truth.refused {
+				a.differs(began, "refused", a.truth.refused, n)
+			}
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return a, nil, fmt.Errorf("%d events of merchant %s are pending: %w", l.Totals.Pending, m.MerchantID, ctx.Err())
+			return fmt.Errorf("of merchant %s %d of %d refused events are kept: %w", a.m.MerchantID, n, a.truth.refused, ctx.Err())
 		case <-pause.C:
 		}
 	}
-	a.MerchantHours = len(hours)
+}
+
+// counted is the ledger when nothing is pending, and either all that was sent is
+// counted or it is clear that it will not be.
+func (a *audit) counted(ctx context.Context, from, to time.Time) (l ledgerHours, err error) {
+	var want int64
+	for _, c := range a.truth.hours {
+		want += int64(c.Counted)
+	}
+	pause := time.NewTicker(a.p.pause())
+	defer pause.Stop()
+	var missing time.Time // since when
+	for {
+		if l, err = a.ask(ctx, from, to); err != nil {
+			return l, err
+		}
+		switch {
+		case l.Totals.Pending > 0:
+			missing = time.Time{}
+		case l.Totals.Counted >= want:
+			return l, nil
+		case missing.IsZero():
+			missing = time.Now()
+		case time.Since(missing) > patience:
+			return l, nil
+		}
+		select {
+		case <-ctx.Done():
+			return l, fmt.Errorf("of merchant %s %d events are pending and %d of %d counted: %w", a.m.MerchantID, l.Totals.Pending, l.Totals.Counted, want, ctx.Err())
+		case <-pause.C:
+		}
+	}
+}
+
+// ledger compares each hour's.
+func (a *audit) ledger(l ledgerHours) {
 	ledgers := map[time.Time]ledgerCounts{}
 	for _, h := range l.Hours {
 		ledgers[h.Hour] = h.ledgerCounts
-		if !h.AddsUp {
-			differs(h.Hour, "the ledger", "a sum that adds up", h.ledgerCounts)
+		if !h.AddsUp || h.Accepted != h.Counted+h.Duplicate+h.Pending+sumOf(h.Rejected) {
+			a.differs(h.Hour, "the ledger", "a sum that adds up", h.ledgerCounts)
+		}
+		if _, ok := a.truth.hours[h.Hour]; !ok && h.Accepted > 0 {
+			a.differs(h.Hour, "accepted", 0, h.Accepted)
+			a.found.Doubled += h.Counted
 		}
 	}
-	var foundRefused int64
-	for _, k := range l.Totals.Refused {
-		foundRefused += k
+	if !l.AddsUp {
+		a.differs(time.Time{}, "the ledger", "totals that add up", l.Totals)
 	}
-	if foundRefused != refused && (!again || foundRefused < refused) {
-		differs(from, "refused", refused, foundRefused)
-	}
-	rows, err := p.hourly(ctx, m, from, to)
-	if err != nil {
-		return a, nil, err
-	}
-	for h := range ledgers {
-		if _, ok := hours[h]; !ok && ledgers[h].Accepted > 0 {
-			differs(h, "accepted", 0, ledgers[h].Accepted)
-		}
-	}
-	for h, c := range hours {
-		got, row := ledgers[h], rows[h.Format("2006010215")]
-		if accepted := int64(c.Accepted); got.Accepted != accepted && (!again || got.Accepted < accepted) {
-			differs(h, "accepted", accepted, got.Accepted)
-		}
+	for h, c := range a.truth.hours {
+		got := ledgers[h]
 		for _, v := range []struct {
 			what      string
-			want, got float64
+			want, got int64
+			more      bool // than were sent may be found where they were sent again
 		}{
-			{"counted", float64(c.Counted), float64(got.Counted)},
-			{"bots", float64(c.Bots), float64(got.Bots)},
-			{"eventCount", float64(c.Events), row["eventCount"]},
-			{"screenPageViews", float64(c.Views), row["screenPageViews"]},
-			{"sessions", float64(c.Sessions), row["sessions"]},
-			{"ecommercePurchases", float64(c.Purchases), row["ecommercePurchases"]},
-			{"purchaseRevenue", float64(c.RevenueMicros) / 1e6, row["purchaseRevenue"]},
+			{"accepted", int64(c.Accepted), got.Accepted, true},
+			{"counted", int64(c.Counted), got.Counted, false},
+			{"bots", int64(c.Bots), got.Bots, false},
+			{"duplicate", int64(c.Accepted - c.Counted), got.Duplicate, true},
+			{"rejected", 0, sumOf(got.Rejected), false},
 		} {
-			if diff := v.want - v.got; diff > 1e-6 || diff < -1e-6 {
-				differs(h, v.what, v.want, v.got)
+			a.found.Values++
+			if v.got != v.want && !(v.more && a.again && v.got > v.want) {
+				a.differs(h, v.what, v.want, v.got)
 			}
-			a.Values++
 		}
-		a.Values += 2 // accepted, duplicate
-		if d := int64(c.Accepted - c.Counted); got.Duplicate != d && (!again || got.Duplicate < d) {
-			differs(h, "duplicate", d, got.Duplicate)
-		}
+		a.found.Lost += max(0, int64(c.Counted)-got.Counted)
+		a.found.Doubled += max(0, got.Counted-int64(c.Counted))
 	}
-	slices.Sort(said)
-	return a, said, nil
 }
 
-// hourly asks for what reports say of each hour.
-func (p *Process) hourly(ctx context.Context, m Merchant, from, to time.Time) (map[string]map[string]float64, error) {
+// reports compares what reports say of each hour. One that differs may be a little
+// older than the question, and says so: then it is asked for again. One that says
+// that it is complete up to the moment of asking is taken at its word.
+func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 	type hourly struct {
 		Rows     []map[string]any `json:"rows"`
 		Metadata struct {
@@ -185,38 +272,68 @@ func (p *Process) hourly(ctx context.Context, m Merchant, from, to time.Time) (m
 			Pending   int64     `json:"pending"`
 		} `json:"metadata"`
 	}
-	var r hourly
 	q := url.Values{
 		"metrics": {"eventCount,screenPageViews,sessions,ecommercePurchases,purchaseRevenue"}, "dimensions": {"dateHour"}, "limit": {"100000"},
 		"from": {from.Format(time.DateOnly)}, "to": {to.Format(time.DateOnly)},
 	}
-	// A report may be a little older than the question, and says so.
-	pause := time.NewTicker(250 * time.Millisecond)
+	pause := time.NewTicker(a.p.pause())
 	defer pause.Stop()
+	found, said := a.found, len(a.said)
 	for asked := time.Now().Truncate(time.Microsecond); ; {
-		r = hourly{}
-		if err := p.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), p.AdminToken, "", nil, http.StatusOK, &r); err != nil {
-			return nil, err
+		var r hourly
+		if err := a.p.Do(ctx, http.MethodGet, "/v1/reports/"+a.m.MerchantID+"?"+q.Encode(), a.p.AdminToken, "", nil, http.StatusOK, &r); err != nil {
+			return err
 		}
-		if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) {
-			break
+		a.found, a.said = found, a.said[:said]
+		a.rows(r.Rows)
+		complete := r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked)
+		if len(a.said) == said || complete || time.Since(asked) > patience {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("a report of merchant %s holds what came until %s, asked at %s: %w", m.MerchantID, r.Metadata.Watermark, asked, ctx.Err())
+			return fmt.Errorf("a report of merchant %s holds what came until %s, asked at %s: %w", a.m.MerchantID, r.Metadata.Watermark, asked, ctx.Err())
 		case <-pause.C:
 		}
 	}
-	rows := map[string]map[string]float64{}
-	for _, row := range r.Rows {
-		values := map[string]float64{}
-		for name, v := range row {
-			if n, ok := v.(float64); ok {
-				values[name] = n
+}
+
+func (a *audit) rows(rows []map[string]any) {
+	hours := map[string]map[string]any{}
+	for _, row := range rows {
+		if hour, ok := row["dateHour"].(string); ok {
+			hours[hour] = row
+		}
+	}
+	compare := func(h time.Time, c Counts, row map[string]any) {
+		for _, v := range []struct {
+			what string
+			want float64
+		}{
+			{"eventCount", float64(c.Events)},
+			{"screenPageViews", float64(c.Views)},
+			{"sessions", float64(c.Sessions)},
+			{"ecommercePurchases", float64(c.Purchases)},
+			{"purchaseRevenue", float64(c.RevenueMicros) / 1e6},
+		} {
+			a.found.Values++
+			got, _ := row[v.what].(float64)
+			if diff := v.want - got; diff > 1e-6 || diff < -1e-6 {
+				a.differs(h, v.what, v.want, got)
 			}
 		}
-		hour, _ := row["dateHour"].(string)
-		rows[hour] = values
 	}
-	return rows, nil
+	for h, c := range a.truth.hours {
+		name := h.Format("2006010215")
+		compare(h, c, hours[name])
+		delete(hours, name)
+	}
+	for name, row := range hours { // of which nothing was sent
+		h, err := time.Parse("2006010215", name)
+		if err != nil {
+			a.differs(h, "dateHour", "an hour", name)
+			continue
+		}
+		compare(h, Counts{}, row)
+	}
 }

@@ -63,76 +63,54 @@ func (p *Process) WaitDelivered(ctx context.Context) error {
 	}
 }
 
-// WaitCounted waits until the ledgers of all merchants show every event that
-// was sent, with nothing pending. It fails as soon as more is counted than was
-// sent, and with the last difference when ctx ends.
-func (p *Process) WaitCounted(ctx context.Context, merchants []Merchant, truth []Truth, from, to time.Time) error {
-	pause := time.NewTicker(cmp.Or(p.Pause, 20*time.Millisecond))
+func (p *Process) pause() time.Duration { return cmp.Or(p.Pause, 20*time.Millisecond) }
+
+// WaitTotals waits until a merchant's ledger of [from, to) shows every event that
+// was sent, with nothing pending, and compares the totals of its report of these
+// days, to the unit: for events made by hand, of which only accepted, counted,
+// events and views are known. It fails as soon as more is counted than was sent,
+// and with the last difference when ctx ends.
+func (p *Process) WaitTotals(ctx context.Context, m Merchant, want Counts, from, to time.Time) error {
+	pause := time.NewTicker(p.pause())
 	defer pause.Stop()
-	for i, m := range merchants {
-		var last Ledger
-		for {
-			l, err := p.Ledger(ctx, m, from, to)
-			if err == nil {
-				last = l
-			}
-			t := l.Totals
-			switch {
-			case err != nil && ctx.Err() == nil:
-				return err
-			case err == nil && t.Counted > truth[i].Events:
-				return fmt.Errorf("merchant %s: %d events counted, only %d sent", m.MerchantID, t.Counted, truth[i].Events)
-			case err == nil && t.Pending == 0 && t.Counted == truth[i].Events && t.Accepted >= truth[i].Sent && l.AddsUp:
-			default:
-				select {
-				case <-ctx.Done():
-					return fmt.Errorf("merchant %s: sent %+v, ledger %+v: %w", m.MerchantID, truth[i], last, ctx.Err())
-				case <-pause.C:
-					continue
-				}
-			}
+	for {
+		l, err := p.Ledger(ctx, m, from, to)
+		if err != nil {
+			return err
+		}
+		t := l.Totals
+		if t.Counted > int64(want.Counted) {
+			return fmt.Errorf("merchant %s: %d events counted, only %d sent", m.MerchantID, t.Counted, want.Counted)
+		}
+		if t.Pending == 0 && t.Counted == int64(want.Counted) && t.Accepted >= int64(want.Accepted) && l.AddsUp {
 			break
 		}
-	}
-	return nil
-}
-
-// answerWithin is how long a report may say that it does not hold all yet.
-const answerWithin = 30 * time.Second
-
-// CheckReports compares each merchant's report with the truth, to the unit. A
-// report that differs may be a little older than the question where much is
-// going on, and says so: then it is asked for again. One that says that it is
-// complete up to the moment of asking is taken at its word.
-func (p *Process) CheckReports(ctx context.Context, merchants []Merchant, truth []Truth, from, to time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	pause := time.NewTicker(cmp.Or(p.Pause, 20*time.Millisecond))
-	defer pause.Stop()
-	for i, m := range merchants {
-		asked := time.Now().Truncate(time.Microsecond)
-		for {
-			r, err := p.report(ctx, m, "eventCount,screenPageViews", from, to)
-			if err != nil {
-				return err
-			}
-			row := r.totals()
-			if row[0] == float64(truth[i].Events) && row[1] == float64(truth[i].Views) {
-				break
-			}
-			differs := fmt.Errorf("merchant %s: report says events, views = %v, sent %+v, and %d events pending at %s, asked at %s",
-				m.MerchantID, row, truth[i], r.Metadata.Pending, r.Metadata.Watermark, asked)
-			if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) {
-				return differs
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("%w: %w", differs, ctx.Err())
-			case <-pause.C:
-			}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("merchant %s: sent %+v, ledger %+v: %w", m.MerchantID, want, l, ctx.Err())
+		case <-pause.C:
 		}
 	}
-	return nil
+	for asked := time.Now().Truncate(time.Microsecond); ; {
+		r, err := p.report(ctx, m, "eventCount,screenPageViews", from, to.Add(-1))
+		if err != nil {
+			return err
+		}
+		row := r.totals()
+		if row[0] == float64(want.Events) && row[1] == float64(want.Views) {
+			return nil
+		}
+		differs := fmt.Errorf("merchant %s: report says events, views = %v, sent %+v, and %d events pending at %s, asked at %s",
+			m.MerchantID, row, want, r.Metadata.Pending, r.Metadata.Watermark, asked)
+		if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) || time.Since(asked) > patience {
+			return differs
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", differs, ctx.Err())
+		case <-pause.C:
+		}
+	}
 }
 
 // answer is the part of a report that is looked at.

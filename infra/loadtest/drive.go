@@ -1,9 +1,7 @@
 package loadtest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,31 +24,39 @@ type DriveOptions struct {
 	Batch   int     // events of a batch
 	Singles float64 // share of the events that come alone, one in a request
 	Reports float64 // questions a second, beside
+	Ask     string  // the one question to ask; "" asks all of them in turn
 	Writers int     // connections of writers; default 32
 	Readers int     // connections of readers; default 16
+	// Backlog is how many requests may wait for a connection before the loop
+	// waits, too; default 4096. Those that come late for it count from the
+	// instant at which they were due.
+	Backlog int
+	// Shift is by how much earlier events happen than they are sent, so that they
+	// lie in hours that are closed.
+	Shift time.Duration
+	// Skip leaves out the instants that pass while the loop waits, for loads that
+	// are to be the same whatever becomes of them.
+	Skip bool
+	// Batches is told the ids of the batches that each answer names.
+	Batches func(ids []string)
 }
 
-// backlog is how many requests may wait for a connection before the loop waits,
-// too; those that come late for it count from the instant at which they were due.
-const backlog = 4096
-
 // Drive is a load under way: requests are due at fixed instants, whatever
-// becomes of those before them. A request that is refused for a time or breaks
-// off is sent again with the same ids until it is accepted.
+// becomes of those before them.
 type Drive struct {
+	Writes Latencies
+
 	o         DriveOptions
 	p         *Process
 	merchants []Merchant
-	client    *http.Client
+	sender    *Sender
+	client    *http.Client // of readers
 	truth     *Truths
 	stop      context.CancelFunc
 	ended     chan struct{}
 
-	Writes     Latencies
 	reads      map[string]*Latencies
-	again      atomic.Int64 // requests sent again
-	accepted   atomic.Int64 // events, by receipts
-	behind     atomic.Int64 // ns by which the loop is behind its clock
+	due        atomic.Int64 // ns since the epoch of the next write
 	failed     atomic.Pointer[error]
 	unanswered atomic.Int64
 }
@@ -64,7 +69,8 @@ type Latencies struct {
 
 const maxLatency = 10 * time.Minute
 
-func (l *Latencies) note(d time.Duration) {
+// Note adds one.
+func (l *Latencies) Note(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.h == nil {
@@ -107,21 +113,30 @@ func (p *Process) StartDrive(ctx context.Context, merchants []Merchant, o DriveO
 	if o.Batch <= 0 {
 		o.Batch = 100
 	}
+	if o.Backlog <= 0 {
+		o.Backlog = 4096
+	}
 	pacing, stop := context.WithCancel(ctx)
 	d := &Drive{
 		o: o, p: p, merchants: merchants, truth: truth, stop: stop, ended: make(chan struct{}), reads: map[string]*Latencies{},
-		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: o.Writers + o.Readers}},
+		sender: NewSender(p.URL, o.Writers),
+		client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: o.Readers}},
 	}
+	d.sender.Batches = o.Batches
 	for _, q := range questions {
 		d.reads[q.name] = &Latencies{}
 	}
-	requests, asks := make(chan request, backlog), make(chan ask, backlog)
+	requests, asks := make(chan Request, o.Backlog), make(chan ask, o.Backlog)
 	var all sync.WaitGroup
 	all.Go(func() { d.write(pacing, requests) })
 	for range o.Writers {
 		all.Go(func() {
 			for r := range requests {
-				d.fail(d.send(ctx, &r))
+				err := d.sender.Post(ctx, &r)
+				if err == nil {
+					d.Writes.Note(time.Since(r.Due))
+				}
+				d.fail(err)
 			}
 		})
 	}
@@ -135,6 +150,7 @@ func (p *Process) StartDrive(ctx context.Context, merchants []Merchant, o DriveO
 	}
 	go func() {
 		all.Wait()
+		d.sender.Close()
 		d.client.CloseIdleConnections()
 		close(d.ended)
 	}()
@@ -162,34 +178,38 @@ func (d *Drive) fail(err error) {
 	}
 }
 
+// Outcome is what became of the writes so far.
+func (d *Drive) Outcome() Outcome { return d.sender.Outcome() }
+
 // Accepted is how many events receipts say.
-func (d *Drive) Accepted() int64 { return d.accepted.Load() }
+func (d *Drive) Accepted() int64 { return d.Outcome().Events }
 
 // SentAgain is true where a request was sent more than once.
-func (d *Drive) SentAgain() bool { return d.again.Load() > 0 }
+func (d *Drive) SentAgain() bool { return d.Outcome().SentAgain() }
 
 // Behind is how far the loop itself is behind its clock.
-func (d *Drive) Behind() time.Duration { return time.Duration(d.behind.Load()) }
+func (d *Drive) Behind() time.Duration {
+	return max(0, time.Since(time.Unix(0, d.due.Load())))
+}
+
+// Reads are the latencies of reports by the name of their question.
+func (d *Drive) Reads() map[string]*Latencies { return d.reads }
+
+// Unanswered is how many reports were refused for a time.
+func (d *Drive) Unanswered() int64 { return d.unanswered.Load() }
 
 // Print says what was seen.
 func (d *Drive) Print(out io.Writer) {
-	fmt.Fprintf(out, "writes: %s; %d sent again; %d reports refused for a time\n", &d.Writes, d.again.Load(), d.unanswered.Load())
+	o := d.Outcome()
+	fmt.Fprintf(out, "writes: %s; %d sent again; %d reports refused for a time\n", &d.Writes, o.Refused+o.Broken, d.unanswered.Load())
 	for _, name := range slices.Sorted(maps.Keys(d.reads)) {
 		fmt.Fprintf(out, "report %s: %s\n", name, d.reads[name])
 	}
 }
 
-type request struct {
-	due    time.Time
-	body   []byte
-	agent  string
-	single bool
-	valid  int
-}
-
 // pace calls do for each instant that is due, n a second, until ctx ends; do
-// is told the instant, and may block.
-func (d *Drive) pace(ctx context.Context, n float64, do func(due time.Time)) {
+// is told the instant, and may block. next is where the instant is noted.
+func (d *Drive) pace(ctx context.Context, n float64, next *atomic.Int64, do func(due time.Time)) {
 	if n <= 0 {
 		return
 	}
@@ -199,6 +219,10 @@ func (d *Drive) pace(ctx context.Context, n float64, do func(due time.Time)) {
 	<-timer.C
 	for i := 0; ctx.Err() == nil; i++ {
 		due := start.Add(time.Duration(float64(i) / n * float64(time.Second)))
+		if late := time.Since(due); d.o.Skip && late > 0 {
+			start, due = start.Add(late), due.Add(late)
+		}
+		next.Store(due.UnixNano())
 		if wait := time.Until(due); wait > 0 {
 			timer.Reset(wait)
 			select {
@@ -211,84 +235,27 @@ func (d *Drive) pace(ctx context.Context, n float64, do func(due time.Time)) {
 	}
 }
 
-func (d *Drive) write(ctx context.Context, to chan<- request) {
+func (d *Drive) write(ctx context.Context, to chan<- Request) {
 	defer close(to)
 	mix := NewMix(d.o.Mix, d.truth)
 	chance := rand.New(rand.NewPCG(d.o.Mix.Seed, 0x73696e67))
 	// Of each request's events on average so many are in a batch.
 	single := d.o.Singles * float64(d.o.Batch) / (1 - d.o.Singles + d.o.Singles*float64(d.o.Batch)) // share of requests
 	perRequest := single + (1-single)*float64(d.o.Batch)
-	d.pace(ctx, d.o.Rate/perRequest, func(due time.Time) {
+	d.pace(ctx, d.o.Rate/perRequest, &d.due, func(due time.Time) {
 		n := d.o.Batch
 		if chance.Float64() < single {
 			n = 0
 		}
-		r := request{due: due, single: n == 0}
-		r.body, r.agent, r.valid = mix.Request(make([]byte, 0, 700*max(n, 1)), due, n)
+		r := mix.Request(nil, due.Add(-d.o.Shift), n)
+		r.Due = due
 		to <- r
-		d.behind.Store(int64(time.Since(due)))
 	})
 }
 
-// send sends a request until it is accepted, or refused for good where nothing
-// of it is valid.
-func (d *Drive) send(ctx context.Context, r *request) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		status, retryAfter, answer, err := d.post(ctx, r)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil, status == http.StatusServiceUnavailable, status == http.StatusBadGateway, status == http.StatusTooManyRequests:
-		case status == http.StatusAccepted && r.valid > 0, status/100 == 4 && r.valid == 0:
-			d.Writes.note(time.Since(r.due))
-			return d.receipt(r, answer)
-		default:
-			return fmt.Errorf("POST /events: unexpected status %d for %d valid events: %.300s", status, r.valid, answer)
-		}
-		d.again.Add(1)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(max(wait, retryAfter)):
-		}
-	}
-}
-
-func (d *Drive) receipt(r *request, answer []byte) error {
-	var receipt struct {
-		Accepted int `json:"accepted"`
-	}
-	if err := json.Unmarshal(answer, &receipt); err != nil {
-		return fmt.Errorf("cannot read the receipt %.300q: %w", answer, err)
-	}
-	if receipt.Accepted != r.valid {
-		return fmt.Errorf("expected %d events accepted, got %.300s", r.valid, answer)
-	}
-	d.accepted.Add(int64(receipt.Accepted))
-	return nil
-}
-
-func (d *Drive) post(ctx context.Context, r *request) (status int, retryAfter time.Duration, answer []byte, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.p.URL+"/events", bytes.NewReader(r.body))
-	if err != nil {
-		return 0, 0, nil, err
-	}
-	req.Header.Set("Content-Type", ContentTypeBatch)
-	if r.single {
-		req.Header.Set("Content-Type", ContentTypeSingle)
-	}
-	req.Header.Set("User-Agent", r.agent)
-	resp, err := d.client.Do(req)
-	if err != nil {
-		return 0, 0, nil, err
-	}
-	defer resp.Body.Close()
-	answer, err = io.ReadAll(resp.Body)
-	if seconds, bad := strconv.Atoi(resp.Header.Get("Retry-After")); bad == nil {
-		retryAfter = time.Duration(seconds) * time.Second
-	}
-	return resp.StatusCode, retryAfter, answer, err
-}
+// QuestionMonth is the question that budgets speak of: 28 days by day, all core
+// metrics.
+const QuestionMonth = "28 days by day"
 
 // questions are the dashboard's and ad hoc ones, by how often they are asked.
 var questions = []struct {
@@ -296,7 +263,7 @@ var questions = []struct {
 	weight int
 	ask    url.Values
 }{
-	{"28 days by day", 40, url.Values{"metrics": {"activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount,purchaseRevenue"}, "dimensions": {"date"}}},
+	{QuestionMonth, 40, url.Values{"metrics": {"activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount,purchaseRevenue"}, "dimensions": {"date"}}},
 	{"pages", 15, url.Values{"metrics": {"screenPageViews,activeUsers"}, "dimensions": {"pagePath"}, "limit": {"10"}}},
 	{"sources", 15, url.Values{"metrics": {"sessions,activeUsers,purchaseRevenue"}, "dimensions": {"sessionSource,sessionMedium"}, "limit": {"10"}}},
 	{"devices", 10, url.Values{"metrics": {"activeUsers,sessions"}, "dimensions": {"deviceCategory"}}},
@@ -314,14 +281,24 @@ func (d *Drive) ask(ctx context.Context, to chan<- ask) {
 	defer close(to)
 	rng := rand.New(rand.NewPCG(d.o.Mix.Seed, 0x61736b))
 	who := rand.NewZipf(rng, max(d.o.Mix.Skew, 1.01), 1, uint64(len(d.merchants)-1))
-	sum := 0
-	for _, q := range questions {
+	sum, one := 0, -1
+	for i, q := range questions {
 		sum += q.weight
+		if q.name == d.o.Ask {
+			one = i
+		}
 	}
-	d.pace(ctx, d.o.Reports, func(due time.Time) {
-		a := ask{due: due, merchant: int(who.Uint64())}
-		for x := rng.IntN(sum) - questions[0].weight; x >= 0; x -= questions[a.question].weight {
-			a.question++
+	if one < 0 && d.o.Ask != "" {
+		d.fail(fmt.Errorf("expected a question that there is, got %q", d.o.Ask))
+		return
+	}
+	var due atomic.Int64
+	d.pace(ctx, d.o.Reports, &due, func(due time.Time) {
+		a := ask{due: due, merchant: int(who.Uint64()), question: max(one, 0)}
+		if one < 0 {
+			for x := rng.IntN(sum) - questions[0].weight; x >= 0; x -= questions[a.question].weight {
+				a.question++
+			}
 		}
 		to <- a
 	})
@@ -348,7 +325,7 @@ func (d *Drive) answer(ctx context.Context, a *ask) error {
 	case err != nil:
 		return err
 	case resp.StatusCode == http.StatusOK:
-		d.reads[questions[a.question].name].note(time.Since(a.due))
+		d.reads[questions[a.question].name].Note(time.Since(a.due))
 		return nil
 	case resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusTooManyRequests:
 		d.unanswered.Add(1)

@@ -11,24 +11,23 @@ import (
 // MixOptions shape traffic as a million sites see it.
 type MixOptions struct {
 	Seed       uint64
-	Streams    []string  // measurement ids; the first ones are the busy ones
-	From       time.Time // the start: no event of a session that is not late is earlier
-	Skew       float64   // of Zipf's law over the streams, above 1; default 1.1
-	Each       bool      // the first visits are of each stream once, in turn
-	Hot        float64   // share of all sessions that the first stream has besides
-	Duplicates float64   // share of events that are sent again with the same id
-	Late       float64   // share of sessions that are sent minutes to days after they happened
-	Malformed  float64   // share of events that no protocol allows
-	Bots       float64   // share of requests that come from bots
-	Purchases  float64   // share of sessions that end with one
+	Streams    []string // measurement ids; the first ones are the busy ones
+	Skew       float64  // of Zipf's law over the streams, above 1; default 1.1
+	Each       bool     // the first visits are of each stream once, in turn
+	Hot        float64  // share of all sessions that the first stream has besides
+	Duplicates float64  // share of events that are sent again with the same id
+	Late       float64  // share of sessions that are sent minutes to days after they happened
+	Malformed  float64  // share of events that no protocol allows
+	Bots       float64  // share of requests that come from bots
+	Purchases  float64  // share of sessions that end with one
 	// LateUpTo is how late the latest sessions are; default three days.
 	LateUpTo time.Duration
 }
 
 // DefaultMix are the shares that issue and budgets speak of.
-func DefaultMix(seed uint64, streams []string, from time.Time) MixOptions {
+func DefaultMix(seed uint64, streams []string) MixOptions {
 	return MixOptions{
-		Seed: seed, Streams: streams, From: from, Skew: 1.1, Duplicates: 0.03, Late: 0.02, Malformed: 0.01, Bots: 0.02, Purchases: 0.02,
+		Seed: seed, Streams: streams, Skew: 1.1, Duplicates: 0.03, Late: 0.02, Malformed: 0.01, Bots: 0.02, Purchases: 0.02,
 		LateUpTo: 3 * 24 * time.Hour,
 	}
 }
@@ -109,29 +108,34 @@ func NewMix(o MixOptions, truth *Truths) *Mix {
 	return m
 }
 
-// Request makes the body of a request with n events that is sent at an instant,
-// and the agent that sends it: a batch, or, where n is 0, a single event. valid
-// is how many of its events are to be accepted.
-func (m *Mix) Request(dst []byte, at time.Time, n int) (body []byte, agent string, valid int) {
+// Request makes a request with n events that is due at an instant: a batch, or,
+// where n is 0, a single event. Its body is appended to dst.
+func (m *Mix) Request(dst []byte, at time.Time, n int) Request {
 	c := m.class()
-	if n == 0 {
-		body, ok := m.event(dst, c, at.UnixMicro())
-		if ok {
-			valid = 1
-		}
-		return body, c.agent, valid
+	r := Request{Body: dst, Agent: c.agent, Single: n == 0, Due: at}
+	if cap(r.Body) == 0 {
+		r.Body = make([]byte, 0, 700*max(n, 1))
 	}
-	body = append(dst, '[')
+	if r.Single {
+		m.append(&r, c, at)
+		return r
+	}
+	r.Body = append(r.Body, '[')
 	for i := range n {
 		if i > 0 {
-			body = append(body, ',')
+			r.Body = append(r.Body, ',')
 		}
-		var ok bool
-		if body, ok = m.event(body, c, at.UnixMicro()); ok {
-			valid++
-		}
+		m.append(&r, c, at)
 	}
-	return append(body, ']'), c.agent, valid
+	r.Body = append(r.Body, ']')
+	return r
+}
+
+func (m *Mix) append(r *Request, c *class, at time.Time) {
+	var ok bool
+	if r.Body, ok = m.event(r.Body, c, at.UnixMicro()); ok {
+		r.Valid++
+	}
 }
 
 // Visits is how many have begun.
@@ -210,6 +214,16 @@ func (m *Mix) arrive(c *class) visit {
 	}
 	return v
 }
+
+var agents = [...]string{
+	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/133.0.0.0 Safari/537.36",
+	"Mozilla/5.0 (iPhone; CPU iPhone OS 18_3 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.3 Mobile/15E148 Safari/604.1",
+	"Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/133.0.0.0 Mobile Safari/537.36",
+	"Mozilla/5.0 (X11; Linux x86_64; rv:135.0) Gecko/20100101 Firefox/135.0",
+	"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.3 Safari/605.1.15",
+}
+
+var referrers = [...]string{"", "", "", "https://www.google.com/", "https://www.bing.com/", "https://blog.example.org/post/17", "https://t.co/abc"}
 
 const maxGap = 20 * 60 * 1_000_000 // µs: below the silence that ends a session
 
@@ -351,6 +365,6 @@ func (m *Mix) malformed(dst []byte, now int64) []byte {
 	default:
 		dst = append(dst, `,"data":{"name":"purchase","client_id":"c1","value":"much"}}`...)
 	}
-	m.truth.add(keyOf(site, now), Counts{Refused: 1})
+	m.truth.refuse(site)
 	return dst
 }

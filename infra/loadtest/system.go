@@ -217,6 +217,10 @@ func (p *Process) Tick(ctx context.Context) error {
 	return nil
 }
 
+// askers keep the connections of many goroutines open, and wait for no answer for
+// good.
+var askers = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+
 // Do sends a request and reads the JSON answer into into, where not nil.
 func (p *Process) Do(ctx context.Context, method, path, token, contentType string, body []byte, want int, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, bytes.NewReader(body))
@@ -227,7 +231,7 @@ func (p *Process) Do(ctx context.Context, method, path, token, contentType strin
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := askers.Do(req)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ type Counts struct {
 	Views         uint32
 	Sessions      uint32 // that began in the hour
 	Purchases     uint32
-	Refused       uint32 // malformed: never accepted
 }
 
 func (c *Counts) add(o *Counts) {
@@ -27,7 +26,6 @@ func (c *Counts) add(o *Counts) {
 	c.Views += o.Views
 	c.Sessions += o.Sessions
 	c.Purchases += o.Purchases
-	c.Refused += o.Refused
 }
 
 // cellKey is a site's number and an hour since the epoch.
@@ -43,13 +41,23 @@ func (k cellKey) hour() time.Time { return time.Unix(int64(uint32(k))*3600, 0).U
 // Truths is what was sent, by merchant and hour: some 75 bytes for each pair
 // that has anything (see TestTruthsBytes).
 type Truths struct {
-	mu    sync.Mutex
-	cells map[cellKey]Counts
-	all   int64 // accepted
+	mu      sync.Mutex
+	cells   map[cellKey]Counts
+	refused map[int]int64 // malformed events by site: never accepted, and in the hour of their arrival
+	all     int64         // accepted
+	began   time.Time
 }
 
-// NewTruths makes an empty one.
-func NewTruths() *Truths { return &Truths{cells: map[cellKey]Counts{}} }
+// NewTruths makes an empty one, before anything is sent.
+func NewTruths() *Truths {
+	return &Truths{cells: map[cellKey]Counts{}, refused: map[int]int64{}, began: time.Now()}
+}
+
+// Add notes what was sent of a merchant, by its place in the list of merchants,
+// for an hour.
+func (t *Truths) Add(merchant int, hour time.Time, c Counts) {
+	t.add(keyOf(uint32(merchant), hour.UnixMicro()), c)
+}
 
 func (t *Truths) add(k cellKey, c Counts) {
 	t.mu.Lock()
@@ -58,6 +66,12 @@ func (t *Truths) add(k cellKey, c Counts) {
 	cell.add(&c)
 	t.cells[k] = cell
 	t.all += int64(c.Accepted)
+}
+
+func (t *Truths) refuse(site uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused[int(site)]++
 }
 
 // Accepted is how many events were sent that are to be accepted.
@@ -74,18 +88,40 @@ func (t *Truths) MerchantHours() int {
 	return len(t.cells)
 }
 
-// sites are the hours of each site that has any.
-func (t *Truths) sites() map[int]map[time.Time]Counts {
+// All is the sum of a merchant's hours.
+func (t *Truths) All(merchant int) (sum Counts) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := map[int]map[time.Time]Counts{}
 	for k, c := range t.cells {
-		hours := out[k.site()]
-		if hours == nil {
-			hours = map[time.Time]Counts{}
-			out[k.site()] = hours
+		if k.site() == merchant {
+			sum.add(&c)
 		}
-		hours[k.hour()] = c
+	}
+	return sum
+}
+
+// site is the truth of one merchant.
+type site struct {
+	hours   map[time.Time]Counts
+	refused int64
+}
+
+// sites are those of which anything was sent.
+func (t *Truths) sites() map[int]*site {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[int]*site{}
+	of := func(i int) *site {
+		if out[i] == nil {
+			out[i] = &site{hours: map[time.Time]Counts{}}
+		}
+		return out[i]
+	}
+	for k, c := range t.cells {
+		of(k.site()).hours[k.hour()] = c
+	}
+	for i, n := range t.refused {
+		of(i).refused = n
 	}
 	return out
 }

@@ -28,7 +28,7 @@ type Watched struct {
 
 // StartWatch begins to ask, every pause, whether a merchant has the given
 // events and views in [from, to] (dates).
-func (p *Process) StartWatch(ctx context.Context, m Merchant, truth Truth, from, to time.Time, pause time.Duration) *Watch {
+func (p *Process) StartWatch(ctx context.Context, m Merchant, truth Counts, from, to time.Time, pause time.Duration) *Watch {
 	ctx, stop := context.WithCancel(ctx)
 	w := &Watch{stop: stop}
 	w.ended.Go(func() {
@@ -53,7 +53,7 @@ func (p *Process) StartWatch(ctx context.Context, m Merchant, truth Truth, from,
 	return w
 }
 
-func (w *Watch) note(row []float64, truth Truth, took time.Duration, err error) {
+func (w *Watch) note(row []float64, truth Counts, took time.Duration, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {

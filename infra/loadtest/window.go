@@ -1,8 +1,6 @@
 package loadtest
 
 import (
-	"time"
-
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
@@ -42,13 +40,3 @@ func (l *Latencies) snapshot() *hdrhistogram.Snapshot {
 	}
 	return l.h.Export()
 }
-
-// Note adds a latency.
-func (l *Latencies) Note(d time.Duration) { l.note(d) }
-
-// Reads are the latencies of reports by the name of their question.
-func (d *Drive) Reads() map[string]*Latencies { return d.reads }
-
-// Again is how many requests were sent again, and how many reports were refused
-// for a time.
-func (d *Drive) Again() (sent, refused int64) { return d.again.Load(), d.unanswered.Load() }

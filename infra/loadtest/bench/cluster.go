@@ -22,11 +22,14 @@ import (
 
 // clusterPlan is small: MongoDB's stand-in is one Python process, and bounds
 // what the cluster takes. What functions cost, it leaves measurable.
-var clusterPlan = plan{merchants: 5, history: 10, batched: 20_000, single: 1_000, late: 100, freshness: 10 * time.Second, rate: 500, reports: 10}
+var clusterPlan = plan{
+	name: "make bench-cluster", merchants: 5, history: 1000, batched: 20_000, single: 1_000, late: 100,
+	loaded: 5, loadFor: 10 * time.Second, rate: 500, reports: 10,
+}
 
 // runCluster measures a cluster on this machine by the same rows: the CPU of
 // functions and dispatcher, and beside it that of the servers.
-func runCluster(ctx context.Context) error {
+func runCluster(ctx context.Context, t *table, p plan) error {
 	checkout, err := services.Checkout()
 	if err != nil {
 		return err
@@ -48,56 +51,36 @@ func runCluster(ctx context.Context) error {
 	if err := cluster.Build(ctx, checkout, binaries); err != nil {
 		return err
 	}
-	t := &table{}
 	started := time.Now()
 	c, err := cluster.Start(ctx, cluster.Options{Software: software, Binaries: binaries, Data: dir, Environ: quickFiles, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Stop() }() // what was measured is measured
-	t.add("cluster: start to ready, servers included", "", "", time.Since(started).Round(100*time.Millisecond).String())
+	t.note("cluster: start to ready, servers included", time.Since(started).Round(100*time.Millisecond).String())
 	sys := &loadtest.Process{URL: c.URL(), AdminToken: c.AdminToken(), PIDs: c.PIDs, Pause: 200 * time.Millisecond}
 	memory, err := sys.Memory()
 	if err != nil {
 		return err
 	}
-	t.add("cluster: resident memory, idle, of 12 functions and the dispatcher", "", "", mb(memory))
+	t.note("cluster: resident memory, idle, of 12 functions and the dispatcher", mb(memory))
 
-	p := clusterPlan
-	b, err := newBench(ctx, sys, p.merchants)
-	if err != nil {
-		return err
-	}
+	b := &bench{t: t, plan: p, dir: dir, sys: sys, to: time.Now().UTC().Truncate(time.Hour)}
+	b.from = b.to.Add(-27 * 24 * time.Hour)
 	b.rest = b.closed
-	if err := b.history(ctx, p.history); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{
+		b.history,
+		func(ctx context.Context) error {
+			return b.withServers(c, func() error { return b.pipelines(ctx) })
+		},
+		b.lateEvents, b.underLoad,
+		func(ctx context.Context) error { return b.archivedInHDFS(ctx, c, started) },
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	var batched *group
-	err = b.withServers(t, c, p.batched, func() (err error) {
-		batched, err = b.pipeline(ctx, t, p.batched, 100)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	err = b.withServers(t, c, p.single, func() error {
-		_, err := b.pipeline(ctx, t, p.single, 1)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := b.late(ctx, t, batched, p.late); err != nil {
-		return err
-	}
-	if err := b.underLoad(ctx, t, p); err != nil {
-		return err
-	}
-	if err := b.archivedInHDFS(ctx, t, c, started); err != nil {
-		return err
-	}
-	t.print()
-	fmt.Println("\nMongoDB's stand-in is one Python process: it bounds events/s and freshness here, and says nothing of MongoDB's own speed.")
+	t.Plan += "; MongoDB's stand-in is one Python process: it bounds events/s and freshness, and says nothing of MongoDB's own speed"
 	return nil
 }
 
@@ -110,7 +93,8 @@ func quickFiles(name string) []string {
 }
 
 // withServers measures what the servers spend on what do sends.
-func (b *bench) withServers(t *table, c *cluster.Cluster, events int, do func() error) error {
+func (b *bench) withServers(c *cluster.Cluster, do func() error) error {
+	events := b.sent()
 	pids := c.ServerPIDs()
 	before := map[string]time.Duration{}
 	for name, pid := range pids {
@@ -122,12 +106,13 @@ func (b *bench) withServers(t *table, c *cluster.Cluster, events int, do func() 
 	if err := do(); err != nil {
 		return err
 	}
+	events = b.sent() - events
 	for _, name := range slices.Sorted(maps.Keys(pids)) {
 		after, err := loadtest.CPUOf(pids[name])
 		if err != nil {
 			return err
 		}
-		t.add("  of it beside that, "+name, "", "", fmt.Sprintf("%.1f µs", float64((after-before[name])/time.Duration(events))/1e3))
+		b.t.note("CPU per event of these rows beside that, "+name, show(float64((after-before[name]).Nanoseconds())/float64(events)/1e3, "µs"))
 	}
 	return nil
 }
@@ -138,7 +123,7 @@ func (b *bench) closed(ctx context.Context) error {
 		return err
 	}
 	for _, g := range b.groups {
-		if err := b.counted(ctx, g); err != nil {
+		if err := b.check(ctx, g); err != nil {
 			return err
 		}
 	}
@@ -170,7 +155,7 @@ func (b *bench) closed(ctx context.Context) error {
 
 // archivedInHDFS measures the bytes that the archive spends on an event: the
 // blocks of what stands in complete files.
-func (b *bench) archivedInHDFS(ctx context.Context, t *table, c *cluster.Cluster, since time.Time) error {
+func (b *bench) archivedInHDFS(ctx context.Context, c *cluster.Cluster, since time.Time) error {
 	var cfg hdfs.Config
 	if err := function.Load([]string{function.Prefix + "HDFS_NAMENODES=" + c.HDFS.Addr()}, nil, &cfg); err != nil {
 		return err
@@ -209,10 +194,11 @@ func (b *bench) archivedInHDFS(ctx context.Context, t *table, c *cluster.Cluster
 		r.Close()
 		bytes += f.Bytes
 	}
-	what := "none complete yet"
-	if events > 0 {
-		what = fmt.Sprintf("%.0f", float64(bytes)/float64(events))
+	const what = "archive bytes per event, of 660 B of JSON on average, in HDFS"
+	if events == 0 {
+		b.t.note(what, "no file is complete yet")
+		return nil
 	}
-	t.add("archive bytes per event (of about 700 B JSON), in HDFS", "60", "40", what)
+	b.t.measured(what, "B", archiveBudget, float64(bytes)/float64(events), "")
 	return nil
 }

@@ -1,36 +1,50 @@
 // Command bench measures the real binary against the budgets and prints one
-// table. It starts Footfall on this machine, sends seeded traffic over HTTP,
-// and reads the process's own CPU time, so the load generator beside it does
-// not count. With "run" it is itself that Footfall, with no ticks but those that
+// table. It starts Footfall on this machine, sends it the traffic of sites over
+// HTTP, reads the process's own CPU time, so that the load generator beside it
+// does not count, and compares in the end what reports and ledgers say with what
+// was sent. With "run" it is itself that Footfall, with no ticks but those that
 // it is sent.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
-	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/footfall/footfall/infra/loadtest"
-	"github.com/footfall/footfall/shared/revision"
 )
 
+// plan says how much of everything is measured.
 type plan struct {
-	merchants       int
-	history         int // requests of 100 events over four weeks
-	batched, single int // events
+	name            string
+	merchants       int // of the rows of the pipeline
+	spread          int // merchants of the row with many
+	history         int // events over four weeks
+	batched, single int // events of the rows of the pipeline
 	late            int // events after their hours were closed
-	freshness       time.Duration
-	rate            int // events/s while freshness and reports are measured
-	reports         int // reports/s
+	adhoc           int // events of the merchant about whom ad hoc questions are asked
+	loaded          int // merchants while reports are asked for under load
+	loadFor         time.Duration
+	rate            float64 // events/s meanwhile
+	reports         float64 // reports/s meanwhile
+	mixed           float64 // reports/s of all kinds, after that
+	closed          int     // merchants whose hour is closed
 }
+
+var (
+	full = plan{
+		name: "make bench", merchants: 20, spread: 1000, history: 30_000, batched: 1_000_000, single: 100_000, late: 2_000, adhoc: 1_000_000,
+		loaded: 1000, loadFor: 30 * time.Second, rate: 11_574, reports: 1400, mixed: 100, closed: 20_000,
+	}
+	small = plan{
+		name: "make bench-quick", merchants: 20, spread: 1000, history: 30_000, batched: 200_000, single: 20_000, late: 1_000, adhoc: 100_000,
+		loaded: 200, loadFor: 5 * time.Second, rate: 11_574, reports: 1400, mixed: 100, closed: 1000,
+	}
+)
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
@@ -41,296 +55,194 @@ func main() {
 		return
 	}
 	binary := flag.String("binary", "bin/footfall", "the Footfall binary")
-	quick := flag.Bool("quick", false, "smaller runs, half a minute in all")
+	quick := flag.Bool("quick", false, "smaller runs, a minute in all")
 	onCluster := flag.Bool("cluster", false, "measure a cluster on this machine instead: real servers, each function as two processes")
 	many := flag.Int("merchants", 0, "measure only what goes by the number of merchants, with so many; 1000000 takes some ten minutes")
+	file := flag.String("json", "", "a file for the table as programs read it, besides")
 	flag.Parse()
-	p := plan{merchants: 20, history: 300, batched: 1_000_000, single: 100_000, late: 2_000, freshness: 20 * time.Second, rate: 11_574, reports: 200}
-	if *quick {
-		p = plan{merchants: 20, history: 300, batched: 200_000, single: 40_000, late: 1_000, freshness: 5 * time.Second, rate: 5_000, reports: 100}
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute+time.Duration(*many)*3*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute+time.Duration(*many)*3*time.Millisecond)
 	defer cancel()
-	measure := func() error { return run(ctx, *binary, p) }
-	if *many > 0 {
-		measure = func() error {
-			t := &table{}
-			defer t.print()
-			return manyMerchants(ctx, t, *many)
-		}
+	p := full
+	measure := func(t *table) error { return run(ctx, t, *binary, p) }
+	switch {
+	case *many > 0:
+		p.name = "what goes by the number of merchants"
+		measure = func(t *table) error { return manyMerchants(ctx, t, *many) }
+	case *onCluster:
+		p = clusterPlan
+		measure = func(t *table) error { return runCluster(ctx, t, p) }
+	case *quick:
+		p = small
 	}
-	if *onCluster {
-		measure = func() error { return runCluster(ctx) }
+	t := newTable(p.name)
+	err := measure(t)
+	t.print(os.Stdout) // what was measured until then, too
+	if err == nil && *file != "" {
+		err = t.save(*file)
 	}
-	if err := measure(); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, binary string, p plan) error {
+// run measures one process on embedded defaults.
+func run(ctx context.Context, t *table, binary string, p plan) error {
 	dir, err := os.MkdirTemp("", "footfall-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	t := &table{}
-	started := time.Now()
-	sys, err := loadtest.Start(ctx, binary, dir)
-	if err != nil {
+	b := &bench{t: t, plan: p, dir: dir, binary: binary, to: time.Now().UTC().Truncate(time.Hour)}
+	b.from = b.to.Add(-27 * 24 * time.Hour)
+	defer func() {
+		if b.sys != nil {
+			_ = b.sys.Kill()
+		}
+	}()
+	if err := b.start(ctx, "empty", profiled); err != nil {
 		return err
 	}
-	defer func() { _ = sys.Kill() }()
-	t.add("local runner: start to ready, empty", "1 s", "0.3 s", time.Since(started).Round(time.Millisecond).String())
-	memory, err := sys.Memory()
-	if err != nil {
-		return err
+	for _, step := range []func(context.Context) error{
+		b.history, b.pipelines, b.archived, b.lateEvents, b.underLoad, b.adHoc, b.restart, b.reprocess, b.oneCore,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	t.add("local runner: resident memory, idle, empty", "", "", mb(memory))
-
-	b, err := newBench(ctx, sys, p.merchants)
-	if err != nil {
-		return err
-	}
-	if err := b.history(ctx, p.history); err != nil {
-		return err
-	}
-	batched, err := b.pipeline(ctx, t, p.batched, 100)
-	if err != nil {
-		return err
-	}
-	if _, err := b.pipeline(ctx, t, p.single, 1); err != nil {
-		return err
-	}
-	if err := b.archived(t); err != nil {
-		return err
-	}
-	if err := b.late(ctx, t, batched, p.late); err != nil {
-		return err
-	}
-	if err := b.underLoad(ctx, t, p); err != nil {
-		return err
-	}
-	if memory, err = sys.Memory(); err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("resident memory after %d events", b.sent), "250 MB", "120 MB", mb(memory))
-	if err := sys.Stop(); err != nil {
+	if err := b.sys.Stop(); err != nil {
 		return fmt.Errorf("footfall did not stop cleanly: %w", err)
 	}
-	started = time.Now()
-	if sys, err = loadtest.Start(ctx, binary, dir, "FOOTFALL_REPROCESS_CUT_MARGIN=1s"); err != nil {
-		return err
-	}
-	t.add("local runner: start to ready, with that data", "1 s", "0.3 s", time.Since(started).Round(time.Millisecond).String())
-	if memory, err = sys.Memory(); err != nil {
-		return err
-	}
-	t.add("local runner: resident memory after that start", "250 MB", "120 MB", mb(memory))
-	b.sys = sys
-	if err := b.reprocess(ctx, t); err != nil {
-		return err
-	}
-	t.print()
-	return nil
+	return errors.Join(manyMerchants(ctx, t, p.closed), coldStarts(ctx, t))
 }
 
 // bench is a run.
 type bench struct {
-	sys      *loadtest.Process
-	all      *group    // those with four weeks to report on
-	groups   []*group  // these and those that rows have to themselves
-	from, to time.Time // the span of event times
-	seed     uint64
-	sent     int
+	t           *table
+	plan        plan
+	dir, binary string
+	sys         *loadtest.Process
+	from, to    time.Time // the span of history
+	seed        uint64
+	all         *group   // those with four weeks to report on
+	batched     *group   // those with many events in two hours
+	groups      []*group // these and those that rows have to themselves
 	// rest waits until all that was sent is delivered and worked off; nil: until
 	// next to no CPU is used, which of many processes is never so.
 	rest func(ctx context.Context) error
 }
 
-func newBench(ctx context.Context, sys *loadtest.Process, merchants int) (b *bench, err error) {
-	b = &bench{sys: sys, to: time.Now().UTC().Truncate(time.Hour), seed: 1}
-	b.from = b.to.Add(-27 * 24 * time.Hour)
-	b.all, err = b.group(ctx, "all", merchants)
-	return b, err
+// start starts the binary on what stands in its folder.
+func (b *bench) start(ctx context.Context, with string, environ ...string) error {
+	began := time.Now()
+	sys, err := loadtest.Start(ctx, b.binary, b.dir, environ...)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	b.sys = sys
+	b.t.measured("local runner: start to ready, "+with, "ms", budget{First: 1000, Goal: 300}, float64(took.Microseconds())/1e3, "")
+	memory, err := sys.Memory()
+	if err != nil {
+		return err
+	}
+	b.t.measured("local runner: resident memory, idle, "+with, "MB", budget{First: 250, Goal: 120}, float64(memory)/1e6, "")
+	return nil
+}
+
+// restart is the same with all that stands there by now.
+func (b *bench) restart(ctx context.Context) error {
+	memory, err := b.sys.Memory()
+	if err != nil {
+		return err
+	}
+	b.t.note(fmt.Sprintf("local runner: resident memory after all this, %d events", b.sent()), mb(memory))
+	if err := b.sys.Stop(); err != nil {
+		return fmt.Errorf("footfall did not stop cleanly: %w", err)
+	}
+	return b.start(ctx, fmt.Sprintf("with %d events", b.sent()), "FOOTFALL_REPROCESS_CUT_MARGIN=1s")
 }
 
 // group are merchants that a row has to itself: closing an hour counts all that
 // stands in it, and the events of one row are none of the next one's cost.
 type group struct {
 	merchants []loadtest.Merchant
-	streams   []string
-	truth     []loadtest.Truth
+	truth     *loadtest.Truths
+	again     bool // requests were sent more than once
 }
 
 func (b *bench) group(ctx context.Context, name string, n int) (*group, error) {
-	g := &group{truth: make([]loadtest.Truth, n)}
-	for i := range n {
-		m, err := b.sys.CreateMerchant(ctx, fmt.Sprintf("bench %s %d", name, i))
-		if err != nil {
-			return nil, err
-		}
-		g.merchants = append(g.merchants, m)
-		g.streams = append(g.streams, m.Streams[0].MeasurementID)
+	list, err := b.sys.CreateMerchants(ctx, "bench "+name, n)
+	if err != nil {
+		return nil, err
 	}
+	g := &group{merchants: list, truth: loadtest.NewTruths()}
 	b.groups = append(b.groups, g)
 	return g, nil
 }
 
-// sent is how many events they have been sent, duplicates included.
-func (g *group) sent() (n int64) {
-	for _, t := range g.truth {
-		n += t.Sent
+// sent is how many events were accepted.
+func (b *bench) sent() (n int64) {
+	for _, g := range b.groups {
+		n += g.truth.Accepted()
 	}
 	return n
 }
 
-// traffic of closed hours, so that a tick summarises all of it.
-func (b *bench) traffic(g *group, from time.Time) *loadtest.Traffic {
+// mix is new traffic for a group.
+func (b *bench) mix(g *group) loadtest.MixOptions {
 	b.seed++
-	return loadtest.NewTraffic(loadtest.TrafficOptions{
-		Seed: b.seed, Streams: g.streams, From: from, Span: b.to.Sub(from), Duplicates: 0.03,
-	})
+	return loadtest.DefaultMix(b.seed, loadtest.StreamsOf(g.merchants))
 }
 
-// pipeline sends events and measures the CPU time of everything until they are
-// archived, processed and summarised, for merchants that have nothing else.
-func (b *bench) pipeline(ctx context.Context, t *table, events, perRequest int) (*group, error) {
-	g, err := b.group(ctx, fmt.Sprintf("batches of %d", perRequest), len(b.all.merchants))
-	if err != nil {
-		return nil, err
-	}
-	before, err := b.sys.CPU()
-	if err != nil {
-		return nil, err
-	}
-	contentType, connections := loadtest.ContentTypeBatch, 8
+// post sends n events of a group's visits from from to to, perRequest at once
+// (1: alone), as fast as they are taken.
+func (b *bench) post(ctx context.Context, g *group, n, perRequest, connections int, from, to time.Time) error {
+	requests := n / perRequest
+	step := to.Sub(from) / time.Duration(requests)
+	sender := loadtest.NewSender(b.sys.URL, connections)
+	defer sender.Close()
 	if perRequest == 1 {
-		contentType, connections = loadtest.ContentTypeSingle, 64
+		perRequest = 0
 	}
-	bodies := make(chan []byte, 64)
-	source := b.traffic(g, b.to.Add(-2*time.Hour))
-	go func() {
-		defer close(bodies)
-		for i := 0; i*perRequest < events; i++ {
-			var body []byte
-			if perRequest == 1 {
-				body = source.AppendEvent(nil, g.truth)
-			} else {
-				body = source.AppendBatch(make([]byte, 0, 80<<10), perRequest, g.truth)
-			}
-			select {
-			case bodies <- body:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	started := time.Now()
-	if err := loadtest.NewSender(b.sys.URL, connections).PostAll(ctx, contentType, bodies); err != nil {
-		return nil, err
-	}
-	accepted := time.Since(started)
-	if err := b.sys.WaitDelivered(ctx); err != nil {
-		return nil, err
-	}
-	counted := time.Since(started)
-	if err := b.summarised(ctx); err != nil {
-		return nil, err
-	}
-	after, err := b.sys.CPU()
-	if err != nil {
-		return nil, err
-	}
-	b.sent += events
-	perEvent := (after - before) / time.Duration(events)
-	what := fmt.Sprintf("batches of %d", perRequest)
-	first, goal := "20 µs", "8 µs"
-	if perRequest == 1 {
-		what, first, goal = "one event per request", "60 µs", "42 µs"
-	}
-	t.add("whole pipeline, CPU per event, "+what, first, goal, fmt.Sprintf("%.1f µs", float64(perEvent)/1e3))
-	rate := float64(events) / counted.Seconds()
-	first, goal = "30,000", "100,000"
-	if perRequest == 1 {
-		first, goal = "", ""
-	}
-	t.add("events/s sustained, nothing pending at the end, "+what, first, goal, fmt.Sprintf("%.0f (accepted at %.0f)", rate, float64(events)/accepted.Seconds()))
-	if err := b.counted(ctx, g); err != nil {
-		return nil, err
-	}
-	return g, b.sys.CheckReports(ctx, g.merchants, g.truth, b.from, b.to)
+	err := sender.PostMix(ctx, loadtest.NewMix(b.mix(g), g.truth), perRequest,
+		func(i int) time.Time { return from.Add(time.Duration(i) * step) }, func(i int) bool { return i < requests })
+	g.again = g.again || sender.Outcome().SentAgain()
+	return err
 }
 
-// late sends events of the last two days to merchants whose hours are closed,
-// and measures what it takes to have them in every summary.
-func (b *bench) late(ctx context.Context, t *table, g *group, events int) error {
-	before, err := b.sys.CPU()
-	if err != nil {
-		return err
-	}
-	source, sender := b.traffic(g, b.to.Add(-48*time.Hour)), loadtest.NewSender(b.sys.URL, 1)
-	for range events / 100 {
-		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, g.truth)); err != nil {
+// scattered sends n events of visits here and there from from to b.to: each
+// hundred is of visits of its own, for no visit lasts from one to the next.
+func (b *bench) scattered(ctx context.Context, g *group, n int, from time.Time) error {
+	for i := range n / 100 {
+		at := from.Add(b.to.Sub(from) * time.Duration(i) / time.Duration(n/100))
+		if err := b.post(ctx, g, 100, 10, 1, at, at.Add(10*time.Minute)); err != nil {
 			return err
 		}
 	}
-	b.sent += events
+	return nil
+}
+
+// settled has all that was sent delivered, processed and summarised.
+func (b *bench) settled(ctx context.Context) error {
 	if err := b.sys.WaitDelivered(ctx); err != nil {
 		return err
 	}
-	if err := b.summarised(ctx); err != nil {
-		return err
-	}
-	after, err := b.sys.CPU()
-	if err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("CPU of %d late events over 48 hours of %d merchants, %d events of theirs before", events, len(g.merchants), g.sent()-int64(events)),
-		"", "", (after - before).Round(10*time.Millisecond).String())
-	if err := b.counted(ctx, g); err != nil {
-		return err
-	}
-	return b.sys.CheckReports(ctx, g.merchants, g.truth, b.from, b.to)
+	return b.summarised(ctx)
 }
 
-// reprocess replays all that was sent, and finds that nothing changes.
-func (b *bench) reprocess(ctx context.Context, t *table) error {
-	body := fmt.Appendf(nil, `{"from":%q,"reason":"bench"}`, time.Now().Add(-24*time.Hour).UTC().Format(time.RFC3339))
-	var job revision.Job
-	if err := b.sys.Do(ctx, http.MethodPost, "/v1/reprocess", b.sys.AdminToken, "application/json", body, http.StatusAccepted, &job); err != nil {
-		return err
+// check compares what is told of a group with what was sent, for up to a hundred
+// of its merchants.
+func (b *bench) check(ctx context.Context, g *group) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	a, err := b.sys.Audit(ctx, g.merchants, g.truth, 100, 1, g.again, os.Stderr)
+	if err == nil && a.Differences > 0 {
+		err = fmt.Errorf("%d lost, %d doubled, %d differences between what was sent and what is told", a.Lost, a.Doubled, a.Differences)
 	}
-	started := time.Now()
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		if err := b.sys.Tick(ctx); err != nil {
-			return err
-		}
-		var s revision.Status
-		if err := b.sys.Do(ctx, http.MethodGet, fmt.Sprintf("/v1/reprocess/%d", job.Revision), b.sys.AdminToken, "", nil, http.StatusOK, &s); err != nil {
-			return err
-		}
-		switch s.State {
-		case revision.Failed:
-			return fmt.Errorf("the reprocess failed: %+v", s.Problems)
-		case revision.Compared:
-			if s.ProblemCount > 0 || s.Progress[0].Counts.Events < int64(b.sent) {
-				return fmt.Errorf("expected %d events replayed without problems, got %+v", b.sent, s)
-			}
-			t.add("reprocess, events/s replayed (the whole job, comparison included)", "150,000", "500,000",
-				fmt.Sprintf("%.0f (%.0f)", s.Progress[0].EventsPerSecond, float64(b.sent)/time.Since(started).Seconds()))
-			return nil
-		}
-	}
+	return err
 }
 
 // summarised fires the ticks when all is at rest, and waits until it is again.
@@ -345,28 +257,6 @@ func (b *bench) summarised(ctx context.Context) error {
 		return err
 	}
 	return b.quiet(ctx)
-}
-
-// history gives every merchant four weeks to report on.
-func (b *bench) history(ctx context.Context, requests int) error {
-	source := b.traffic(b.all, b.from)
-	sender := loadtest.NewSender(b.sys.URL, 1)
-	for range requests {
-		if err := sender.Post(ctx, loadtest.ContentTypeBatch, source.AppendBatch(nil, 100, b.all.truth)); err != nil {
-			return err
-		}
-		b.sent += 100
-	}
-	if err := b.sys.WaitDelivered(ctx); err != nil {
-		return err
-	}
-	return b.summarised(ctx)
-}
-
-func (b *bench) counted(ctx context.Context, g *group) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return b.sys.WaitCounted(ctx, g.merchants, g.truth, b.from.Truncate(time.Hour), b.to.Add(time.Hour))
 }
 
 // quiet waits until the process has used next to no CPU for half a second.
@@ -389,162 +279,4 @@ func (b *bench) quiet(ctx context.Context) error {
 	return err
 }
 
-// archived measures the bytes that the archive spends on an event.
-func (b *bench) archived(t *table) error {
-	var bytes int64
-	err := filepath.WalkDir(filepath.Join(b.sys.Data, "archive"), func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			bytes += info.Size()
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	t.add("archive bytes per event (of about 700 B JSON)", "60", "40", fmt.Sprintf("%.0f", float64(bytes)/float64(b.sent)))
-	return nil
-}
-
-// underLoad measures freshness and reports while events come in at a rate.
-func (b *bench) underLoad(ctx context.Context, t *table, p plan) error {
-	probe, err := b.sys.CreateMerchant(ctx, "bench probe")
-	if err != nil {
-		return err
-	}
-	loadCtx, stopLoad := context.WithTimeout(ctx, p.freshness)
-	defer stopLoad()
-	loaded := make(chan error, 1)
-	go func() { loaded <- b.steady(loadCtx, p.rate) }()
-	reports := make(chan []time.Duration, 1)
-	go func() { reports <- b.report(loadCtx, p.reports) }()
-
-	var fresh []time.Duration
-	sender := loadtest.NewSender(b.sys.URL, 1)
-	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 99, Streams: []string{probe.Streams[0].MeasurementID}})
-	truth := make([]loadtest.Truth, 1)
-	for loadCtx.Err() == nil {
-		if err := sender.Post(ctx, loadtest.ContentTypeSingle, traffic.AppendEvent(nil, truth)); err != nil {
-			return err
-		}
-		accepted := time.Now()
-		for seen := false; !seen; {
-			day := time.Now().UTC()
-			row, err := b.sys.Totals(ctx, probe, "eventCount", day.AddDate(0, 0, -1), day)
-			if err != nil {
-				return err
-			}
-			seen = row[0] >= float64(truth[0].Events)
-		}
-		fresh = append(fresh, time.Since(accepted))
-	}
-	latencies := <-reports
-	if err := <-loaded; err != nil {
-		return err
-	}
-	t.add(fmt.Sprintf("accepted → visible in a report, p50 / p99, at %d events/s", p.rate), "5 s", "2 s", quantiles(fresh))
-	t.add(fmt.Sprintf("report of 28 days by day, p50 / p99, at %d/s while %d events/s come in", p.reports, p.rate), "10 ms at 1,400/s", "2 ms", quantiles(latencies))
-	return b.counted(ctx, b.all)
-}
-
-// steady sends batches of 100 at a rate until ctx ends.
-func (b *bench) steady(ctx context.Context, rate int) error {
-	source := b.traffic(b.all, b.to.Add(-2*time.Hour))
-	sender := loadtest.NewSender(b.sys.URL, 8)
-	bodies := make(chan []byte, 256)
-	done := make(chan error, 1)
-	go func() { done <- sender.PostAll(context.WithoutCancel(ctx), loadtest.ContentTypeBatch, bodies) }()
-	pace := time.NewTicker(time.Second * 100 / time.Duration(rate))
-	defer pace.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			close(bodies)
-			return <-done
-		case <-pace.C:
-			body := source.AppendBatch(make([]byte, 0, 80<<10), 100, b.all.truth)
-			b.sent += 100
-			bodies <- body
-		}
-	}
-}
-
-// report asks for 28 days by day at a rate, open loop: a latency counts from
-// the moment at which the request was due.
-func (b *bench) report(ctx context.Context, rate int) []time.Duration {
-	q := url.Values{
-		"metrics":    {"activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount,purchaseRevenue"},
-		"dimensions": {"date"}, "from": {b.from.Format(time.DateOnly)}, "to": {b.to.Format(time.DateOnly)},
-	}
-	pace := time.NewTicker(time.Second / time.Duration(rate))
-	defer pace.Stop()
-	type due struct {
-		at time.Time
-		m  loadtest.Merchant
-	}
-	queue, out := make(chan due, 10_000), make(chan time.Duration, 10_000)
-	var all []time.Duration
-	const clients = 8
-	ended := make(chan struct{}, clients)
-	for range clients {
-		go func() {
-			defer func() { ended <- struct{}{} }()
-			for d := range queue {
-				err := b.sys.Do(context.WithoutCancel(ctx), http.MethodGet, "/v1/reports/"+d.m.MerchantID+"?"+q.Encode(), d.m.ReportToken, "", nil, http.StatusOK, nil)
-				if err == nil {
-					out <- time.Since(d.at)
-				}
-			}
-		}()
-	}
-	collected := make(chan struct{})
-	go func() {
-		for d := range out {
-			all = append(all, d)
-		}
-		close(collected)
-	}()
-	for i := 0; ctx.Err() == nil; i++ {
-		select {
-		case <-ctx.Done():
-		case at := <-pace.C:
-			queue <- due{at, b.all.merchants[i%len(b.all.merchants)]}
-		}
-	}
-	close(queue)
-	for range clients {
-		<-ended
-	}
-	close(out)
-	<-collected
-	return all
-}
-
-func quantiles(all []time.Duration) string {
-	if len(all) == 0 {
-		return "none"
-	}
-	slices.Sort(all)
-	at := func(q float64) time.Duration { return all[int(q*float64(len(all)-1))].Round(100 * time.Microsecond) }
-	return fmt.Sprintf("%v / %v", at(0.5), at(0.99))
-}
-
-func mb(bytes int64) string { return fmt.Sprintf("%d MB", bytes>>20) }
-
-// table is what is printed at the end.
-type table struct{ rows [][4]string }
-
-func (t *table) add(what, first, goal, here string) {
-	fmt.Fprintf(os.Stderr, "%s: %s\n", what, here)
-	t.rows = append(t.rows, [4]string{what, first, goal, here})
-}
-
-func (t *table) print() {
-	fmt.Println("| what | first target | goal | here |\n|---|---|---|---|")
-	for _, r := range t.rows {
-		fmt.Printf("| %s | %s | %s | %s |\n", r[0], r[1], r[2], r[3])
-	}
-}
+func mb(bytes int64) string { return show(float64(bytes)/1e6, "MB") }

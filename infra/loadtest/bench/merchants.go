@@ -105,7 +105,7 @@ func (m *many) provision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.t.add(fmt.Sprintf("make %d merchants, 1000 in a request", m.n), "", "",
+	m.t.note(fmt.Sprintf("make %d merchants, 1000 in a request", m.n),
 		fmt.Sprintf("%v, %.0f/s, %.0f µs of CPU each", wall.Round(100*time.Millisecond), float64(m.n)/wall.Seconds(), float64(cpu.Microseconds())/float64(m.n)))
 	return nil
 }
@@ -125,7 +125,7 @@ func (m *many) know(ctx context.Context) error {
 		return err
 	}
 	memory, err := m.sys.Memory()
-	m.t.add(fmt.Sprintf("a start with %d merchants until all are known; it serves from the start on", m.n), "", "",
+	m.t.note(fmt.Sprintf("a start with %d merchants until all are known; it serves from the start on", m.n),
 		fmt.Sprintf("%v, %v of CPU, then %s resident", time.Since(began).Round(100*time.Millisecond), (cpu-before).Round(10*time.Millisecond), mb(memory)))
 	return err
 }
@@ -142,15 +142,15 @@ func (m *many) idleTick(ctx context.Context) error {
 		return err
 	}
 	wall, cpu, err := m.took(ctx, func() error { return m.tick(ctx) })
-	m.t.add(fmt.Sprintf("a tick with none of %d merchants active", m.n), "", "", fmt.Sprintf("%v, %v of CPU", wall.Round(time.Millisecond), cpu))
+	m.t.note(fmt.Sprintf("a tick with none of %d merchants active", m.n), fmt.Sprintf("%v, %v of CPU", wall.Round(time.Millisecond), cpu))
 	return err
 }
 
 // closeHour sends events of the last hour, of each merchant some, and closes it.
 func (m *many) closeHour(ctx context.Context) error {
 	truth := loadtest.NewTruths()
-	o := loadtest.DefaultMix(uint64(m.from.Unix()), loadtest.StreamsOf(m.list), m.from)
-	o.Each, o.Late, o.Malformed = true, 0, 0 // what is refused stands in the hour of its arrival
+	o := loadtest.DefaultMix(uint64(m.from.Unix()), loadtest.StreamsOf(m.list))
+	o.Each, o.Late = true, 0
 	mix := loadtest.NewMix(o, truth)
 	const perRequest = 100
 	// Each visit has four events on average; the hour passes at that pace.
@@ -169,7 +169,7 @@ func (m *many) closeHour(ctx context.Context) error {
 		return err
 	}
 	m.events = int(truth.Accepted())
-	m.t.add(fmt.Sprintf("take in an hour's %d events of all %d merchants, until processed", m.events, m.n), "", "",
+	m.t.note(fmt.Sprintf("take in an hour's %d events of all %d merchants, until processed", m.events, m.n),
 		fmt.Sprintf("%v, %.1f µs of CPU per event", wall.Round(100*time.Millisecond), float64(cpu.Microseconds())/float64(m.events)))
 	began := time.Now()
 	before, err := m.sys.CPU()
@@ -198,13 +198,13 @@ func (m *many) closeHour(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.t.add(fmt.Sprintf("close an hour in which all of %d merchants were active", m.n), "10 min for 1,000,000", "2 min",
-		fmt.Sprintf("%v, %.0f µs of CPU each", wall.Round(100*time.Millisecond), float64((after-before).Microseconds())/float64(m.n)))
+	m.t.measured(fmt.Sprintf("close an hour in which all of 1 million merchants were active: extrapolated from %d", m.n), "min", budget{First: 10, Goal: 2},
+		wall.Minutes()*1e6/float64(m.n), fmt.Sprintf("here %v, %.0f µs of CPU each", wall.Round(100*time.Millisecond), float64((after-before).Microseconds())/float64(m.n)))
 	memory, err := m.sys.Memory()
 	if err != nil {
 		return err
 	}
-	m.t.add("resident memory after that", "", "", mb(memory))
+	m.t.note("resident memory after that", mb(memory))
 	a, err := m.sys.Audit(ctx, m.list, truth, 300, 1, false, os.Stderr)
 	if err == nil && a.Differences > 0 {
 		err = fmt.Errorf("%d differences between what was sent and what is told", a.Differences)
@@ -216,21 +216,21 @@ func (m *many) closeHour(ctx context.Context) error {
 func (m *many) oneActive(ctx context.Context) error {
 	truth := loadtest.NewTruths()
 	mix := loadtest.NewMix(loadtest.MixOptions{Seed: 5, Streams: loadtest.StreamsOf(m.list[m.n/2 : m.n/2+2])}, truth)
-	body, agent, _ := mix.Request(nil, m.from.Add(-time.Hour), 1)
-	if err := loadtest.NewSender(m.sys.URL, 1).PostAs(ctx, agent, loadtest.ContentTypeBatch, body); err != nil {
+	one := mix.Request(nil, m.from.Add(-time.Hour), 1)
+	if err := loadtest.NewSender(m.sys.URL, 1).Post(ctx, &one); err != nil {
 		return err
 	}
 	if err := m.sys.WaitDelivered(ctx); err != nil {
 		return err
 	}
 	wall, cpu, err := m.took(ctx, func() error { return m.tick(ctx) })
-	m.t.add(fmt.Sprintf("a tick with one of %d merchants active", m.n), "", "", fmt.Sprintf("%v, %v of CPU", wall.Round(time.Millisecond), cpu))
+	m.t.note(fmt.Sprintf("a tick with one of %d merchants active", m.n), fmt.Sprintf("%v, %v of CPU", wall.Round(time.Millisecond), cpu))
 	if err != nil {
 		return err
 	}
 	// Where all are active in an hour that is open, a tick finds them and leaves them.
-	o := loadtest.DefaultMix(6, loadtest.StreamsOf(m.list), m.to)
-	o.Each, o.Late, o.Malformed = true, 0, 0 // what is refused stands in the hour of its arrival
+	o := loadtest.DefaultMix(6, loadtest.StreamsOf(m.list))
+	o.Each, o.Late = true, 0
 	mix = loadtest.NewMix(o, truth)
 	now := time.Now()
 	err = loadtest.NewSender(m.sys.URL, 8).PostMix(ctx, mix, 100, func(int) time.Time { return now }, func(int) bool { return mix.Visits() < m.n })
@@ -241,7 +241,7 @@ func (m *many) oneActive(ctx context.Context) error {
 		return err
 	}
 	wall, cpu, err = m.took(ctx, func() error { return m.tick(ctx) })
-	m.t.add(fmt.Sprintf("a tick while all of %d merchants are active in an open hour", m.n), "", "", fmt.Sprintf("%v, %v of CPU", wall.Round(time.Millisecond), cpu))
+	m.t.note(fmt.Sprintf("a tick while all of %d merchants are active in an open hour", m.n), fmt.Sprintf("%v, %v of CPU", wall.Round(time.Millisecond), cpu))
 	return err
 }
 
@@ -256,7 +256,7 @@ func (m *many) answers(ctx context.Context) error {
 		}
 		return nil
 	})
-	m.t.add(fmt.Sprintf("CPU of a report of today, of %d of %d merchants", asked, m.n), "", "", fmt.Sprintf("%.0f µs", float64(cpu.Microseconds())/asked))
+	m.t.note(fmt.Sprintf("CPU of a report of today, of %d of %d merchants", asked, m.n), fmt.Sprintf("%.0f µs", float64(cpu.Microseconds())/asked))
 	return err
 }
 
@@ -276,7 +276,7 @@ func (m *many) stored(ctx context.Context, dir string) error {
 		of[s.Name] = s
 	}
 	registry := of["merchants"].Disk + of["changes of merchants"].Disk + of["streams"].Disk
-	m.t.add("registry, bytes per merchant on disk", "", "", fmt.Sprintf("%.0f", float64(registry)/float64(m.n)))
+	m.t.note("registry, bytes per merchant on disk", fmt.Sprintf("%.0f", float64(registry)/float64(m.n)))
 	hours, bytes := 0, 0
 	for i := 0; i < m.n; i += max(1, m.n/20_000) {
 		key := store.SummaryKey{Merchant: m.list[i].MerchantID, Generation: 1, Grain: store.GrainHour, Start: m.from.Unix()}
@@ -289,10 +289,10 @@ func (m *many) stored(ctx context.Context, dir string) error {
 			bytes += len(got[0])
 		}
 	}
-	m.t.add(fmt.Sprintf("summary bytes per active merchant-hour: the hour's record, mean of %d, Zipf mix", hours), "256", "64", fmt.Sprintf("%.0f", float64(bytes)/float64(max(hours, 1))))
+	m.t.measured(fmt.Sprintf("summary bytes per active merchant-hour: the hour's record, mean of %d, Zipf mix", hours), "B", budget{First: 256, Goal: 64}, float64(bytes)/float64(max(hours, 1)), "")
 	summaries := of["summaries"]
-	m.t.add("the same: all records of the hour, of its day and kept answers, as stored", "", "",
+	m.t.note("the same: all records of the hour, of its day and kept answers, as stored",
 		fmt.Sprintf("%.0f, on disk %.0f", float64(summaries.Values)/float64(m.n), float64(summaries.Disk)/float64(m.n)))
-	m.t.add("processed bytes per event on disk, quiet merchants' mix", "", "", fmt.Sprintf("%.0f", float64(of["documents"].Disk)/float64(m.events+m.n)))
+	m.t.note("processed bytes per event on disk, quiet merchants' mix", fmt.Sprintf("%.0f", float64(of["documents"].Disk)/float64(m.events+m.n)))
 	return nil
 }

@@ -55,7 +55,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("%d merchants made or found in %v\n", len(list), time.Since(began).Round(10*time.Millisecond))
-	mix := loadtest.DefaultMix(*seed, loadtest.StreamsOf(list), time.Now())
+	mix := loadtest.DefaultMix(*seed, loadtest.StreamsOf(list))
 	mix.Hot, mix.Skew = *hot, *skew
 	truth := loadtest.NewTruths()
 	began = time.Now()

@@ -40,10 +40,11 @@ func main() {
 	runs := flag.Int("runs", 5, "starts of each function; the table has the medians")
 	idle := flag.Duration("idle", 2*time.Second, "how long a process idles before its memory is read")
 	bin := flag.String("bin", "", "folder of processes that are built already, each by its function's name")
+	asJSON := flag.Bool("json", false, "print what programs read: of each function its name, the time until it was ready (0: it was not) and its resident memory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *runs, *idle, *bin); err != nil {
+	if err := run(ctx, *runs, *idle, *bin, *asJSON); err != nil {
 		fmt.Fprintln(os.Stderr, "coldstart:", err)
 		os.Exit(1)
 	}
@@ -72,7 +73,7 @@ const topicBatches, topicControl = "footfall.batches.v1", "footfall.control.v1"
 // nowhere is where nobody listens.
 const nowhere = "127.0.0.1:1"
 
-func run(ctx context.Context, runs int, idle time.Duration, bin string) error {
+func run(ctx context.Context, runs int, idle time.Duration, bin string, asJSON bool) error {
 	if runs < 1 {
 		return errors.New("expected at least one run")
 	}
@@ -100,6 +101,12 @@ func run(ctx context.Context, runs int, idle time.Duration, bin string) error {
 	fmt.Fprintln(table, "function\tbinary MB\tserves ms\tready ms\tCPU ms\tidle RSS MB\tof these its own MB\tends ms\t")
 	fmt.Fprintln(table, "budget (goal)\t\t\t100 (30)\t\t40 (20)\t\t\t")
 	missing := map[string]bool{}
+	type taken struct {
+		Function  string
+		ReadyMS   float64
+		IdleBytes int64
+	}
+	var told []taken
 	for _, p := range processes {
 		var all []sample
 		for range runs {
@@ -119,12 +126,18 @@ func run(ctx context.Context, runs int, idle time.Duration, bin string) error {
 		} else {
 			missing[variables[p.needs]] = true
 		}
+		told = append(told, taken{
+			p.name, float64(median(all, func(s sample) int64 { return int64(s.ready) })) / 1e6, median(all, func(s sample) int64 { return s.resident }),
+		})
 		fmt.Fprintf(table, "%s\t%.1f\t%s\t%s\t%s\t%.1f\t%.1f\t%s\t\n", p.name, float64(info.Size())/1e6,
 			millis(median(all, func(s sample) int64 { return int64(s.serves) })), ready,
 			millis(median(all, func(s sample) int64 { return int64(s.cpu) })),
 			float64(median(all, func(s sample) int64 { return s.resident }))/1e6,
 			float64(median(all, func(s sample) int64 { return s.private }))/1e6,
 			millis(median(all, func(s sample) int64 { return int64(s.ends) })))
+	}
+	if asJSON {
+		return json.NewEncoder(os.Stdout).Encode(told)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -82,22 +82,23 @@ func Soak(ctx context.Context, o Options) (*Seen, error) {
 		return nil, err
 	}
 	seen := &Seen{Began: time.Now().UTC(), Rate: o.Rate, Reports: o.Reports, Merchants: o.Merchants, Read: map[string]string{}}
-	probe, err := startProbe(ctx, sys)
+	probe, err := sys.StartProbe(ctx, time.Second, 50*time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
 	truth := loadtest.NewTruths()
 	drive := sys.StartDrive(context.WithoutCancel(ctx), merchants, loadtest.DriveOptions{
-		Mix: loadtest.DefaultMix(o.Seed, loadtest.StreamsOf(merchants), seen.Began), Rate: o.Rate, Batch: 100, Singles: 0.01, Reports: o.Reports,
+		Mix: loadtest.DefaultMix(o.Seed, loadtest.StreamsOf(merchants)), Rate: o.Rate, Batch: 100, Singles: 0.01, Reports: o.Reports,
 	}, truth)
-	if err = errors.Join(o.watch(ctx, sys, drive, probe, seen), probe.end(), drive.Stop()); err != nil {
+	if err = errors.Join(o.watch(ctx, sys, drive, probe, seen), probe.Stop(), drive.Stop()); err != nil {
 		seen.Failed = err.Error()
 	}
-	seen.Writes, seen.Freshness = drive.Writes.String(), probe.latencies.String()
+	seen.Writes, seen.Freshness = drive.Writes.String(), probe.Fresh.String()
 	for name, l := range drive.Reads() {
 		seen.Read[name] = l.String()
 	}
-	seen.SentAgain, seen.Refused = drive.Again()
+	sent := drive.Outcome()
+	seen.SentAgain, seen.Refused = sent.Refused+sent.Broken, drive.Unanswered()
 	if err != nil {
 		return seen, err
 	}
@@ -143,9 +144,9 @@ func (o *Options) compare(ctx context.Context, sys *loadtest.Process, merchants 
 }
 
 // watch looks again and again until the time is over.
-func (o *Options) watch(ctx context.Context, sys *loadtest.Process, drive *loadtest.Drive, probe *probe, seen *Seen) error {
+func (o *Options) watch(ctx context.Context, sys *loadtest.Process, drive *loadtest.Drive, probe *loadtest.Probe, seen *Seen) error {
 	began := time.Now()
-	writes, fresh, reads := loadtest.NewWindow(&drive.Writes), loadtest.NewWindow(&probe.latencies), map[string]*loadtest.Window{}
+	writes, fresh, reads := loadtest.NewWindow(&drive.Writes), loadtest.NewWindow(&probe.Fresh), map[string]*loadtest.Window{}
 	for name, l := range drive.Reads() {
 		reads[name] = loadtest.NewWindow(l)
 	}
@@ -164,7 +165,7 @@ func (o *Options) watch(ctx context.Context, sys *loadtest.Process, drive *loadt
 			said, _ := os.ReadFile(filepath.Join(o.Data, "footfall.log"))
 			return fmt.Errorf("footfall has ended:\n%s", said[max(0, len(said)-4000):])
 		}
-		if err := errors.Join(drive.Failed(), probe.failed()); err != nil {
+		if err := errors.Join(drive.Failed(), probe.Failed()); err != nil {
 			return err
 		}
 		if last && len(seen.Samples) >= 4 { // a window cut short says little

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
@@ -114,27 +113,10 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 	faulty := inProcess(t, broker.Faults{Seed: 1, Duplicate: 0.3, LoseAck: 0.05, Delay: 0.5, MaxDelay: 40 * time.Millisecond, Reorder: true})
 	calm := inProcess(t, broker.Faults{})
 
-	type system struct {
-		*loadtest.Process
-		merchants []loadtest.Merchant
-		streams   []string
-		truth     []loadtest.Truth
-	}
-	var systems [2]*system
-	for n, p := range []*loadtest.Process{faulty, calm} {
-		s := &system{Process: p, truth: make([]loadtest.Truth, 3)}
-		for i := range s.truth {
-			m, err := p.CreateMerchant(t.Context(), fmt.Sprintf("faults %d", i))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.merchants, s.streams = append(s.merchants, m), append(s.streams, m.Streams[0].MeasurementID)
-		}
-		systems[n] = s
-	}
+	systems := [2]*traffic{newTraffic(t, faulty, 11, 3), newTraffic(t, calm, 11, 3)}
 	ledgerRange := url.Values{"from": {day.Format(time.RFC3339)}, "to": {day.AddDate(0, 0, 2).Format(time.RFC3339)}}
+	const moves = 2 // the merchant who does
 	for n, s := range systems {
-		traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 11, Streams: s.streams, From: day, Span: 48 * time.Hour, Duplicates: 0.05})
 		var done atomic.Bool
 		var watching sync.WaitGroup
 		if n == 0 {
@@ -142,7 +124,7 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 				for looks := 0; !done.Load(); looks++ {
 					m := s.merchants[looks%len(s.merchants)]
 					var l loadtest.Ledger
-					if err := s.Do(t.Context(), http.MethodGet, "/v1/ledger/"+m.MerchantID+"?"+ledgerRange.Encode(), m.ReportToken, "", nil, http.StatusOK, &l); err != nil {
+					if err := s.p.Do(t.Context(), http.MethodGet, "/v1/ledger/"+m.MerchantID+"?"+ledgerRange.Encode(), m.ReportToken, "", nil, http.StatusOK, &l); err != nil {
 						t.Error(err)
 						return
 					}
@@ -153,17 +135,15 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 			})
 		}
 		for i := range requests {
-			if err := loadtest.NewSender(s.URL, 1).Post(t.Context(), loadtest.ContentTypeBatch, traffic.AppendBatch(nil, perRequest, s.truth)); err != nil {
-				t.Fatal(err)
-			}
+			s.send(t, 1, perRequest)
 			if n == 0 && i == requests/2 || n == 1 && i == 0 {
 				body := []byte(`{"time_zone":"Asia/Kolkata"}`)
-				if err := s.Do(t.Context(), http.MethodPatch, "/v1/merchants/"+s.merchants[0].MerchantID, s.AdminToken, "application/json", body, http.StatusOK, nil); err != nil {
+				if err := s.p.Do(t.Context(), http.MethodPatch, "/v1/merchants/"+s.merchants[moves].MerchantID, s.p.AdminToken, "application/json", body, http.StatusOK, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if n == 0 && i%20 == 10 {
-				if err := s.Tick(t.Context()); err != nil {
+				if err := s.p.Tick(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -171,15 +151,15 @@ func TestFaultsChangeNoNumber(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		for range 2 { // from documents, then from summaries
-			err := s.WaitDelivered(ctx)
-			if err == nil {
-				err = s.WaitCounted(ctx, s.merchants, s.truth, day, day.AddDate(0, 0, 2))
+			err := s.p.WaitDelivered(ctx)
+			if err == nil { // hours that are not UTC's
+				err = s.p.WaitTotals(ctx, s.merchants[moves], s.truth.All(moves), day.AddDate(0, 0, -1), day.AddDate(0, 0, 2))
 			}
 			if err == nil {
-				err = s.CheckReports(ctx, s.merchants, s.truth, day.AddDate(0, 0, -1), day.AddDate(0, 0, 2))
-			}
-			if err == nil {
-				err = s.Tick(ctx)
+				stay := *s
+				stay.merchants = s.merchants[:moves]
+				stay.check(t)
+				err = s.p.Tick(ctx)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -235,22 +215,19 @@ func TestADeadLetterIsCountedInTheEnd(t *testing.T) {
 	if err := p.Tick(ctx); err != nil {
 		t.Fatal(err)
 	}
-	waitCounted(t, p, m, loadtest.Truth{Sent: 1, Events: 1, Views: 1})
+	waitCounted(t, p, m, views(1))
 }
 
 // What is sent to a new Footfall before it is ready is counted as soon as it
 // is, and not when the journal finds that nobody has read it.
 func TestEventsBeforeItIsReady(t *testing.T) {
 	p, m := launch(t, broker.Faults{})
-	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 5, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 24 * time.Hour})
-	truth := make([]loadtest.Truth, 1)
-	bodies := make(chan []byte, 300)
-	for range cap(bodies) {
-		bodies <- traffic.AppendBatch(nil, 1, truth)
-	}
-	close(bodies)
-	if err := loadtest.NewSender(p.URL, 4).PostAll(t.Context(), loadtest.ContentTypeBatch, bodies); err != nil {
+	visits := &traffic{p: p, merchants: []loadtest.Merchant{m}, truth: loadtest.NewTruths(), at: noon}
+	visits.mix = loadtest.NewMix(loadtest.DefaultMix(5, loadtest.StreamsOf(visits.merchants)), visits.truth)
+	sender := loadtest.NewSender(p.URL, 4)
+	if err := sender.PostAll(t.Context(), visits.requests(300, 1)); err != nil {
 		t.Fatal(err)
 	}
-	waitCounted(t, p, m, truth[0])
+	visits.again = sender.Outcome().SentAgain()
+	visits.check(t)
 }

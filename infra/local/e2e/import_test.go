@@ -115,8 +115,8 @@ func TestImportOfARealLog(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		truth := []loadtest.Truth{{Sent: accepted, Events: int64(total), Views: int64(total)}}
-		if err := p.WaitCounted(ctx, []loadtest.Merchant{m}, truth, from, to); err != nil {
+		totals := loadtest.Counts{Accepted: uint32(accepted), Counted: uint32(total), Events: uint32(total), Views: uint32(total)}
+		if err := p.WaitTotals(ctx, m, totals, from, to); err != nil {
 			t.Fatal(err)
 		}
 		var report struct {
@@ -173,13 +173,9 @@ func TestImportOfARealLog(t *testing.T) {
 func TestArchiveCommand(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir)
-	m := merchant(t, p)
-	truth := make([]loadtest.Truth, 1)
-	traffic := loadtest.NewTraffic(loadtest.TrafficOptions{Seed: 9, Streams: []string{m.Streams[0].MeasurementID}, From: day, Span: 24 * time.Hour})
-	if err := loadtest.NewSender(p.URL, 1).Post(t.Context(), loadtest.ContentTypeBatch, traffic.AppendBatch(nil, 50, truth)); err != nil {
-		t.Fatal(err)
-	}
-	waitCounted(t, p, m, truth[0])
+	visits := newTraffic(t, p, 9, 1)
+	visits.send(t, 1, 50)
+	visits.check(t)
 	if err := p.Stop(); err != nil { // completes the file
 		t.Fatal(err)
 	}
@@ -208,13 +204,13 @@ func TestArchiveCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range batch.Events {
-			if e.Stream != m.Streams[0].MeasurementID || e.Name == "" {
+			if e.Stream != visits.merchants[0].Streams[0].MeasurementID || e.Name == "" {
 				t.Fatalf("unexpected event %+v", e)
 			}
 		}
 		events += len(batch.Events)
 	}
-	if events != 50 {
-		t.Fatalf("expected the 50 events that were sent, got %d", events)
+	if int64(events) != visits.truth.Accepted() {
+		t.Fatalf("expected the %d events that were accepted, got %d", visits.truth.Accepted(), events)
 	}
 }

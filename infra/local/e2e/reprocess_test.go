@@ -211,12 +211,12 @@ func (h *history) all(n, merchants int) [][]byte {
 
 func postAll(t *testing.T, p *loadtest.Process, bodies [][]byte) {
 	t.Helper()
-	queue := make(chan []byte, len(bodies))
+	queue := make(chan loadtest.Request, len(bodies))
 	for _, b := range bodies {
-		queue <- b
+		queue <- loadtest.Request{Body: b, Valid: loadtest.AnyValid}
 	}
 	close(queue)
-	if err := loadtest.NewSender(p.URL, 4).PostAll(t.Context(), loadtest.ContentTypeBatch, queue); err != nil {
+	if err := loadtest.NewSender(p.URL, 4).PostAll(t.Context(), queue); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -297,7 +297,7 @@ func TestReprocessAMonth(t *testing.T) {
 		for ctx.Err() == nil {
 			body := others.body(20, len(others.streams))
 			// To its end: what was sent is sent to the other system, too.
-			if err := sender.Post(t.Context(), loadtest.ContentTypeBatch, body); err != nil {
+			if err := sender.Post(t.Context(), &loadtest.Request{Body: body, Valid: loadtest.AnyValid}); err != nil {
 				t.Error(err)
 				return
 			}

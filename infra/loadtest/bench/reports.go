@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/footfall/footfall/infra/loadtest"
+)
+
+// underLoad measures freshness and reports while events come in at a rate: first
+// with the question that the budgets speak of, then with all of them.
+func (b *bench) underLoad(ctx context.Context) error {
+	p := &b.plan
+	fresh, drive, err := b.drive(ctx, p.reports, loadtest.QuestionMonth)
+	if err != nil {
+		return err
+	}
+	meanwhile := fmt.Sprintf("at %.0f/s while %.0f events/s come in", p.reports, p.rate)
+	month := drive.Reads()[loadtest.QuestionMonth]
+	b.t.measured("event accepted → visible in a report, p99, "+meanwhile, "s", budget{First: 5, Goal: 2}, fresh.Quantile(99).Seconds(), "p50 "+millis(fresh.Quantile(50)))
+	b.t.measured("report of 28 days by day, all core metrics, p99, "+meanwhile, "ms", budget{First: 10, Goal: 2}, milliseconds(month.Quantile(99)), "p50 "+millis(month.Quantile(50)))
+	b.t.note("writes of batches meanwhile, p50 / p99", millis(drive.Writes.Quantile(50))+" / "+millis(drive.Writes.Quantile(99)))
+	if p.mixed > 0 {
+		if fresh, drive, err = b.drive(ctx, p.mixed, ""); err != nil {
+			return err
+		}
+		for name, l := range drive.Reads() {
+			b.t.note(fmt.Sprintf("report %q, p50 / p99, one of all kinds at %.0f/s while %.0f events/s come in", name, p.mixed, p.rate), millis(l.Quantile(50))+" / "+millis(l.Quantile(99)))
+		}
+		b.t.note("event accepted → visible in a report meanwhile, p50 / p99", millis(fresh.Quantile(50))+" / "+millis(fresh.Quantile(99)))
+	}
+	return b.check(ctx, b.all)
+}
+
+// drive is an open loop of writers and readers, with a probe beside it.
+func (b *bench) drive(ctx context.Context, reports float64, ask string) (fresh *loadtest.Latencies, drive *loadtest.Drive, err error) {
+	began, err := b.sys.CPU()
+	if err != nil {
+		return nil, nil, err
+	}
+	probe, err := b.sys.StartProbe(ctx, 100*time.Millisecond, 5*time.Millisecond)
+	if err != nil {
+		return nil, nil, err
+	}
+	drive = b.sys.StartDrive(ctx, b.all.merchants, loadtest.DriveOptions{Mix: b.mix(b.all), Rate: b.plan.rate, Batch: 100, Singles: 0.01, Reports: reports, Ask: ask}, b.all.truth)
+	end := time.NewTimer(b.plan.loadFor)
+	defer end.Stop()
+	select {
+	case <-end.C:
+	case <-ctx.Done():
+	}
+	cpu, err := b.sys.CPU()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := drive.Stop(); err != nil {
+		return nil, nil, err
+	}
+	b.all.again = b.all.again || drive.SentAgain()
+	if err := probe.Stop(); err != nil {
+		return nil, nil, err
+	}
+	b.t.note(fmt.Sprintf("of a core, while %.0f events/s come in and %.0f reports/s are asked for", b.plan.rate, reports),
+		show(100*(cpu-began).Seconds()/b.plan.loadFor.Seconds(), "%"))
+	return &probe.Fresh, drive, nil
+}
+
+// adHoc asks what no summary holds about many events of one merchant: two
+// dimensions, a filter on a third, exact users and sessions. No two questions are
+// the same, so that no answer was kept.
+func (b *bench) adHoc(ctx context.Context) error {
+	g, err := b.group(ctx, "ad hoc", 1)
+	if err != nil {
+		return err
+	}
+	if err := b.post(ctx, g, b.plan.adhoc, 100, 8, b.to.Add(-24*time.Hour), b.to); err != nil {
+		return err
+	}
+	if err := b.settled(ctx); err != nil {
+		return err
+	}
+	if err := b.check(ctx, g); err != nil {
+		return err
+	}
+	filters := []string{"browser!=Edge", "browser!=Opera", "browser!=Samsung Internet", "browser!=Brave", "browser!=Vivaldi", "browser!=Lynx", "browser!=Konqueror"}
+	var took []time.Duration
+	before, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	for _, filter := range filters {
+		q := url.Values{
+			"metrics": {"activeUsers,sessions,screenPageViews"}, "dimensions": {"pagePath,deviceCategory"}, "filter": {filter},
+			"from": {b.to.AddDate(0, 0, -4).Format(time.DateOnly)}, "to": {b.to.Format(time.DateOnly)},
+		}
+		var answer struct {
+			Metadata struct {
+				From struct {
+					Events int64 `json:"events"`
+					Hours  int64 `json:"hours_from_documents"`
+				} `json:"generated_from"`
+			} `json:"metadata"`
+		}
+		began := time.Now()
+		if err := b.sys.Do(ctx, http.MethodGet, "/v1/reports/"+g.merchants[0].MerchantID+"?"+q.Encode(), g.merchants[0].ReportToken, "", nil, http.StatusOK, &answer); err != nil {
+			return err
+		}
+		took = append(took, time.Since(began))
+		if answer.Metadata.From.Hours == 0 {
+			return errNotFromDocuments
+		}
+	}
+	after, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	slices.Sort(took)
+	b.t.measured(fmt.Sprintf("ad hoc report over %d events: two dimensions, a filter that no summary holds, exact users and sessions", g.truth.Accepted()), "ms",
+		b.ofMillion(budget{First: 150, Goal: 30}), milliseconds(took[len(took)/2]), fmt.Sprintf("CPU %.0f ms each", (after-before).Seconds()*1e3/float64(len(took))))
+	return nil
+}
+
+// ofMillion is a budget for a million events, where so many are measured.
+func (b *bench) ofMillion(all budget) budget {
+	if b.plan.adhoc < 1_000_000 {
+		return budget{}
+	}
+	return all
+}
+
+// oneCore starts the binary with one core and asks it as fast as it answers.
+func (b *bench) oneCore(ctx context.Context) error {
+	if err := b.sys.Stop(); err != nil {
+		return fmt.Errorf("footfall did not stop cleanly: %w", err)
+	}
+	var err error
+	if b.sys, err = loadtest.Start(ctx, b.binary, b.dir, "GOMAXPROCS=1"); err != nil {
+		return err
+	}
+	q := url.Values{
+		"metrics":    {"activeUsers,newUsers,sessions,engagedSessions,screenPageViews,eventCount,purchaseRevenue"},
+		"dimensions": {"date"}, "from": {"27daysAgo"}, "to": {"today"},
+	}
+	merchants := b.all.merchants[:min(100, len(b.all.merchants))]
+	var asked atomic.Int64
+	ask := func(ctx context.Context) error {
+		m := merchants[asked.Add(1)%int64(len(merchants))]
+		return b.sys.Do(ctx, http.MethodGet, "/v1/reports/"+m.MerchantID+"?"+q.Encode(), m.ReportToken, "", nil, http.StatusOK, nil)
+	}
+	for range merchants { // each is found and read once
+		if err := ask(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.quiet(ctx); err != nil {
+		return err
+	}
+	before, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	asked.Store(0)
+	began := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	for range 16 {
+		group.Go(func() error {
+			for time.Since(began) < min(b.plan.loadFor, 10*time.Second) {
+				if err := ask(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	after, err := b.sys.CPU()
+	if err != nil {
+		return err
+	}
+	n := float64(asked.Load())
+	b.t.measured(fmt.Sprintf("report queries/s on one core: 28 days by day of %d merchants, queries per second of CPU", len(merchants)), "", budget{First: 3500, Goal: 15_000, More: true},
+		n/(after-before).Seconds(), fmt.Sprintf("%.0f µs each; %s/s by the clock with GOMAXPROCS=1", (after-before).Seconds()*1e6/n, show(n/took.Seconds(), "")))
+	return nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+func millis(d time.Duration) string        { return show(milliseconds(d), "ms") }
