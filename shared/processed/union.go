@@ -159,16 +159,9 @@ func (u *Union) Frame() (*Frame, error) {
 		Millis: numbers[:n:n], Engaged: numbers[n : 2*n : 2*n], Value: numbers[2*n:],
 		User: hashes[:n:n], Client: hashes[n : 2*n : 2*n], Session: hashes[2*n:],
 	}
-	var r reader // its scratch serves all documents
-	for i := range u.parts {
-		p := &u.parts[i]
-		if p.frame != nil {
-			u.copyFrame(p)
-		} else if err := u.decode(&r, p); err != nil {
-			return nil, err
-		}
+	if err := u.fillAll(); err != nil {
+		return nil, err
 	}
-	u.finish()
 	if n == 0 || u.ordered() {
 		return u.f, nil
 	}
@@ -178,6 +171,21 @@ func (u *Union) Frame() (*Frame, error) {
 		return u.f, nil
 	}
 	return m.merge(), nil
+}
+
+// fill reads all parts into their places.
+func (u *Union) fill() error {
+	var r reader // its scratch serves all documents
+	for i := range u.parts {
+		p := &u.parts[i]
+		if p.frame != nil {
+			u.copyFrame(p)
+		} else if err := u.decode(&r, p); err != nil {
+			return err
+		}
+	}
+	u.finish()
+	return nil
 }
 
 // decode reads a document into its place.

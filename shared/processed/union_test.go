@@ -117,6 +117,47 @@ func TestUnionOfWhatCounts(t *testing.T) {
 	})
 }
 
+// A union of so many rows that it is read in sections is the same document. Some
+// columns are in documents of one section only, some rows do not count.
+func TestUnionOfManyRows(t *testing.T) {
+	const documents, rows = 24, 3000
+	all := sampleRows(rows)
+	out := event.BatchID{documents / 3}
+	u := processed.NewUnion(processed.Everything())
+	var counting []*processed.Frame
+	for k := range documents {
+		var b processed.Builder
+		for i, r := range all {
+			r.Batch, r.Seq = event.BatchID{byte(k)}, uint32(i)
+			r.Text[processed.ColPageTitle] = fmt.Sprint("Page ", i/40, " of ", k%5)
+			if k < documents/2 {
+				r.Text[processed.ColCity], r.Params = "Wien", nil
+			} else {
+				r.Text[processed.ColTerm], r.Items = "shoes", nil
+			}
+			b.Add(r)
+		}
+		f := b.Frame()
+		if f.Batches[0] != out {
+			counting = append(counting, f)
+		}
+		keep := func(b event.BatchID) bool { return b != out }
+		if k%3 == 1 {
+			u.AddFrame(f, keep)
+		} else if err := u.Add(processed.Encode(f), keep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := u.Frame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := processed.Merge(counting...)
+	if got.Len != (documents-1)*rows || !bytes.Equal(processed.Encode(got), processed.Encode(want)) {
+		t.Errorf("%d rows, whose document differs from that of %d merged ones", got.Len, want.Len)
+	}
+}
+
 // rowsOf lists a frame's rows in order of batch and place in it.
 func rowsOf(f *processed.Frame) []processed.Row {
 	rows := make([]processed.Row, f.Len)

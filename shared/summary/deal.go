@@ -1,10 +1,6 @@
 package summary
 
-import (
-	"runtime"
-	"sync"
-	"sync/atomic"
-)
+import "github.com/footfall/footfall/shared/parallel"
 
 // What is brought together by a hash (the rows of a client, of a user) would
 // touch memory at random if it were looked up row by row in a table of all. So
@@ -29,17 +25,7 @@ func partsOf(n int) (bits uint) {
 func partOf(hash uint64, bits uint) uint8 { return uint8(hash >> (64 - bits)) }
 
 // workers is how many goroutines n rows are worth.
-func workers(n int) int { return min(runtime.GOMAXPROCS(0), 1+n/manyRows) }
-
-// sideBySide calls fn with 0 to n-1 and returns when all have.
-func sideBySide(n int, fn func(i int)) {
-	var wait sync.WaitGroup
-	for i := 1; i < n; i++ {
-		wait.Go(func() { fn(i) })
-	}
-	fn(0)
-	wait.Wait()
-}
+func workers(n int) int { return parallel.Workers(n, manyRows) }
 
 // deal brings n rows into the order of parts, those of one part in their own
 // order. choose says the parts of the rows [from, to); room is told how many were
@@ -51,7 +37,7 @@ func deal(n int, bits uint, choose func(from, to int, part []uint8), room func(i
 	part := make([]uint8, n)
 	next := make([][]uint32, ranges)
 	cut := func(i int) int { return n * i / ranges }
-	sideBySide(ranges, func(i int) {
+	parallel.Do(ranges, func(i int) {
 		from, to := cut(i), cut(i+1)
 		choose(from, to, part[from:to])
 		var counts [noPart + 1]uint32
@@ -69,7 +55,7 @@ func deal(n int, bits uint, choose func(from, to int, part []uint8), room func(i
 		ends[p] = sum
 	}
 	room(int(sum))
-	sideBySide(ranges, func(i int) {
+	parallel.Do(ranges, func(i int) {
 		from, to := cut(i), cut(i+1)
 		put(from, to, part[from:to], next[i])
 	})
@@ -79,20 +65,13 @@ func deal(n int, bits uint, choose func(from, to int, part []uint8), room func(i
 // eachPart calls fn with the bounds of each part, on so many goroutines, of
 // which it is told the number.
 func eachPart(goroutines int, ends []uint32, fn func(goroutine int, from, to uint32)) {
-	var taken atomic.Int64
-	sideBySide(min(goroutines, len(ends)), func(g int) {
-		for {
-			p := int(taken.Add(1)) - 1
-			if p >= len(ends) {
-				return
-			}
-			from := uint32(0)
-			if p > 0 {
-				from = ends[p-1]
-			}
-			if from < ends[p] {
-				fn(g, from, ends[p])
-			}
+	parallel.Share(goroutines, len(ends), func(g, p int) {
+		from := uint32(0)
+		if p > 0 {
+			from = ends[p-1]
+		}
+		if from < ends[p] {
+			fn(g, from, ends[p])
 		}
 	})
 }

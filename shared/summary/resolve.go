@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/parallel"
 	"github.com/footfall/footfall/shared/processed"
 )
 
@@ -255,7 +256,7 @@ func suspects(ids []processed.ID) []uint32 {
 	cut := func(i int) int { return len(ids) * i / ranges }
 	// Each range of rows has a map of its own: what two of them met, was met again.
 	met, again := make([][]uint64, ranges), make([][]uint64, ranges)
-	sideBySide(ranges, func(g int) {
+	parallel.Do(ranges, func(g int) {
 		met[g], again[g] = make([]uint64, 1<<(size-6)), make([]uint64, 1<<(size-6))
 		met, again := met[g], again[g]
 		for _, id := range ids[cut(g):cut(g+1)] {
@@ -279,7 +280,7 @@ func suspects(ids []processed.ID) []uint32 {
 		return nil
 	}
 	rows := make([][]uint32, ranges)
-	sideBySide(ranges, func(g int) {
+	parallel.Do(ranges, func(g int) {
 		from := cut(g)
 		for i, id := range ids[from:cut(g+1)] {
 			h := mix(id.Hi^id.Lo) >> (64 - size)
