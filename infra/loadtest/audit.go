@@ -33,11 +33,6 @@ func (a *Audited) add(b *Audited) {
 	a.Doubled += b.Doubled
 }
 
-// patience is how long an audit waits for events that are neither counted nor
-// pending, which a journal that was away learns of a little later, and for
-// reports that say that they are older than the question.
-const patience = 30 * time.Second
-
 // Audit compares reports and ledgers of up to n merchants with the truth, hour by
 // hour and value by value, and writes each difference to out. The busiest
 // third of n is among them, the others are drawn from seed; 0 is all. It waits
@@ -176,7 +171,7 @@ func (a *audit) refused(ctx context.Context, began time.Time) error {
 			return err
 		}
 		n := sumOf(l.Totals.Refused)
-		if n >= a.truth.refused || time.Since(asked) > patience {
+		if n >= a.truth.refused || time.Since(asked) > a.p.patience() {
 			if a.found.Values++; n != a.truth.refused {
 				a.differs(began, "refused", a.truth.refused, n)
 			}
@@ -211,7 +206,7 @@ func (a *audit) counted(ctx context.Context, from, to time.Time) (l ledgerHours,
 			return l, nil
 		case missing.IsZero():
 			missing = time.Now()
-		case time.Since(missing) > patience:
+		case time.Since(missing) > a.p.patience():
 			return l, nil
 		}
 		select {
@@ -287,7 +282,7 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 		a.found, a.said = found, a.said[:said]
 		a.rows(r.Rows)
 		complete := r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked)
-		if len(a.said) == said || complete || time.Since(asked) > patience {
+		if len(a.said) == said || complete || time.Since(asked) > a.p.patience() {
 			return nil
 		}
 		select {

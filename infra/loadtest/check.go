@@ -65,6 +65,8 @@ func (p *Process) WaitDelivered(ctx context.Context) error {
 
 func (p *Process) pause() time.Duration { return cmp.Or(p.Pause, 20*time.Millisecond) }
 
+func (p *Process) patience() time.Duration { return cmp.Or(p.Patience, 30*time.Second) }
+
 // WaitTotals waits until a merchant's ledger of [from, to) shows every event that
 // was sent, with nothing pending, and compares the totals of its report of these
 // days, to the unit: for events made by hand, of which only accepted, counted,
@@ -102,7 +104,7 @@ func (p *Process) WaitTotals(ctx context.Context, m Merchant, want Counts, from,
 		}
 		differs := fmt.Errorf("merchant %s: report says events, views = %v, sent %+v, and %d events pending at %s, asked at %s",
 			m.MerchantID, row, want, r.Metadata.Pending, r.Metadata.Watermark, asked)
-		if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) || time.Since(asked) > patience {
+		if r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked) || time.Since(asked) > p.patience() {
 			return differs
 		}
 		select {

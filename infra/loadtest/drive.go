@@ -189,7 +189,11 @@ func (d *Drive) SentAgain() bool { return d.Outcome().SentAgain() }
 
 // Behind is how far the loop itself is behind its clock.
 func (d *Drive) Behind() time.Duration {
-	return max(0, time.Since(time.Unix(0, d.due.Load())))
+	due := d.due.Load()
+	if due == 0 { // it has not begun
+		return 0
+	}
+	return max(0, time.Since(time.Unix(0, due)))
 }
 
 // Reads are the latencies of reports by the name of their question.

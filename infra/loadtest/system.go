@@ -24,6 +24,10 @@ type Process struct {
 	Data       string
 	// Pause is how long the Wait methods wait between two looks; default 20 ms.
 	Pause time.Duration
+	// Patience is how long comparisons wait for events that are neither counted
+	// nor pending, which a journal that was away learns of a little later, and for
+	// reports that say that they are older than the question; default 30 s.
+	Patience time.Duration
 	// PIDs are the processes of a system that is more than one.
 	PIDs func() []int
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,17 +23,20 @@ func (b *bench) underLoad(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	meanwhile := fmt.Sprintf("at %.0f/s while %.0f events/s come in", p.reports, p.rate)
+	rates := func(reports float64) string {
+		return fmt.Sprintf("at %s/s while %s events/s come in", show(reports, ""), show(p.rate, ""))
+	}
 	month := drive.Reads()[loadtest.QuestionMonth]
-	b.t.measured("event accepted → visible in a report, p99, "+meanwhile, "s", budget{First: 5, Goal: 2}, fresh.Quantile(99).Seconds(), "p50 "+millis(fresh.Quantile(50)))
-	b.t.measured("report of 28 days by day, all core metrics, p99, "+meanwhile, "ms", budget{First: 10, Goal: 2}, milliseconds(month.Quantile(99)), "p50 "+millis(month.Quantile(50)))
+	b.t.measured(fmt.Sprintf("event accepted → visible in a report, p99, at %s events/s with %s reports/s beside", show(p.rate, ""), show(p.reports, "")), "s", budget{First: 5, Goal: 2}, fresh.Quantile(99).Seconds(), "p50 "+millis(fresh.Quantile(50)))
+	b.t.measured("report of 28 days by day, all core metrics, p99, "+rates(p.reports), "ms", budget{First: 10, Goal: 2}, milliseconds(month.Quantile(99)), "p50 "+millis(month.Quantile(50)))
 	b.t.note("writes of batches meanwhile, p50 / p99", millis(drive.Writes.Quantile(50))+" / "+millis(drive.Writes.Quantile(99)))
 	if p.mixed > 0 {
 		if fresh, drive, err = b.drive(ctx, p.mixed, ""); err != nil {
 			return err
 		}
-		for name, l := range drive.Reads() {
-			b.t.note(fmt.Sprintf("report %q, p50 / p99, one of all kinds at %.0f/s while %.0f events/s come in", name, p.mixed, p.rate), millis(l.Quantile(50))+" / "+millis(l.Quantile(99)))
+		for _, name := range slices.Sorted(maps.Keys(drive.Reads())) {
+			l := drive.Reads()[name]
+			b.t.note(fmt.Sprintf("report %q, p50 / p99, all kinds %s", name, rates(p.mixed)), millis(l.Quantile(50))+" / "+millis(l.Quantile(99)))
 		}
 		b.t.note("event accepted → visible in a report meanwhile, p50 / p99", millis(fresh.Quantile(50))+" / "+millis(fresh.Quantile(99)))
 	}
@@ -67,7 +71,7 @@ func (b *bench) drive(ctx context.Context, reports float64, ask string) (fresh *
 	if err := probe.Stop(); err != nil {
 		return nil, nil, err
 	}
-	b.t.note(fmt.Sprintf("of a core, while %.0f events/s come in and %.0f reports/s are asked for", b.plan.rate, reports),
+	b.t.note(fmt.Sprintf("of one core, all in all, while %s events/s come in and %s reports/s are asked for", show(b.plan.rate, ""), show(reports, "")),
 		show(100*(cpu-began).Seconds()/b.plan.loadFor.Seconds(), "%"))
 	return &probe.Fresh, drive, nil
 }

@@ -76,7 +76,7 @@ func (t *table) put(r row) {
 func show(v float64, unit string) string {
 	var digits string
 	switch {
-	case v >= 1000:
+	case v >= 1000 || v == float64(int64(v)):
 		digits = fmt.Sprintf("%.0f", v)
 		for i := len(digits) - 3; i > 0; i -= 3 {
 			digits = digits[:i] + "," + digits[i:]
