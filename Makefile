@@ -6,7 +6,7 @@ GOLANGCI   := $(BIN)/golangci-lint-v2.15.0
 export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test demo bench bench-quick scenarios conformance lint fuzz fmt clean
+.PHONY: help run build test demo bench bench-quick bench-stages scenarios conformance lint fuzz fmt clean
 .PHONY: load soak faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
 
 help: ## list the targets
@@ -75,6 +75,11 @@ coldstart: services ## how each function's process starts, idles and ends, on re
 
 bench-quick: build ## the same in a minute
 	$(GO) run ./infra/loadtest/bench -quick
+
+# ingest, journal, broker, archive, ETL, summary, reports, reprocess.
+bench-stages: ## each stage alone, by its benchmarks, with allocations: make bench-stages BENCHTIME=1s
+	$(GO) test -run '^$$' -bench '^Benchmark(Ingest|Append|Mark|Delivery|Publish|Handle|Close|Records|Dashboard|Documents|Replay)$$' -benchmem \
+	  -benchtime $(or $(BENCHTIME),1s) ./functions/... ./shared/store/embedded ./eventing/local ./shared/replay
 
 lint: $(GOLANGCI) ## static checks and import rules
 	$(GOLANGCI) run ./...
