@@ -67,14 +67,14 @@ soak: build ## an hour's steady load, and whether memory, CPU, disk and freshnes
 	@$(GO) build -o $(BIN)/soak ./infra/loadtest/soak && $(BIN)/soak -for $(or $(FOR),1h) -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),2000) \
 	  -reports $(or $(REPORTS),20) $(if $(BESIDE),-beside "$(BESIDE)") $(if $(SAMPLES),-samples "$(SAMPLES)")
 
-bench: build ## the budget table of this machine, from real runs of the real binary
-	$(GO) run ./infra/loadtest/bench
+bench: build ## the budget table of this machine, from real runs of the real binary; JSON=file for programs besides
+	$(GO) run ./infra/loadtest/bench $(if $(JSON),-json $(JSON))
 
 coldstart: services ## how each function's process starts, idles and ends, on real servers
 	$(BIN)/services-tool run -- $(GO) run ./infra/loadtest/coldstart
 
 bench-quick: build ## the same in a minute
-	$(GO) run ./infra/loadtest/bench -quick
+	$(GO) run ./infra/loadtest/bench -quick $(if $(JSON),-json $(JSON))
 
 # ingest, journal, broker, archive, ETL, summary, reports, reprocess.
 bench-stages: ## each stage alone, by its benchmarks, with allocations: make bench-stages BENCHTIME=1s
