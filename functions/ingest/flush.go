@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +32,6 @@ type flush struct {
 type lane struct {
 	packer event.Packer
 	runs   []laneRun
-	stream uint64 // hash of the first stream, for the partition key
 }
 
 // laneRun is a run with its owner.
@@ -100,9 +100,6 @@ func (f *flush) add(l *lane, cfg *Config, received time.Time, s *submission, r r
 	}
 	end := s.ends[first+r.events-1]
 	if l.packer.AddRun(s.encoded[start:end], s.ends[first:first+r.events], start) {
-		if len(l.runs) == 0 {
-			l.stream = r.hash
-		}
 		l.runs = append(l.runs, laneRun{run: r, sub: s})
 		return nil
 	}
@@ -137,7 +134,6 @@ func (f *flush) sealLane(l *lane, cfg *Config, received time.Time) error {
 	if len(l.runs) > 0 {
 		left = l.runs[0].events
 	}
-	key := fmt.Sprintf("%03x", l.stream%4096)
 	for i := range sealed {
 		b := &sealed[i]
 		counts := map[store.LedgerCount]int64{}
@@ -155,7 +151,7 @@ func (f *flush) sealLane(l *lane, cfg *Config, received time.Time) error {
 				}
 			}
 		}
-		row := store.JournalRow{Batch: b.ID, ReceivedAt: received, PartitionKey: key, Payload: b.Container, Counts: make([]event.StreamHour, 0, len(counts))}
+		row := store.JournalRow{Batch: b.ID, ReceivedAt: received, PartitionKey: partitionKey(b.ID), Payload: b.Container, Counts: make([]event.StreamHour, 0, len(counts))}
 		for k, n := range counts {
 			// The submission's texts end with its request.
 			row.Counts = append(row.Counts, event.StreamHour{Stream: strings.Clone(k.Stream), Hour: k.Hour, Events: n})
@@ -171,6 +167,13 @@ func (f *flush) sealLane(l *lane, cfg *Config, received time.Time) error {
 	}
 	l.reset()
 	return nil
+}
+
+// partitionKey spreads batches evenly over partitions. Nobody needs those of a
+// merchant in order, and one may have a fifth of all events: named by its stream,
+// they would all stand in one partition, with others' behind them.
+func partitionKey(id event.BatchID) string {
+	return fmt.Sprintf("%03x", binary.BigEndian.Uint16(id[len(id)-2:])%4096)
 }
 
 // settle tells the waiting requests.

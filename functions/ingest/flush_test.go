@@ -3,8 +3,12 @@ package ingest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/zeebo/xxh3"
 
 	"github.com/footfall/footfall/shared/event"
 )
@@ -105,4 +109,60 @@ func TestLargeFlushBecomesSeveralBatches(t *testing.T) {
 	if events != 1800 || counted != 1800 || len(f.subs[0].batches) < 2 {
 		t.Fatalf("%d batches of %d events, counted %d", len(f.rows), events, counted)
 	}
+}
+
+// One merchant may have a fifth of all events and more: no partition may have
+// them all, for what shares it with them would wait behind them.
+func TestHotStreamIsSpreadOverPartitions(t *testing.T) {
+	const partitions, flushes, streams = 24, 400, 500
+	rnd := rand.New(rand.NewPCG(2, 3))
+	cfg := defaults(t)
+	for _, size := range []int{1, 100, 5000} { // events of a flush
+		var all, hot [partitions]int64
+		for range min(flushes, 400_000/size) {
+			f := &flush{events: size}
+			sub := &submission{receivedAt: arrival}
+			for i := range size {
+				stream := rnd.IntN(streams)
+				if rnd.IntN(5) == 0 {
+					stream = 0 // the hot one
+				}
+				name := fmt.Sprint("G-", stream)
+				sub.encoded = event.AppendEvent(sub.encoded, &event.Event{ID: fmt.Sprint(i), Stream: name})
+				sub.add(name, xxh3.HashString(name), 1)
+			}
+			f.subs = append(f.subs, sub)
+			if err := f.seal(&cfg, arrival); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range f.rows {
+				p := kafkago.Murmur2Balancer{}.Balance(kafkago.Message{Key: []byte(r.PartitionKey)}, numbers(partitions)...)
+				for _, c := range r.Counts {
+					all[p] += c.Events
+					if c.Stream == "G-0" {
+						hot[p] += c.Events
+					}
+				}
+			}
+		}
+		sum := func(of [partitions]int64) (n int64) {
+			for _, v := range of {
+				n += v
+			}
+			return n
+		}
+		mostOf := func(of [partitions]int64) float64 { return float64(slices.Max(of[:])) / float64(sum(of)) }
+		t.Logf("flushes of %d: the fullest partition has %.1f %% of all events and %.1f %% of the hot stream's", size, 100*mostOf(all), 100*mostOf(hot))
+		if mostOf(all) > 0.12 || mostOf(hot) > 0.2 {
+			t.Errorf("flushes of %d: expected every partition of %d to have a part of %v, and of the hot stream's %v", size, partitions, all, hot)
+		}
+	}
+}
+
+func numbers(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
 }
