@@ -155,10 +155,9 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if err != nil || len(marks) == 0 {
 		return err // none: another instance was quicker
 	}
-	columns := summary.Needs(summary.RecordKeys())
 	w := summary.Of(dirty[0], dirty[len(dirty)-1]+1)
 	from, to := w.Needs()
-	frame, err := loader.Load(ctx, &c.m, from, to, columns)
+	frame, err := loader.Load(ctx, &c.m, from, to, c.columns)
 	if err != nil {
 		return err
 	}
@@ -168,7 +167,7 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 		return err
 	}
 	if needFrom, needTo := p.span().Needs(); needFrom < from || needTo > to {
-		if frame, err = loader.Load(ctx, &c.m, min(from, needFrom), max(to, needTo), columns); err != nil {
+		if frame, err = loader.Load(ctx, &c.m, min(from, needFrom), max(to, needTo), c.columns); err != nil {
 			return err
 		}
 	}

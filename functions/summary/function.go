@@ -18,7 +18,9 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
 	"github.com/footfall/footfall/shared/view"
 )
 
@@ -125,6 +127,8 @@ type Service struct {
 	loader *history.Loader
 	ticks  function.EventHandler
 
+	columns processed.Columns // that records need
+
 	published *view.Published
 	sweeper   *view.Sweeper
 
@@ -149,6 +153,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 	}
 	s := &Service{
 		Ports: p, cfg: cfg, running: map[store.Shard]bool{},
+		columns:   summary.Needs(summary.RecordKeys()),
 		loader:    history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
 		published: view.NewPublished(p.Revisions, publishedAge, p.Clock),
 		sweeper:   view.NewSweeper(p.Registry, p.Processed, p.Visitors, p.Summaries, p.Clock),
