@@ -250,33 +250,13 @@ func (b *bench) summarised(ctx context.Context) error {
 	if b.rest != nil {
 		return b.rest(ctx)
 	}
-	if err := b.quiet(ctx); err != nil {
+	if err := b.sys.Quiet(ctx); err != nil {
 		return err
 	}
 	if err := b.sys.Tick(ctx); err != nil {
 		return err
 	}
-	return b.quiet(ctx)
-}
-
-// quiet waits until the process has used next to no CPU for half a second.
-func (b *bench) quiet(ctx context.Context) error {
-	pause := time.NewTicker(500 * time.Millisecond)
-	defer pause.Stop()
-	last, err := b.sys.CPU()
-	for err == nil {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-pause.C:
-		}
-		var now time.Duration
-		if now, err = b.sys.CPU(); now-last <= 20*time.Millisecond {
-			return err
-		}
-		last = now
-	}
-	return err
+	return b.sys.Quiet(ctx)
 }
 
 func mb(bytes int64) string { return show(float64(bytes)/1e6, "MB") }

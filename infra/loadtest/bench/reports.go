@@ -163,7 +163,7 @@ func (b *bench) oneCore(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.quiet(ctx); err != nil {
+	if err := b.sys.Quiet(ctx); err != nil {
 		return err
 	}
 	before, err := b.sys.CPU()

@@ -62,6 +62,10 @@ func run(ctx context.Context) error {
 	drive := p.StartDrive(context.WithoutCancel(ctx), list, loadtest.DriveOptions{
 		Mix: mix, Rate: *rate, Batch: *batch, Singles: *singles, Reports: *reports,
 	}, truth)
+	fresh, err := p.StartProbe(ctx, 100*time.Millisecond, 20*time.Millisecond)
+	if err != nil {
+		return errors.Join(err, drive.Stop())
+	}
 	end := time.NewTimer(*for_)
 	defer end.Stop()
 	tell := time.NewTicker(10 * time.Second)
@@ -77,12 +81,14 @@ func run(ctx context.Context) error {
 				drive.Accepted(), drive.Writes.Quantile(99), drive.Behind().Round(time.Millisecond))
 		}
 	}
-	if err := drive.Stop(); err != nil {
+	if err := errors.Join(drive.Stop(), fresh.Stop()); err != nil {
 		return err
 	}
 	took := time.Since(began)
 	fmt.Printf("%d events accepted in %v, %.0f/s, of %d merchant-hours\n", drive.Accepted(), took.Round(time.Millisecond), float64(drive.Accepted())/took.Seconds(), truth.MerchantHours())
 	drive.Print(os.Stdout)
+	fmt.Printf("a quiet merchant's event, from its acceptance to a report that holds it: p50 %v, p99 %v, at most %v\n",
+		fresh.Fresh.Quantile(50), fresh.Fresh.Quantile(99), fresh.Fresh.Quantile(100))
 	return compare(ctx, p, list, truth, drive, *check, *seed, *within)
 }
 
