@@ -146,7 +146,7 @@ func (o *owners) get(stream string) (entry, bool) {
 	e, ok := o.young[stream]
 	if !ok {
 		if e, ok = o.old[stream]; ok {
-			o.insert(stream, e)
+			o.insert(strings.Clone(stream), e) // it is part of a batch's memory
 		}
 	}
 	return e, ok

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -160,5 +162,26 @@ func TestRunEnds(t *testing.T) {
 	cancel()
 	if err := f.owners.run(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is remembered keeps no batch alive, however often generations change: a
+// stream's name is cut out of the memory of all its batch.
+func TestOwnersKeepNoBatchAlive(t *testing.T) {
+	o := newOwners(nil, 2, time.Second, time.Now, slog.New(slog.DiscardHandler))
+	o.put("G-A", entry{owner: enrich.Owner{Merchant: "a"}})
+	o.put("G-B", entry{owner: enrich.Owner{Merchant: "b"}}) // the next generation
+	batch := strings.Repeat("x", 1<<20) + "G-A"
+	name := batch[1<<20:]
+	if e, ok := o.get(name); !ok || e.owner.Merchant != "a" {
+		t.Fatal(e, ok)
+	}
+	for known := range o.young {
+		if known == name && unsafe.StringData(known) == unsafe.StringData(name) {
+			t.Error("the name that is remembered is a part of the batch")
+		}
+	}
+	if _, known := o.young[name]; !known {
+		t.Error("expected a stream that was met again to be in the younger generation")
 	}
 }
