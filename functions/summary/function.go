@@ -390,24 +390,33 @@ func (s *Service) passes(ctx, budget context.Context, shard store.Shard, waterma
 }
 
 // pass pages through the dirty hours, queue by queue of each merchant; found is
-// false where there are none.
+// false where there are none. A merchant that takes long holds one worker: the
+// others go on with the pages that follow.
 func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark time.Time, others bool) (found bool, err error) {
 	var errs faults
-	after := store.DirtyHour{}
-	for !spent(budget) {
+	var group errgroup.Group
+	group.SetLimit(s.cfg.Workers)
+	for after := (store.DirtyHour{}); !spent(budget); {
 		page, err := s.dirty(ctx, others, shard, watermark, after, s.cfg.Page)
 		if err != nil {
 			errs.add(err)
 			break
 		}
 		found = found || len(page) > 0
-		var group errgroup.Group
-		group.SetLimit(s.cfg.Workers)
-		for i := 0; i < len(page); {
-			merchant, queue := page[i].Merchant, page[i].Queue
+		last := len(page) < s.cfg.Page
+		whole := page
+		if !last {
+			whole = page[:lastMerchant(page)]
+		}
+		cut := len(whole) == 0 && !last // one merchant fills more than a page
+		if cut {
+			whole = page
+		}
+		for i := 0; i < len(whole); {
+			merchant, queue := whole[i].Merchant, whole[i].Queue
 			var hours []event.Hour
-			for ; i < len(page) && page[i].Merchant == merchant && page[i].Queue == queue; i++ {
-				hours = append(hours, page[i].Hour)
+			for ; i < len(whole) && whole[i].Merchant == merchant && whole[i].Queue == queue; i++ {
+				hours = append(hours, whole[i].Hour)
 			}
 			group.Go(func() error {
 				if spent(budget) {
@@ -422,15 +431,24 @@ func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark
 				return nil
 			})
 		}
-		if err := group.Wait(); err != nil {
-			return found, err
-		}
-		if len(page) < s.cfg.Page {
+		if last {
 			break
 		}
-		after = page[len(page)-1]
+		if after = whole[len(whole)-1]; cut {
+			_ = group.Wait() // two workers at one merchant would do each other's work again
+		}
 	}
+	_ = group.Wait() // its errors are in errs
 	return found, errs.err()
+}
+
+// lastMerchant is where the entries of the last merchant of a page begin.
+func lastMerchant(page []store.DirtyHour) int {
+	i := len(page) - 1
+	for i > 0 && page[i-1].Merchant == page[i].Merchant {
+		i--
+	}
+	return i
 }
 
 // faults collects the errors of merchants; the first is told, all are counted.

@@ -16,11 +16,11 @@ import (
 // slowly is processed data of which each scan takes its time.
 type slowly struct {
 	store.Processed
-	scan func()
+	scan func(merchant string)
 }
 
 func (s slowly) Scan(ctx context.Context, m string, rev store.Revision, from, to event.Hour, call func(store.Doc) error) error {
-	s.scan()
+	s.scan(m)
 	return s.Processed.Scan(ctx, m, rev, from, to, call)
 }
 
@@ -62,7 +62,7 @@ func TestRestGoesOn(t *testing.T) {
 		t.Run(fmt.Sprint("one dies: ", dies), func(t *testing.T) {
 			b := manyDirty(t, merchants)
 			ports := b.ports()
-			ports.Processed = slowly{ports.Processed, func() { time.Sleep(100 * time.Millisecond) }}
+			ports.Processed = slowly{ports.Processed, func(string) { time.Sleep(100 * time.Millisecond) }}
 			service := func() *fn.Service {
 				return b.service(func(c *fn.Config) { c.Shards, c.Budget = 2, time.Second }, ports)
 			}
@@ -111,7 +111,7 @@ func TestHeldShardIsLeftAlone(t *testing.T) {
 		return len(b.events.take())
 	}
 	looked := false
-	ports.Processed = slowly{ports.Processed, func() {
+	ports.Processed = slowly{ports.Processed, func(string) {
 		if looked {
 			return
 		}
@@ -137,5 +137,34 @@ func TestHeldShardIsLeftAlone(t *testing.T) {
 		if n := handed(); n != 1 {
 			t.Errorf("%d shards are handed out that nobody is at", n)
 		}
+	}
+}
+
+// A merchant whose hour takes long holds nobody up but himself: all others of
+// his shard are closed meanwhile, however many pages of them there are.
+func TestHotMerchantHoldsNobodyUp(t *testing.T) {
+	const merchants = 50
+	b := manyDirty(t, merchants)
+	ports := b.ports()
+	alone, leave := context.WithCancel(t.Context())
+	defer leave()
+	ports.Processed = slowly{ports.Processed, func(m string) {
+		switch {
+		case m == "m003":
+			select {
+			case <-alone.Done():
+			case <-time.After(20 * time.Second):
+				t.Error("the others wait for the merchant who takes long")
+			}
+		case b.left(t) == 2: // his and our own
+			leave()
+		}
+	}}
+	s := b.service(func(c *fn.Config) { c.Shards, c.Workers, c.Page, c.MergeEvents = 1, 2, 4, 0 }, ports)
+	if err := b.tick(s); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.left(t); n != 0 {
+		t.Fatalf("%d hours are left", n)
 	}
 }
