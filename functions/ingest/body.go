@@ -34,7 +34,10 @@ func (in *Ingest) body(rq *request, w http.ResponseWriter, r *http.Request) ([]b
 	if r.ContentLength > int64(limit) {
 		return nil, tooLarge(limit)
 	}
-	source := http.MaxBytesReader(w, r.Body, int64(limit))
+	source := r.Body // at most as long as it says
+	if r.ContentLength < 0 {
+		source = http.MaxBytesReader(w, r.Body, int64(limit))
+	}
 	var err error
 	switch encoding {
 	case "", "identity":

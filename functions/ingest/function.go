@@ -106,6 +106,7 @@ func (in *Ingest) Function() function.Function {
 		Routes: func(mux *http.ServeMux) {
 			mux.HandleFunc("/events", in.serveEvents)
 		},
+		Express:   map[string]http.HandlerFunc{"/events": in.serveEvents},
 		Events:    map[string]function.EventHandler{"/ticks": in.Tick, "/dead-letters": in.DeadLetter},
 		Deadlines: map[string]time.Duration{"/ticks": 50 * time.Second},
 		Ready:     in.Ready,

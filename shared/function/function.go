@@ -31,6 +31,11 @@ type Function struct {
 	// must not overlap with those of another function: the local runner
 	// serves all functions on one port.
 	Routes func(mux *http.ServeMux)
+	// Express are paths of Routes whose POST requests come in such numbers that
+	// what net/http spends on each is most of its price. Their handlers answer
+	// in one piece and keep nothing of the request; its context tells nothing of
+	// the connection, and its Pattern is the path.
+	Express map[string]http.HandlerFunc
 	// Events are the subscribers that Triggers name: path ("/batches") to
 	// handler. A process in which one function has any serves them beside its
 	// routes (unless Config.Public); a process of several such functions does
@@ -76,6 +81,16 @@ func (f Function) subscribe(mux *http.ServeMux, opts EventOptions) {
 		}
 		mux.Handle(path, Events(h, o))
 	}
+}
+
+// expressPaths are all that functions have.
+func expressPaths(fns []Function) (paths []string) {
+	for _, f := range fns {
+		for path := range f.Express {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 // Mount adds the routes of functions to mux, and where only one of them has

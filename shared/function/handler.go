@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -47,7 +48,23 @@ func (p *Process) handler(fns []Function) (http.Handler, error) {
 	if err := Mount(mux, EventOptions{Log: p.Log, Telemetry: p.Telemetry}, fns...); err != nil {
 		return nil, err
 	}
-	return p.observe(mux), nil
+	return p.observe(withExpress(mux, fns)), nil
+}
+
+// withExpress serves what came by express, which is known by its Pattern:
+// everything else gets that from the mux.
+func withExpress(mux http.Handler, fns []Function) http.Handler {
+	express := map[string]http.HandlerFunc{}
+	for _, f := range fns {
+		maps.Copy(express, f.Express)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := express[r.Pattern]; h != nil {
+			h(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // probe answers the kubelet, whatever path it asks for.

@@ -115,6 +115,7 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 	srv := p.server(drainer)
 	open := newConnections()
 	srv.ConnState = open.track
+	express := newExpress(p.listener, drainer, &p.Config, expressPaths(fns), open.track)
 
 	// Background work outlives ctx: requests under way may depend on it.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
@@ -132,7 +133,7 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 		})
 	}
 	go func() {
-		if err := srv.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) && !p.draining.Load() {
+		if err := srv.Serve(express); !errors.Is(err, http.ErrServerClosed) && !p.draining.Load() {
 			failed <- fmt.Errorf("cannot serve %q: %w", p.listener.Addr(), err)
 		}
 	}()
@@ -163,7 +164,7 @@ func (p *Process) Serve(ctx context.Context, fns ...Function) error {
 		errs = append(errs, fmt.Errorf("cannot stop listening: %w", err))
 	}
 	open.await(grace, lastWords)
-	if err := srv.Shutdown(grace); err != nil {
+	if err := errors.Join(srv.Shutdown(grace), express.shutdown(grace)); err != nil {
 		errs = append(errs, fmt.Errorf("cannot answer all requests within %s: %w", p.Config.Grace, err), srv.Close())
 	}
 	stopBackground()

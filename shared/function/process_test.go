@@ -215,16 +215,25 @@ func TestEndOfAQuietProcess(t *testing.T) {
 // connections that they have: each request is answered, until the client is
 // told to go and finds nobody listening.
 func TestDrainCutsNoRequest(t *testing.T) {
+	for name, length := range map[string]int64{"by net/http": -1, "by express": 1} {
+		t.Run(name, func(t *testing.T) { drainCutsNoRequest(t, length) })
+	}
+}
+
+func drainCutsNoRequest(t *testing.T, length int64) {
 	var answered atomic.Int64
-	url, _, stop := start(t, io.Discard, Function{Name: "a", Routes: func(mux *http.ServeMux) {
-		mux.HandleFunc("POST /x", func(w http.ResponseWriter, r *http.Request) {
-			if _, err := io.Copy(io.Discard, r.Body); err != nil {
-				t.Error(err)
-			}
-			answered.Add(1)
-			w.WriteHeader(http.StatusNoContent)
-		})
-	}})
+	handle := func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			t.Error(err)
+		}
+		answered.Add(1)
+		w.WriteHeader(http.StatusNoContent)
+	}
+	url, _, stop := start(t, io.Discard, Function{
+		Name:    "a",
+		Routes:  func(mux *http.ServeMux) { mux.HandleFunc("POST /x", handle) },
+		Express: map[string]http.HandlerFunc{"/x": handle},
+	})
 	var clients sync.WaitGroup
 	var sent atomic.Int64
 	for i := range 16 {
@@ -241,6 +250,7 @@ func TestDrainCutsNoRequest(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				req.ContentLength = length
 				res, err := client.Do(req)
 				var dial *net.OpError
 				if errors.As(err, &dial) && dial.Op == "dial" {
