@@ -232,7 +232,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 		return err
 	}
 	r.functions = append([]function.Function{collect.Function(), between}, subscribers...)
-	r.functions = append(r.functions, answer.Function(), merchants.Function(), transformation.Function(),
+	r.functions = append(r.functions, answer.Function(), merchants.Function(), transformation.Function(), memory(),
 		function.Function{Name: "stores", Close: func(context.Context) error { return g.close() }})
 	mux := http.NewServeMux()
 	merchants.Function().Routes(mux)
