@@ -8,13 +8,16 @@ import "sync"
 type cache[K comparable, V any] struct {
 	mu         sync.Mutex
 	half       int
+	own        func(K) K // a key in memory of its own
 	young, old map[K]V
 }
 
-func newCache[K comparable, V any](limit int) *cache[K, V] {
-	return &cache[K, V]{half: max(1, limit/2), young: map[K]V{}}
+func newCache[K comparable, V any](limit int, own func(K) K) *cache[K, V] {
+	return &cache[K, V]{half: max(1, limit/2), own: own, young: map[K]V{}}
 }
 
+// get finds a value. The key may be part of a batch, whose memory may serve
+// another one later.
 func (c *cache[K, V]) get(key K) (V, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -24,7 +27,7 @@ func (c *cache[K, V]) get(key K) (V, bool) {
 	}
 	if v, ok = c.old[key]; ok {
 		delete(c.old, key)
-		c.put(key, v)
+		c.put(c.own(key), v)
 	}
 	return v, ok
 }

@@ -40,7 +40,7 @@ func OpenGeo(path string, limit int) (*Geo, error) {
 		return nil, &fault.Error{Kind: fault.Invalid, Field: "geo file", Expected: "a readable .mmdb file",
 			Err: fmt.Errorf("cannot open place file %q: %w", path, err)}
 	}
-	return &Geo{db: db, known: newCache[string, Place](limit)}, nil
+	return &Geo{db: db, known: newCache[string, Place](limit, strings.Clone)}, nil
 }
 
 // Verify reads the whole file for faults, which takes seconds of a large one.

@@ -116,20 +116,6 @@ func FuzzPage(f *testing.F) {
 	})
 }
 
-func TestCacheIsBounded(t *testing.T) {
-	c := newCache[string, int](10)
-	for i := range 1000 {
-		key := strings.Repeat("x", i%37)
-		if v, ok := c.get(key); ok && v != i%37 {
-			t.Fatalf("key of %d is %d", i%37, v)
-		}
-		c.add(key, i%37)
-		if c.len() > 10 {
-			t.Fatalf("%d entries, limit 10", c.len())
-		}
-	}
-}
-
 func BenchmarkPageAndSource(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -27,7 +27,7 @@ type said struct{ agent, hints string }
 
 // NewAgents remembers at most limit agents, some 600 bytes each.
 func NewAgents(bots *Bots, limit int) *Agents {
-	return &Agents{bots: bots, known: newCache[said, Agent](limit)}
+	return &Agents{bots: bots, known: newCache[said, Agent](limit, said.clone)}
 }
 
 // How much of an agent and of hints is looked at; browsers' take 80 to 250, and
@@ -36,6 +36,8 @@ const (
 	maxAgent = 1024
 	maxHints = 4096
 )
+
+func (s said) clone() said { return said{strings.Clone(s.agent), strings.Clone(s.hints)} }
 
 // Of reads an agent, and the client hints that came with it, as
 // event.Event.Hints has them. Hints win where both say something.
@@ -49,7 +51,7 @@ func (a *Agents) Of(agent, hints string) Agent {
 	if known, ok := a.known.get(said{agent, hints}); ok {
 		return known
 	}
-	s := said{strings.Clone(agent), strings.Clone(hints)}
+	s := said{agent, hints}.clone()
 	var read Agent
 	if s.agent != "" || s.hints == "" {
 		read = parseAgent(s.agent)
