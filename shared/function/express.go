@@ -478,12 +478,15 @@ func (b *expressBody) Close() error { return nil }
 // discard reads what the handler has left; false where that is too much, or
 // does not come.
 func (b *expressBody) discard() bool {
-	if b.left > expressRest {
+	switch {
+	case b.left == 0:
+		return true
+	case b.left > expressRest:
 		return false
 	}
-	var scratch [1 << 10]byte
+	scratch := make([]byte, 4<<10)
 	for b.left > 0 {
-		if _, err := b.Read(scratch[:]); err != nil && b.left > 0 {
+		if _, err := b.Read(scratch); err != nil && b.left > 0 {
 			return false
 		}
 	}
