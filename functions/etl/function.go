@@ -34,7 +34,7 @@ type Service struct {
 	transform *transform.Transform
 	processed store.Processed
 	journal   store.Journal
-	slots     chan struct{} // one for each batch that is being worked on
+	slots     chan *event.Decoder // one for each batch that may be worked on
 }
 
 // New makes the service. Who runs it runs the transformation, too.
@@ -45,7 +45,11 @@ func New(cfg Config, t *transform.Transform, processed store.Processed, journal 
 	if cfg.Concurrency == 0 {
 		cfg.Concurrency = runtime.GOMAXPROCS(0) + 1
 	}
-	return &Service{transform: t, processed: processed, journal: journal, slots: make(chan struct{}, cfg.Concurrency)}, nil
+	s := &Service{transform: t, processed: processed, journal: journal, slots: make(chan *event.Decoder, cfg.Concurrency)}
+	for range cfg.Concurrency {
+		s.slots <- new(event.Decoder)
+	}
+	return s, nil
 }
 
 // Function is the service as its runner serves it.
@@ -61,16 +65,36 @@ func (s *Service) Handle(ctx context.Context, e cloudevents.Event) error {
 	if e.Type() != event.TypeBatchAccepted {
 		return fault.Field("type", event.TypeBatchAccepted)
 	}
+	var decode *event.Decoder
 	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
+	case decode = <-s.slots:
 	case <-ctx.Done():
 		return &fault.Error{Kind: fault.Overloaded, Err: ctx.Err()}
 	}
+	done := false
+	defer func() {
+		if !done { // a write that was given up may go on, and hold what was decoded
+			decode = new(event.Decoder)
+		}
+		s.slots <- decode
+	}()
+	if err := s.handle(ctx, e, decode); err != nil {
+		return err
+	}
+	decode.Reset()
+	done = true
+	return nil
+}
+
+func (s *Service) handle(ctx context.Context, e cloudevents.Event, decode *event.Decoder) error {
 	if s.done(ctx, e.ID()) {
 		return nil
 	}
-	b, err := event.DecodeBatch(e.Data())
+	block, err := event.BlockOf(e.Data())
+	if err != nil {
+		return fault.New(fault.Invalid, "cannot decode batch %q: %w", e.ID(), err)
+	}
+	b, err := decode.Batch(block)
 	if err != nil {
 		return fault.New(fault.Invalid, "cannot decode batch %q: %w", e.ID(), err)
 	}
