@@ -64,6 +64,7 @@ func (b *bench) drive(ctx context.Context, reports float64, ask string) (fresh *
 	if err != nil {
 		return nil, nil, err
 	}
+	accepted, behind := float64(drive.Accepted()), drive.Behind()
 	if err := drive.Stop(); err != nil {
 		return nil, nil, err
 	}
@@ -72,7 +73,8 @@ func (b *bench) drive(ctx context.Context, reports float64, ask string) (fresh *
 		return nil, nil, err
 	}
 	b.t.note(fmt.Sprintf("of one core, all in all, while %s events/s come in and %s reports/s are asked for", show(b.plan.rate, ""), show(reports, "")),
-		show(100*(cpu-began).Seconds()/b.plan.loadFor.Seconds(), "%"))
+		fmt.Sprintf("%s; %s events/s accepted by the end, the load %s behind", show(100*(cpu-began).Seconds()/b.plan.loadFor.Seconds(), "%"),
+			show(accepted/b.plan.loadFor.Seconds(), ""), millis(behind)))
 	return &probe.Fresh, drive, nil
 }
 
