@@ -156,25 +156,6 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// TestOwnersOwnTheirKeys: a stream that is asked for is part of a batch, whose
-// memory may serve another one by the time its entry moves.
-func TestOwnersOwnTheirKeys(t *testing.T) {
-	o := newFixture(t, 10).owners
-	o.old = map[string]entry{"G-1": {owner: enrich.Owner{Merchant: "m1"}}}
-	memory := []byte("G-1")
-	if e, ok := o.get(unsafe.String(&memory[0], len(memory))); !ok || e.owner.Merchant != "m1" {
-		t.Fatalf("got %+v, %v", e, ok)
-	}
-	memory[2] = '2'
-	o.old = nil
-	if e, ok := o.get("G-1"); !ok || e.owner.Merchant != "m1" {
-		t.Errorf("after its memory has changed: %+v, %v", e, ok)
-	}
-	if e, ok := o.get("G-2"); ok {
-		t.Errorf("another stream is owned by %+v", e)
-	}
-}
-
 func TestRunEnds(t *testing.T) {
 	f := newFixture(t, 10)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -36,7 +36,7 @@ var stages = []struct {
 	{"reports and ledgers", regexp.MustCompile(`footfall/functions/(report|reprocess|merchant|account)\.`)},
 	{"journal", regexp.MustCompile(`embedded\.\(\*journal\)|embedded\.\(\*Journal\)`)},
 	{"broker: Kafka and its clients, dispatcher", regexp.MustCompile(`franz-go|kafka-go|footfall/shared/broker|footfall/eventing`)},
-	{"ingest, HTTP included", regexp.MustCompile(`footfall/functions/ingest\.|net/http\.\(\*conn\)`)},
+	{"ingest, HTTP included", regexp.MustCompile(`footfall/functions/ingest\.|net/http\.\(\*conn\)|function\.\(\*expressConn\)`)},
 	{"store: log, memtables, compactions", regexp.MustCompile(`footfall/shared/store/embedded\.|cockroachdb/pebble`)},
 	{"garbage collector", regexp.MustCompile(`runtime\.(gcBgMarkWorker|bgsweep|bgscavenge|gcStart|\(\*mheap\)\.scavenge)`)},
 	{"scheduler and timers", regexp.MustCompile(`runtime\.(mcall|schedule|sysmon|mstart|park_m|findRunnable)`)},

@@ -88,6 +88,7 @@ func TestStages(t *testing.T) {
 		of + "shared/broker/kafka.(*Publisher).Publish\n" + of + "functions/ingest.(*writer).flush":                                              "broker: Kafka and its clients, dispatcher",
 		"github.com/twmb/franz-go/pkg/kfake.(*Cluster).handleProduce\ngithub.com/twmb/franz-go/pkg/kfake.(*Cluster).run":                         "broker: Kafka and its clients, dispatcher",
 		of + "functions/ingest.(*Ingest).serveEvents\nnet/http.serverHandler.ServeHTTP\nnet/http.(*conn).serve":                                  "ingest, HTTP included",
+		of + "shared/function.(*expressConn).head\n" + of + "shared/function.(*expressConn).serve":                                               "ingest, HTTP included",
 		"net/http.(*conn).readRequest\nnet/http.(*conn).serve":                                                                                   "ingest, HTTP included",
 		of + "functions/report.(*Service).serve\nnet/http.(*conn).serve":                                                                         "reports and ledgers",
 		of + "shared/store/embedded.(*engine).write.func1\n" + of + "shared/store/embedded.within.func1":                                         "store: log, memtables, compactions",
