@@ -47,7 +47,9 @@ type live struct {
 }
 
 const (
-	liveEvents   = 1_000_000 // a picture of more is not taken
+	// liveEvents bounds a picture: a busy merchant's hour under way. Of more than
+	// that each question looks at all events by itself, which costs far more.
+	liveEvents   = 10_000_000
 	leastPause   = 250 * time.Millisecond
 	pausePerCost = 8                      // a merchant's pictures in the background take at most one part in so many of a core
 	agePerCost   = 4                      // where they cost more than that they may be so much older
@@ -317,11 +319,14 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 	go func() {
 		defer cancel()
 		l.slots <- struct{}{}
+		began := time.Now()
 		p, err := l.expose(ctx, follow, &merchant, cal, number)
 		tally := follow.Size()
 		<-l.slots
 		if background {
-			<-l.background
+			// A place has half of its time: else a few merchants whose pictures take
+			// long would have a core for themselves.
+			time.AfterFunc(time.Since(began), func() { <-l.background })
 		}
 		l.develop(a, p, err)
 		l.count(a, follow, tally)
