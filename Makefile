@@ -7,7 +7,7 @@ export FOOTFALL_DATA ?= ./data
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test demo bench bench-quick bench-stages scenarios conformance lint fuzz fmt clean
-.PHONY: load soak faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
+.PHONY: load soak growth faults services services-fetch services-up services-down test-services test-spark delivery conformance-table coldstart
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ load: ## many sites' traffic at any Footfall, then every number compared: make l
 soak: build ## an hour's steady load, and whether memory, CPU, disk and freshness stay: make soak FOR=1h RATE=11574 MERCHANTS=2000
 	@$(GO) build -o $(BIN)/soak ./infra/loadtest/soak && $(BIN)/soak -for $(or $(FOR),1h) -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),2000) \
 	  -reports $(or $(REPORTS),20) $(if $(BESIDE),-beside "$(BESIDE)") $(if $(SAMPLES),-samples "$(SAMPLES)")
+
+growth: build ## what grows with stored events and merchants, as tables and plots: make growth EVENTS=1000000,10000000 MANY=1000,100000 (DATA=folder goes on from there)
+	@$(GO) build -o $(BIN)/growth ./infra/loadtest/growth && $(BIN)/growth -events "$(or $(EVENTS),1000000,10000000,100000000)" -many "$(or $(MANY),1000,100000,1000000)" \
+	  $(if $(DATA),-data "$(DATA)") $(if $(BESIDE),-beside "$(BESIDE)")
 
 bench: build ## the budget table of this machine, from real runs of the real binary; JSON=file for programs besides
 	$(GO) run ./infra/loadtest/bench $(if $(JSON),-json $(JSON))
