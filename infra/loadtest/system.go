@@ -225,6 +225,10 @@ func (p *Process) Tick(ctx context.Context) error {
 // good.
 var askers = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
+// ErrRefused is of a request that was refused for a time: whoever asks again gets
+// an answer.
+var ErrRefused = errors.New("refused for a time")
+
 // Do sends a request and reads the JSON answer into into, where not nil.
 func (p *Process) Do(ctx context.Context, method, path, token, contentType string, body []byte, want int, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, bytes.NewReader(body))
@@ -245,7 +249,11 @@ func (p *Process) Do(ctx context.Context, method, path, token, contentType strin
 		return err
 	}
 	if resp.StatusCode != want {
-		return fmt.Errorf("%s %s: expected status %d, got %d: %s", method, path, want, resp.StatusCode, bytes.TrimSpace(answer))
+		err := fmt.Errorf("%s %s: expected status %d, got %d: %s", method, path, want, resp.StatusCode, bytes.TrimSpace(answer))
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return err
 	}
 	if into == nil {
 		return nil
