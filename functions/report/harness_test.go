@@ -63,6 +63,7 @@ func newWorld(t testing.TB, change func(*access.Settings, *Config)) *world {
 	loader := history.New(stores.Processed, stores.Visitors, history.Options{CacheBytes: 64 << 20})
 	w.service = New(config, Ports{Registry: stores.Registry, Revisions: stores.Revisions, Journal: stores.Journal, Processed: stores.Processed,
 		Summaries: stores.Summaries, History: loader}, func() time.Time { return w.now })
+	w.service.live.patience = forever // what is put is seen, however slow the machine
 	mux := http.NewServeMux()
 	if err := function.Mount(mux, function.EventOptions{}, w.service.Function()); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type live struct {
 	age        time.Duration
 	most       int64
 	mostTally  int64
+	patience   time.Duration
 	slots      chan struct{} // pictures taken at once
 	background chan struct{} // of these, while nobody waits
 	cores      float64
@@ -56,6 +58,11 @@ const (
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
 	mostWaiting  = 4096
+	// patience is how long a reader waits for what is newer than the last picture,
+	// where readers and events keep coming: most pictures are there by then, and
+	// one that all must be counted anew for is as new for the next reader.
+	patience = 4 * time.Millisecond
+	forever  = time.Duration(math.MaxInt64)
 )
 
 // marks are the state of the journal before something is read.
@@ -95,6 +102,7 @@ type album struct {
 	err     error         // why there is no newer one
 	number  uint64        // of the one that is being taken, or was taken last
 	taking  chan struct{} // closed when the one under way is there; nil where none is
+	since   time.Time     // when that one was begun
 	waiting int
 	next    time.Time     // before it no picture is taken in the background
 	looked  time.Time     // when the last reader found a picture that was not current
@@ -127,7 +135,7 @@ func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
 		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
-		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: int64(config.TallyBytes),
+		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: int64(config.TallyBytes), patience: patience,
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},
 	}
@@ -200,7 +208,7 @@ func (l *live) grow(m *access.Merchant, size int64) {
 // look is the picture to answer from, with what may be said of it. It is the
 // last one where that is current or young enough, and a new one otherwise.
 func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*picture, marks, error) {
-	a := l.of(keyOf(m))
+	a, came := l.of(keyOf(m)), time.Now()
 	var least uint64 // the number from which on pictures were begun after we came
 	for round := 0; ; round++ {
 		version, err := l.processed.Version(ctx, m.ID)
@@ -230,7 +238,11 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 			a.mu.Unlock()
 			return p, p.marks, nil
 		}
-		if p != nil && !l.mayWait(a, p) {
+		most := forever
+		if p != nil {
+			most = l.mayWait(a, p)
+		}
+		if most == 0 {
 			l.refresh(ctx, a, m, cal, p)
 			a.mu.Unlock()
 			return p, p.marks, nil
@@ -243,16 +255,21 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 		if a.taking == nil {
 			l.take(ctx, a, m, cal, false)
 		}
-		taking := a.taking
+		taking, since := a.taking, a.since
 		a.mu.Unlock()
-		select {
-		case <-taking:
-			err = nil
-		case <-ctx.Done():
-			err = ctx.Err()
+		if came.Before(since) {
+			since = came
 		}
+		there, err := wait(ctx, taking, since, most)
 		a.mu.Lock()
 		a.waiting--
+		if err == nil && !there {
+			if a.last.shows(m) {
+				p = a.last
+			}
+			a.mu.Unlock()
+			return p, p.marks, nil
+		}
 		if err == nil && a.last == nil || round > 0 && a.err != nil {
 			err = a.err
 		}
@@ -263,16 +280,36 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 	}
 }
 
+// wait waits for a picture, at most so long from since on; there is false where it
+// has not come.
+func wait(ctx context.Context, taking <-chan struct{}, since time.Time, most time.Duration) (there bool, err error) {
+	var enough <-chan time.Time
+	if most < forever {
+		timer := time.NewTimer(most - time.Since(since))
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-taking:
+		return true, nil
+	case <-enough:
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
 // shows reports whether the picture was taken under the merchant's settings.
 func (p *picture) shows(m *access.Merchant) bool {
 	return p.merchant.Generation == m.Generation && p.merchant.Version == m.Version && p.merchant.Settings.TimeZone == m.Settings.TimeZone
 }
 
-// mayWait decides whether a reader waits for a new picture rather than take
-// the last one: where that is old, for nobody has asked for a while; where readers
-// are many, only as long as half of what the merchant may save up is left, and else
-// they let it be renewed behind them. The caller holds a.mu.
-func (l *live) mayWait(a *album, p *picture) bool {
+// mayWait decides how long a reader waits for a new picture rather than take the
+// last one, 0 for not at all. It is as long as it takes where the last one is old, or
+// nobody has asked for a while; where readers are many it is short, and only
+// as long as half of what the merchant may save up is left: else they let it be
+// renewed behind them. The caller holds a.mu.
+func (l *live) mayWait(a *album, p *picture) time.Duration {
 	now := time.Now()
 	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
 	rare := now.Sub(a.looked) >= l.age/4
@@ -280,11 +317,13 @@ func (l *live) mayWait(a *album, p *picture) bool {
 	age := now.Sub(p.began)
 	switch {
 	case age >= max(2*l.age, agePerCost*a.cost):
-		return true
-	case rare && some && age >= l.age:
-		return true
+		return forever
+	case rare && some && (age >= l.age || l.spare(now)):
+		return forever
+	case a.allowed.left > ownShare/2 && l.spare(now):
+		return l.patience
 	default:
-		return (rare && some || a.allowed.left > ownShare/2) && l.spare(now)
+		return 0
 	}
 }
 
@@ -313,7 +352,7 @@ func (l *live) refresh(ctx context.Context, a *album, m *access.Merchant, cal *s
 func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, background bool) {
 	a.number++
 	number, done := a.number, make(chan struct{})
-	a.taking = done
+	a.taking, a.since = done, time.Now()
 	merchant, follow := *m, l.follower(a)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), history.DefaultTimeout)
 	go func() {

@@ -52,6 +52,7 @@ func (w *world) askTotals(query string) ([]int64, error) {
 func TestStreamWithReports(t *testing.T) {
 	const batches, each = 120, 20
 	w := newWorld(t, nil)
+	w.service.live.patience = patience
 	// Four weeks that are closed, so that an answer is merged of both kinds.
 	w.put(trafficOf(500, 28)...)
 	w.summarise()
@@ -178,5 +179,44 @@ func TestLiveSaysWhatItHolds(t *testing.T) {
 	got = w.report(query)
 	if got.lines("views") != "4\n" || !got.Metadata.Watermark.Equal(w.now) {
 		t.Fatalf("expected 4 views as of %s, got %q as of %s", w.now, got.lines("views"), got.Metadata.Watermark)
+	}
+}
+
+// TestReadersAreNotKept: where readers and events keep coming, nobody waits for a
+// picture that takes long, but has the last one and what it says of itself.
+func TestReadersAreNotKept(t *testing.T) {
+	w := newWorld(t, nil)
+	const query = "metrics=views&from=2026-03-12&to=2026-03-12"
+	w.put(row("0", "c", "/", midday.Add(-time.Minute)))
+	w.report(query)
+	l := w.service.live
+	l.patience = patience
+	a := l.of(keyOf(&w.merchant))
+	busy := func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.looked = time.Now().Add(time.Hour)     // it is not for once
+		a.last.began = time.Now().Add(time.Hour) // nor is the picture old
+	}
+	for range cap(l.slots) {
+		l.slots <- struct{}{} // others' pictures take long
+	}
+	w.now = midday.Add(time.Minute)
+	w.put(row("1", "c", "/", midday))
+	for range 3 {
+		busy()
+		if got := w.report(query); got.lines("views") != "1\n" || !got.Metadata.Watermark.Equal(midday) {
+			t.Fatalf("expected 1 view as of %s, got %q as of %s", midday, got.lines("views"), got.Metadata.Watermark)
+		}
+	}
+	a.mu.Lock()
+	taking := a.taking
+	a.mu.Unlock()
+	for range cap(l.slots) {
+		<-l.slots
+	}
+	<-taking
+	if got := w.report(query); got.lines("views") != "2\n" || !got.Metadata.Watermark.Equal(w.now) {
+		t.Fatalf("expected 2 views as of %s, got %q as of %s", w.now, got.lines("views"), got.Metadata.Watermark)
 	}
 }
