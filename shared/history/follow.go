@@ -1,8 +1,10 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -16,21 +18,26 @@ import (
 
 // Following takes snapshots of a merchant in a view, one after the other. What the
 // last one has counted it need not count again: of documents that came since, it
-// reads and counts the rows that have to do with them. Where they change
-// other hours than those that are open, and where anything else has changed, all is
-// counted anew. It is for one goroutine at a time.
+// reads and counts the rows that have to do with them. Where these change hours that
+// records hold so far, it counts these, too; where they change more than is worth
+// it, and where anything else has changed, all is counted anew. It is for one
+// goroutine at a time.
 type Following struct {
 	loader *Loader
 	most   int64
 	wholes int
+	// back is how far before what open hours need documents are read when all is
+	// counted, for hours that may have to be counted later; short by how much
+	// that was not enough.
+	back, short event.Hour
 	counted
 }
 
 // counted is what goes on being counted; without a tally there is nothing.
 type counted struct {
 	tally *summary.Tally
-	from  event.Hour // all documents from here on are in the tally
-	since event.Hour // the first hour that was dirty when it was begun
+	spans []stretch  // whose documents are in the tally; ascending, and apart
+	since event.Hour // the first hour that was dirty when it was begun, or came later
 	stale []event.Hour
 	view  followed
 	held  map[batchHour]*holding
@@ -38,6 +45,9 @@ type counted struct {
 	merged map[store.DocKey][]event.BatchID
 	round  uint32
 }
+
+// stretch are the hours [from, to).
+type stretch struct{ from, to event.Hour }
 
 // followed is what a count is of.
 type followed struct {
@@ -100,11 +110,20 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	}
 	f.counted = counted{}
 	f.wholes++
-	t := taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, first: map[uint64]int64{}, most: f.most}
-	if err := t.take(ctx, dirty); err != nil {
-		if fault.Is(err, fault.TooLarge) {
-			return s, nil
-		}
+	if f.back /= 2; f.short > 0 {
+		f.back, f.short = min(4*f.back+2*f.short, summary.Reach), 0
+	}
+	t := taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back}
+	err = t.take(ctx, dirty)
+	if fault.Is(err, fault.TooLarge) && f.back > 0 || err == nil && t.kept == nil {
+		f.back = 0 // there is no room
+	}
+	switch {
+	case fault.Is(err, fault.TooLarge) && t.back > 0:
+		return f.Snapshot(ctx, m, cal)
+	case fault.Is(err, fault.TooLarge):
+		return s, nil
+	case err != nil:
 		return nil, err
 	}
 	if t.kept != nil {
@@ -116,20 +135,30 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 // keep makes a tally of what was loaded, where it can be counted on and is not
 // too much, and takes the records from it.
 func (t *taking) keep(since event.Hour) bool {
-	if t.most <= 0 || len(t.facts) != 1 || len(t.frames) == 0 {
+	if t.most <= 0 || len(t.facts) == 0 {
 		return false
 	}
-	facts := t.facts[0]
-	span := t.frames[slices.IndexFunc(t.frames, func(s span) bool { return s.frame == facts.Frame })]
-	if span.to <= t.Last || int64(facts.Frame.Len)*bytesPerRow > t.most {
+	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: map[batchHour]*holding{}, merged: map[store.DocKey][]event.BatchID{}}
+	rows := 0
+	for _, facts := range t.facts {
+		s := t.frames[slices.IndexFunc(t.frames, func(s span) bool { return s.frame == facts.Frame })]
+		if n := len(c.spans); n > 0 && s.from < c.spans[n-1].to {
+			return false // rows that two hold would count twice
+		}
+		c.spans = append(c.spans, stretch{s.from, s.to})
+		rows += facts.Frame.Len
+	}
+	last := &c.spans[len(c.spans)-1]
+	if last.to <= t.Last || int64(rows)*bytesPerRow > t.most {
 		return false
 	}
-	t.kept = &counted{
-		tally: summary.NewTally(facts, t.cal, t.open(facts)), from: span.from, since: since, stale: t.stale, view: followedBy(t.m),
-		held: map[batchHour]*holding{}, merged: map[store.DocKey][]event.BatchID{},
+	last.to = farHour // there is nothing after it so far
+	c.tally = summary.NewTally(t.facts, t.cal, t.open)
+	for _, facts := range t.facts {
+		c.hold(facts.Frame)
 	}
-	t.kept.hold(facts.Frame)
-	t.Hours = t.kept.tally.Records()
+	t.kept = c
+	t.Hours = c.tally.Records()
 	return true
 }
 
@@ -164,29 +193,143 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, d
 	if !ok || err != nil {
 		return false, err
 	}
-	var hours []event.Hour
-	rows.Rows(func(_ event.BatchID, hour event.Hour, _ int) { hours = append(hours, hour) })
-	slices.Sort(hours)
-	for _, h := range slices.Compact(hours) {
-		if _, known := slices.BinarySearch(f.stale, h); known {
-			continue
-		}
-		if h < f.stale[len(f.stale)-1] || !f.tally.Extend(h) {
-			return false, nil
-		}
-		f.stale = append(slices.Clip(f.stale), h) // snapshots share what was there
-	}
+	fresh := map[event.Hour]bool{} // hours that are not stale so far
+	rows.Rows(func(_ event.BatchID, hour event.Hour, _ int) { fresh[hour] = !f.isStale(hour) })
+	maps.DeleteFunc(fresh, func(_ event.Hour, is bool) bool { return !is })
+	var far []event.Hour // dirty hours of which nothing was read
 	for _, h := range dirty {
-		if _, known := slices.BinarySearch(f.stale, h); !known {
+		switch {
+		case f.isStale(h) || fresh[h]:
+		case f.reads(h):
 			return false, nil // marked again without anything new
+		default:
+			fresh[h], far = true, append(far, h)
 		}
 	}
-	if ok, err = f.tally.Add(rows, func(users []uint64) ([]int64, error) { return f.loader.FirstSeen(ctx, m, users) }); !ok || err != nil {
+	if len(f.stale)+len(fresh) > maxLive {
+		return false, nil
+	}
+	if len(far) > 0 {
+		if rows, ok, err = f.reach(ctx, m, rows, far); !ok || err != nil {
+			return false, err
+		}
+	}
+	firstSeen := func(users []uint64) ([]int64, error) { return f.loader.FirstSeen(ctx, m, users) }
+	for _, h := range slices.Sorted(maps.Keys(fresh)) {
+		if ok, err = f.around(ctx, m, h); ok && err == nil {
+			ok, err = f.tally.Adopt(h, firstSeen)
+		}
+		if !ok || err != nil {
+			return false, err
+		}
+	}
+	adopted, ok, err := f.tally.Add(rows, firstSeen, func(h event.Hour) bool {
+		from, to := f.tally.Needs(h)
+		whole := f.readsAll(from, to)
+		if at := f.spanOf(h); !whole && at >= 0 {
+			f.short = max(f.short, f.spans[at].from-from)
+		}
+		return whole
+	})
+	if err != nil || !ok {
 		return false, err
 	}
 	f.hold(rows)
+	for h := range fresh {
+		f.since = min(f.since, h)
+	}
+	for _, h := range adopted {
+		fresh[h] = true
+	}
+	if len(fresh) > 0 {
+		// Snapshots share what was there.
+		f.stale = slices.AppendSeq(slices.Clip(f.stale), maps.Keys(fresh))
+		slices.Sort(f.stale)
+	}
 	s.Hours, s.stale, s.Rows, s.Whole = f.tally.Records(), f.stale, f.tally.Rows(), true
 	return true, nil
+}
+
+func (c *counted) isStale(h event.Hour) bool {
+	_, known := slices.BinarySearch(c.stale, h)
+	return known
+}
+
+// spanOf is the place of the stretch that an hour is in, -1 where it is in none.
+func (c *counted) spanOf(h event.Hour) int {
+	return slices.IndexFunc(c.spans, func(s stretch) bool { return s.from <= h && h < s.to })
+}
+
+// reads reports whether the documents of an hour are in the tally.
+func (c *counted) reads(h event.Hour) bool { return c.spanOf(h) >= 0 }
+
+// readsAll is reads of the hours [from, to).
+func (c *counted) readsAll(from, to event.Hour) bool {
+	at := c.spanOf(from)
+	return at >= 0 && to <= c.spans[at].to
+}
+
+// reach adds what stands in hours of which nothing was read so far to the rows that
+// are new. What of it records hold already was counted without them for all that
+// the tally is concerned: who has to do with it is counted anew.
+func (f *Following) reach(ctx context.Context, m *access.Merchant, rows *processed.Frame, hours []event.Hour) (_ *processed.Frame, ok bool, err error) {
+	frames := []*processed.Frame{rows}
+	for _, h := range hours {
+		frame, ok, err := f.take(ctx, m, stretch{h, h + 1})
+		if !ok || err != nil {
+			return nil, false, err
+		}
+		frames = append(frames, frame)
+	}
+	return processed.Merge(frames...), true, nil
+}
+
+// around sees to it that all rows are there which counting an hour takes.
+func (f *Following) around(ctx context.Context, m *access.Merchant, h event.Hour) (ok bool, err error) {
+	from, to := f.tally.Needs(h)
+	for from < to {
+		if at := f.spanOf(from); at >= 0 {
+			from = f.spans[at].to
+			continue
+		}
+		gap := stretch{from, to}
+		for _, s := range f.spans {
+			if s.from > from {
+				gap.to = min(gap.to, s.from)
+			}
+		}
+		frame, ok, err := f.take(ctx, m, gap)
+		if !ok || err != nil {
+			return false, err
+		}
+		f.tally.Hold(frame)
+		f.hold(frame)
+		from = gap.to
+	}
+	return true, nil
+}
+
+// take reads the documents of hours that were not read, while there is room.
+func (f *Following) take(ctx context.Context, m *access.Merchant, hours stretch) (_ *processed.Frame, ok bool, err error) {
+	frame, err := f.loader.Load(ctx, m, hours.from, hours.to, summary.Needs(summary.RecordKeys()))
+	if err != nil {
+		if fault.Is(err, fault.TooLarge) {
+			return nil, false, nil
+		}
+		return nil, false, err
+	}
+	f.spans = append(f.spans, hours)
+	slices.SortFunc(f.spans, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
+	joined := f.spans[:1]
+	for _, s := range f.spans[1:] {
+		if last := &joined[len(joined)-1]; s.from == last.to {
+			last.to = s.to
+		} else {
+			joined = append(joined, s)
+		}
+	}
+	f.spans = joined
+	return frame, f.Size()+int64(frame.Len)*bytesPerRow <= f.most, nil
 }
 
 // news reads the rows of documents that are not in the tally. ok is false where
@@ -197,8 +340,10 @@ func (f *Following) news(ctx context.Context, m *access.Merchant) (_ *processed.
 	f.round++
 	n := look{Following: f, union: processed.NewUnion(summary.Needs(summary.RecordKeys()))}
 	for _, rev := range m.Layers.Revisions() {
-		if err := f.loader.scan(ctx, m, rev, f.from, farHour, n.at); err != nil {
-			return nil, false, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
+		for _, s := range f.spans {
+			if err := f.loader.scan(ctx, m, rev, s.from, s.to, n.at); err != nil {
+				return nil, false, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
+			}
 		}
 	}
 	for _, h := range f.held {

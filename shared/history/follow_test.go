@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/footfall/footfall/shared/access"
@@ -96,6 +97,24 @@ func (s *shopTraffic) merge(h event.Hour, place uint64, without bool) {
 	}
 }
 
+// close makes known who was seen in hours and takes their marks off, as closing
+// them does.
+func (s *shopTraffic) close(l *history.Loader, m *access.Merchant, hours ...event.Hour) {
+	s.t.Helper()
+	ctx := context.Background()
+	for _, h := range hours {
+		facts, err := l.Facts(ctx, m, summary.Of(h, h+1), summary.Needs(summary.RecordKeys()), false, nil)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		names, millis := facts.Firsts()
+		if _, err := s.stores.Visitors.See(ctx, m.ID, m.Generation, names, millis); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	clean(s.t, s.stores, hours...)
+}
+
 // Who follows a merchant sees what a snapshot of all sees, to the byte, whatever
 // happens in between; and most of it without counting all anew.
 func TestFollowingIsTheWhole(t *testing.T) {
@@ -139,7 +158,7 @@ func TestFollowingIsTheWhole(t *testing.T) {
 	for h := now - 30; h < now-1; h++ {
 		hours = append(hours, h)
 	}
-	clean(t, s.stores, hours...)
+	s.close(l, m, hours...)
 	for range 30 {
 		s.batch(40, now-1, now+1)
 	}
@@ -166,7 +185,7 @@ func TestFollowingIsTheWhole(t *testing.T) {
 	look("an hour later")
 	s.batch(3, now-20, now-19)
 	look("a late event")
-	clean(t, s.stores, now-20)
+	s.close(l, m, now-20)
 	users := []uint64{}
 	for u := range uint64(300) {
 		users = append(users, u)
@@ -186,8 +205,101 @@ func TestFollowingIsTheWhole(t *testing.T) {
 	look("a row less")
 	m = &access.Merchant{ID: merchant, Generation: 1, Version: 2, Settings: access.Settings{KeyEvents: []string{"scroll"}}}
 	look("other settings")
-	clean(t, s.stores, now-1, now, now+1)
+	s.close(l, m, now-1, now, now+1)
 	if got := look("all closed"); len(got.Hours) > 0 || following.Size() > 0 {
 		t.Fatal("expected nothing to be open")
+	}
+}
+
+// Late events of any age are counted on, too, with the hours around them that they
+// change, and nothing that a snapshot of all says of another hour differs.
+func TestFollowingLateEvents(t *testing.T) {
+	for seed, zone := range []string{"UTC", "Asia/Kolkata", "America/New_York"} {
+		s := &shopTraffic{t: t, stores: open(t), rng: rand.New(rand.NewPCG(uint64(seed), 3))}
+		ctx := context.Background()
+		cal, err := summary.NewCalendar(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &access.Merchant{ID: merchant, Generation: 1}
+		l := history.New(s.stores.Processed, s.stores.Visitors, history.Options{})
+		following := l.Follow(64 << 20)
+		const now, past = event.Hour(1000), event.Hour(160)
+		count := func(w summary.Window, o *history.Open) *summary.Record {
+			facts, err := l.Facts(ctx, m, w, summary.Needs(summary.RecordKeys()), true, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			day := cal.Day(w.From)
+			return summary.NewRecord(facts, slices.Index(cal.Hours(day.From, day.To), w))
+		}
+		var hours []event.Hour
+		stored := map[int64]*summary.Record{} // of closed hours
+		all := summary.Of(now-past, now+1)
+		closed := func() {
+			s.close(l, m, hours...)
+			for _, w := range cal.Hours(all.From, all.To) {
+				stored[w.From] = count(w, nil)
+			}
+		}
+		for h := now - past; h < now; h++ {
+			s.batch(12, h, h+1)
+			hours = append(hours, h)
+		}
+		closed()
+		s.batch(60, now, now+1)
+		steps, more := 0, 0
+		for step := range 60 {
+			switch s.rng.IntN(4) {
+			case 0:
+				at := now - event.Hour(s.rng.IntN(int(past)-30))
+				s.batch(1+s.rng.IntN(3), at, at+1)
+			case 1:
+				at := now - event.Hour(s.rng.IntN(6))
+				s.batch(2, at, at+1)
+			}
+			s.batch(3, now, now+1)
+			whole, err := l.Snapshot(ctx, m, cal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := following.Snapshot(ctx, m, cal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !whole.Whole || !got.Whole {
+				t.Fatalf("%s, step %d: expected all to be counted", zone, step)
+			}
+			steps++
+			for from, want := range whole.Hours {
+				have := got.Hours[from]
+				if have == nil {
+					have = stored[from] // nothing has changed there
+				}
+				if !bytes.Equal(have.Encode(), want.Encode()) {
+					t.Fatalf("%s, step %d: hour %d has\n%+v, expected\n%+v", zone, step, from/hourMs, have, want)
+				}
+			}
+			o, err := l.Open(ctx, m, now-past, now+1, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for from, have := range got.Hours {
+				if whole.Hours[from] != nil {
+					continue
+				}
+				more++
+				if want := count(cal.Hour(from), o); !bytes.Equal(have.Encode(), want.Encode()) {
+					t.Fatalf("%s, step %d: hour %d, which did not change, has\n%+v, expected\n%+v", zone, step, from/hourMs, have, want)
+				}
+			}
+			if step%20 == 19 {
+				hours = append(hours, now)
+				closed()
+			}
+		}
+		if t.Logf("%s: %d of %d snapshots counted whole, %d hours more than had to be", zone, following.Wholes(), steps, more); following.Wholes()*2 > steps {
+			t.Errorf("expected few of %d snapshots to be counted whole, got %d", steps, following.Wholes())
+		}
 	}
 }

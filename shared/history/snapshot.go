@@ -83,6 +83,7 @@ type taking struct {
 	frames []span           // what was loaded
 	facts  []*summary.Facts // of stale hours that lie close together
 	first  map[uint64]int64 // when the users of facts were first seen, ms
+	back   event.Hour       // how far before what they need documents are read
 	most   int64            // bytes that what goes on being counted may take
 	kept   *counted         // what does; nil where it is not to be
 }
@@ -97,11 +98,14 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 	if len(dirty) > maxLive/2 {
 		return nil
 	}
+	t.first = map[uint64]int64{}
 	stale := slices.Clone(dirty)
 	settings := SettingsOf(t.m.Settings)
+	before := firstHour // the last dirty hour before the run
 	for _, run := range Runs(dirty, longestRun) {
-		w := summary.Of(run[0], run[len(run)-1]+1)
-		frame, err := t.load(ctx, w)
+		back := max(0, min(t.back, run[0]-before-2*summary.Reach-1))
+		before = run[len(run)-1]
+		frame, err := t.load(ctx, summary.Of(run[0]-back, before+1))
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"math"
 	"slices"
 
 	"github.com/footfall/footfall/shared/event"
@@ -17,16 +18,17 @@ import (
 // difference is added to the records. It holds because no other row shares
 // anything with them: neither sessions nor users nor duplicates reach across.
 //
+// Of rows in hours that it does not count, who asks when users were first seen is
+// told; so it is of what is summarised.
+//
 // A Tally is for one goroutine. The records that it gives out do not change.
 type Tally struct {
 	settings Settings
 	cal      *Calendar
 	stack    processed.Stack
-	window   Window // of all counted hours
 	hours    map[int64]*tallied
-	occupied map[int64]bool       // hours of the clock that have rows
-	first    map[uint64]int64     // when the users of the window were first seen, and first bought, ms; by name as Firsts has it
-	fresh    map[uint64]uint64    // those of them who are new in the window, or as buyers: their users
+	first    map[uint64]int64     // when the users of the counted hours were first seen, and first bought, ms; by name as Firsts has it
+	fresh    map[uint64]uint64    // those of them who are new in a counted hour, or as buyers: their users
 	indexes  [numIndexes]rowIndex // what rows share
 	met      []uint32             // by row: the round that met it last
 	round    uint32
@@ -48,21 +50,22 @@ const (
 	leastWhole = 1024
 )
 
-// NewTally counts hours of the merchant's clock, given in order, whole. The facts
-// hold them and the rows of their Needs, and have been told when users were first
-// seen. It copies what it keeps of their frame.
-func NewTally(f *Facts, cal *Calendar, hours []Window) *Tally {
+// NewTally counts hours of the merchant's clock whole. Each of the facts holds
+// some of them and the rows of their Needs, and has been told when users were first
+// seen; none has a row of another. It copies what it keeps of their frames.
+func NewTally(facts []*Facts, cal *Calendar, hours func(*Facts) []Window) *Tally {
 	t := &Tally{
-		settings: f.Settings, cal: cal, window: f.Window, hours: make(map[int64]*tallied, len(hours)),
-		occupied: map[int64]bool{}, first: map[uint64]int64{}, fresh: map[uint64]uint64{}, indexes: newIndexes(),
+		settings: facts[0].Settings, cal: cal, hours: map[int64]*tallied{},
+		first: map[uint64]int64{}, fresh: map[uint64]uint64{}, indexes: newIndexes(),
 	}
-	t.append(f.Frame)
-	t.learn(f)
-	for _, w := range hours {
-		part := f.Slice(w)
-		h := &tallied{place: t.place(w)}
-		h.count(fullRecord(part, h.place))
-		t.hours[w.From] = h
+	for _, f := range facts {
+		t.Hold(f.Frame)
+		t.learn(f, false)
+		for _, w := range hours(f) {
+			h := &tallied{place: t.place(w)}
+			h.count(fullRecord(f.Slice(w), h.place))
+			t.hours[w.From] = h
+		}
 	}
 	return t
 }
@@ -101,98 +104,21 @@ func (t *Tally) Size() int64 {
 
 // Counts reports whether all hours of the clock that touch a UTC hour are counted.
 func (t *Tally) Counts(h event.Hour) bool {
-	w := Of(h, h+1)
-	for at := w.From; at < w.To; {
-		hour := t.cal.Hour(at)
-		if t.hours[hour.From] == nil {
-			return false
-		}
-		at = hour.To
-	}
-	return true
+	return !slices.ContainsFunc(t.clock(h), func(w Window) bool { return t.hours[w.From] == nil })
 }
 
-// Extend counts a UTC hour from now on, too, that has no rows yet and follows on
-// the counted ones. false: it does not, and all must be counted anew.
-func (t *Tally) Extend(h event.Hour) bool {
-	w := Of(h, h+1)
-	for at := w.From; at < w.To; {
-		hour := t.cal.Hour(at)
-		at = hour.To
-		if t.hours[hour.From] != nil {
-			continue
-		}
-		if t.occupied[hour.From] || hour.From != t.window.To {
-			return false
-		}
-		added := &tallied{place: t.place(hour)}
-		none := Facts{Frame: &processed.Frame{}, Window: hour, Settings: t.settings}
-		added.count(fullRecord(&none, added.place))
-		t.hours[hour.From], t.window.To = added, hour.To
-	}
-	return true
+// Needs are the UTC hours [from, to) whose rows counting a UTC hour takes.
+func (t *Tally) Needs(h event.Hour) (from, to event.Hour) {
+	hours := t.clock(h)
+	return Window{hours[0].From, hours[len(hours)-1].To}.Needs()
 }
 
-// Add counts rows of documents that were not among the facts, nor added before.
-// firstSeen tells when names, as Firsts has them, were first seen in what is
-// summarised, in their order and in ms, math.MaxInt64 for unknown ones. ok is false
-// where the rows change more than the counted hours, or too much to be worth it:
-// then all must be counted anew, and the tally must not be used any more; so it is
-// after an error.
-func (t *Tally) Add(rows *processed.Frame, firstSeen func(names []uint64) ([]int64, error)) (ok bool, err error) {
-	start := uint32(t.Rows())
-	t.append(rows)
-	seeds := make([]uint32, 0, rows.Len)
-	for i := range rows.Len {
-		row := start + uint32(i)
-		if !t.counted(t.stack.Frame().Millis[row]) {
-			return false, nil
-		}
-		seeds = append(seeds, row)
-	}
-	older, err := t.older(firstSeen)
-	if err != nil {
-		return false, err
-	}
-	all, ok := t.related(append(seeds, older...))
-	if !ok || len(all) == 0 {
-		return ok, nil
-	}
-	n, _ := slices.BinarySearch(all, start)
-	before, after := t.resolve(all[:n]), t.resolve(all)
-	if !t.same(before, after, all) {
-		return false, nil
-	}
-	before, after = before.Slice(t.window), after.Slice(t.window)
-	names, _ := before.Firsts()
-	told := make([]int64, len(names))
-	for i, name := range names {
-		told[i] = t.first[name]
-	}
-	before.SetFirstSeen(names, told)
-	names, millis := after.Firsts()
-	stored, err := firstSeen(names)
-	if err != nil {
-		return false, err
-	}
-	for _, h := range Reopened(millis, stored) {
-		if !t.Counts(h) {
-			return false, nil
-		}
-	}
-	after.SetFirstSeen(names, stored)
-	t.learn(after)
-	for from, h := range t.hours {
-		w := t.cal.Hour(from)
-		if !h.exchange(before.Slice(w), after.Slice(w)) {
-			return false, nil
-		}
-	}
-	return true, nil
-}
+// FirstSeen tells when names, as Firsts has them, were first seen in what is
+// summarised, in their order and in ms, math.MaxInt64 for unknown ones.
+type FirstSeen func(names []uint64) ([]int64, error)
 
-// append puts rows on the stack.
-func (t *Tally) append(rows *processed.Frame) {
+// Hold takes in rows that are around hours that will be counted.
+func (t *Tally) Hold(rows *processed.Frame) {
 	start := t.Rows()
 	t.stack.Append(rows)
 	f := t.stack.Frame()
@@ -200,23 +126,181 @@ func (t *Tally) append(rows *processed.Frame) {
 	for i := range t.indexes {
 		t.indexes[i].grow(f, start)
 	}
-	var hour Window
-	for _, ms := range f.Millis[start:] {
-		if ms < hour.From || ms >= hour.To {
-			hour = t.cal.Hour(ms)
-			t.occupied[hour.From] = true
+}
+
+// Adopt counts a UTC hour from now on, too: all hours of the clock that touch it,
+// with the rows that are there, which must be all that it Needs. false: all
+// must be counted anew.
+func (t *Tally) Adopt(h event.Hour, firstSeen FirstSeen) (ok bool, err error) {
+	return t.adopt(h, uint32(t.Rows()), firstSeen)
+}
+
+// adopt is Adopt with the rows before end.
+func (t *Tally) adopt(h event.Hour, end uint32, firstSeen FirstSeen) (ok bool, err error) {
+	var hours []Window
+	for _, w := range t.clock(h) {
+		if t.hours[w.From] == nil {
+			hours = append(hours, w)
 		}
 	}
+	if len(hours) == 0 {
+		return true, nil
+	}
+	whole := Window{hours[0].From, hours[len(hours)-1].To}
+	var seeds []uint32
+	for row, ms := range t.stack.Frame().Millis[:end] {
+		if ms >= whole.From && ms < whole.To {
+			seeds = append(seeds, uint32(row))
+		}
+	}
+	rows, few := t.related(seeds)
+	if few {
+		n, _ := slices.BinarySearch(rows, end)
+		rows = rows[:n]
+	} else {
+		rows = make([]uint32, end)
+		for i := range rows {
+			rows[i] = uint32(i)
+		}
+	}
+	was, is := t.within(t.resolve(rows)), t.resolve(rows)
+	t.remind(was)
+	for _, w := range hours {
+		t.hours[w.From] = &tallied{place: t.place(w)}
+	}
+	is = t.within(is)
+	names, _ := is.Firsts()
+	stored, err := firstSeen(names)
+	if err != nil {
+		return false, err
+	}
+	is.SetFirstSeen(names, stored)
+	for _, row := range was.Rows {
+		if was.NewUser[row] != is.NewUser[row] || first(was, row) != first(is, row) {
+			return false, nil
+		}
+	}
+	t.learn(is, true)
+	for _, w := range hours {
+		h := t.hours[w.From]
+		h.count(fullRecord(is.Slice(w), h.place))
+	}
+	return true, nil
+}
+
+func first(f *Facts, row uint32) bool { return f.FirstPurchase != nil && f.FirstPurchase[row] }
+
+// Add counts rows of counted hours that were not there before. Where they change
+// other hours, too, these are adopted; whole says of a UTC hour whether all rows
+// are there that Adopt needs. adopted are those. ok is false where that cannot be,
+// or the rows change too much to be worth it: then all must be counted anew, and the
+// tally must not be used any more; so it is after an error.
+func (t *Tally) Add(rows *processed.Frame, firstSeen FirstSeen, whole func(event.Hour) bool) (adopted []event.Hour, ok bool, err error) {
+	start := uint32(t.Rows())
+	t.Hold(rows)
+	seeds := make([]uint32, 0, rows.Len)
+	for i := range rows.Len {
+		row := start + uint32(i)
+		if !t.counted(t.stack.Frame().Millis[row]) {
+			return nil, false, nil
+		}
+		seeds = append(seeds, row)
+	}
+	older, err := t.older(firstSeen)
+	if err != nil {
+		return nil, false, err
+	}
+	all, ok := t.related(append(seeds, older...))
+	if !ok || len(all) == 0 {
+		return nil, ok, nil
+	}
+	n, _ := slices.BinarySearch(all, start)
+	before, after := t.resolve(all[:n]), t.resolve(all)
+	others := t.differing(before, after, all)
+	var names []uint64
+	var stored []int64
+	for {
+		// An adopted hour may hold users who cease to be new in yet another one.
+		for h := range others {
+			if !whole(h) {
+				return nil, false, nil
+			}
+			if ok, err := t.adopt(h, start, firstSeen); !ok || err != nil {
+				return nil, false, err
+			}
+			adopted = append(adopted, h)
+		}
+		clear(others)
+		var millis []int64
+		names, millis = t.within(after).Firsts()
+		if stored, err = firstSeen(names); err != nil {
+			return nil, false, err
+		}
+		for _, h := range Reopened(millis, stored) {
+			if !t.Counts(h) {
+				others[h] = true
+			}
+		}
+		if len(others) == 0 {
+			break
+		}
+	}
+	before, after = t.within(before), t.within(after)
+	t.remind(before)
+	after.SetFirstSeen(names, stored)
+	t.learn(after, true)
+	for from, h := range t.hours {
+		w := t.cal.Hour(from)
+		if !h.exchange(before.Slice(w), after.Slice(w)) {
+			return nil, false, nil
+		}
+	}
+	return adopted, true, nil
+}
+
+// clock are the hours of the merchant's clock that touch a UTC hour.
+func (t *Tally) clock(h event.Hour) []Window {
+	w := Of(h, h+1)
+	return t.cal.Hours(w.From, w.To)
+}
+
+// within are the facts of the rows in counted hours.
+func (t *Tally) within(f *Facts) *Facts {
+	s := *f
+	s.actors = actors{}
+	s.Rows = make([]uint32, 0, len(f.Rows))
+	var hour Window
+	in := false
+	for _, row := range f.Rows {
+		if ms := f.Frame.Millis[row]; ms < hour.From || ms >= hour.To {
+			hour = t.cal.Hour(ms)
+			in = t.hours[hour.From] != nil
+		}
+		if in {
+			s.Rows = append(s.Rows, row)
+		}
+	}
+	return &s
+}
+
+// remind tells facts what the tally knows of their users' first sight.
+func (t *Tally) remind(f *Facts) {
+	names, _ := f.Firsts()
+	told := make([]int64, len(names))
+	for i, name := range names {
+		told[i] = t.first[name]
+	}
+	f.SetFirstSeen(names, told)
 }
 
 // learn remembers when the users of facts were first seen and first bought, and
-// who is new.
-func (t *Tally) learn(f *Facts) {
+// who is new; all says that the facts have all rows of theirs in counted hours.
+func (t *Tally) learn(f *Facts, all bool) {
 	note := func(name, user uint64, at int64, fresh bool) {
 		t.first[name] = at
 		if fresh {
 			t.fresh[name] = user
-		} else {
+		} else if all {
 			delete(t.fresh, name)
 		}
 	}
@@ -231,7 +315,7 @@ func (t *Tally) learn(f *Facts) {
 
 // older are the rows of users that count as new, or as buying first, and have
 // been seen or have bought earlier, as is known by now.
-func (t *Tally) older(firstSeen func([]uint64) ([]int64, error)) (rows []uint32, err error) {
+func (t *Tally) older(firstSeen FirstSeen) (rows []uint32, err error) {
 	names := make([]uint64, 0, len(t.fresh))
 	for name := range t.fresh {
 		names = append(names, name)
@@ -291,16 +375,20 @@ func (t *Tally) related(seeds []uint32) (rows []uint32, ok bool) {
 // resolve works out the facts of some rows, wherever in time they lie.
 func (t *Tally) resolve(rows []uint32) *Facts {
 	f := t.stack.Select(rows)
-	w := t.window
+	w := Window{math.MaxInt64, math.MinInt64}
 	for _, ms := range f.Millis {
 		w = Window{min(w.From, ms), max(w.To, ms+1)}
+	}
+	if f.Len == 0 {
+		w = Window{}
 	}
 	return Resolve(f, w, t.settings)
 }
 
-// same reports whether the facts of the rows that are in no counted hour are the
-// same. after is of all rows, of which before has the first ones.
-func (t *Tally) same(before, after *Facts, all []uint32) bool {
+// differing are the UTC hours of rows that are in no counted hour and whose facts
+// differ. after is of all rows, of which before has the first ones.
+func (t *Tally) differing(before, after *Facts, all []uint32) hourSet {
+	hours := hourSet{}
 	var rest []int // rows of before that are in no counted hour
 	for row, ms := range before.Frame.Millis {
 		if !t.counted(ms) {
@@ -308,7 +396,7 @@ func (t *Tally) same(before, after *Facts, all []uint32) bool {
 		}
 	}
 	if len(rest) == 0 {
-		return true
+		return hours
 	}
 	counts := func(f *Facts) []bool {
 		rows := make([]bool, len(all))
@@ -324,11 +412,23 @@ func (t *Tally) same(before, after *Facts, all []uint32) bool {
 			was[row] && (before.Session[row] != after.Session[row] || before.Begins[row] != after.Begins[row] ||
 				before.EngagedBegin[row] != after.EngagedBegin[row] || before.SessionMillis[row] != after.SessionMillis[row] ||
 				before.SessionViews[row] != after.SessionViews[row] || before.Purchase[row] != after.Purchase[row]):
-			return false
+			hours[hourOf(before.Frame.Millis[row])] = true
 		}
 	}
-	left := func(millis []int64) []int64 { return slices.DeleteFunc(slices.Clone(millis), t.counted) }
-	return slices.Equal(left(before.duplicateAt), left(after.duplicateAt)) && slices.Equal(left(before.filteredAt), left(after.filteredAt))
+	for _, lists := range [][2][]int64{{before.duplicateAt, after.duplicateAt}, {before.filteredAt, after.filteredAt}} {
+		times := map[int64]int{}
+		for i, list := range lists {
+			for _, ms := range list {
+				times[ms] += 2*i - 1
+			}
+		}
+		for ms, n := range times {
+			if n != 0 && !t.counted(ms) {
+				hours[hourOf(ms)] = true
+			}
+		}
+	}
+	return hours
 }
 
 // counted reports whether an instant lies in a counted hour.
