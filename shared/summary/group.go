@@ -18,6 +18,8 @@ type GroupOptions struct {
 	ItemEvents bool
 	// Users asks for the set of users of each row.
 	Users bool
+	// remember asks for sketches that remember their users.
+	remember bool
 	// Measures asks for what no counter counts.
 	Measures []Measure
 	// Calendar is needed for time dimensions.
@@ -41,7 +43,7 @@ func Group(f *Facts, keys []Key, o GroupOptions) *Table {
 		columns[i] = c
 		items = items || k.Dim.IsItem()
 	}
-	g := grouping{facts: f, keys: keys, columns: columns, users: o.Users}
+	g := grouping{facts: f, keys: keys, columns: columns, users: o.Users, remember: o.remember}
 	if items {
 		g.places(o.Keep, o.KeepItems)
 	} else if o.Keep == nil {
@@ -66,6 +68,8 @@ type grouping struct {
 	keys    []Key
 	columns []Column
 	users   bool
+	// remember is GroupOptions.remember.
+	remember bool
 
 	place  []uint32   // by unit: place in Facts.Rows
 	item   []uint32   // by unit: item; nil for rows
@@ -291,7 +295,12 @@ func (g *grouping) distinct(of func(place uint32) int64) []Users {
 				hashes = append(hashes, a.hashes[user])
 			}
 		}
-		sets[i] = hashSet(hashes, true)
+		if g.remember && len(hashes) > UsersExact {
+			slices.Sort(hashes)
+			sets[i] = remembered(slices.Clone(slices.Compact(hashes)))
+		} else {
+			sets[i] = hashSet(hashes, true)
+		}
 	}
 	return sets
 }

@@ -119,22 +119,24 @@ type Record struct {
 // NewRecord counts facts, whose users must have been told first (SetFirstSeen).
 // hour is the place of the window's hour in the merchant's day.
 func NewRecord(f *Facts, hour int) *Record {
-	r := fullRecord(f, hour)
+	r := fullRecord(f, hour, false)
 	for id := range r.Tables {
 		r.Tables[id] = bounded(r.Tables[id])
 	}
 	return r
 }
 
-// fullRecord is a record whose tables have all their rows.
-func fullRecord(f *Facts, hour int) *Record {
-	total := Group(f, nil, GroupOptions{Users: true})
+// fullRecord is a record whose tables have all their rows; remember says whether
+// its sketches remember their users.
+func fullRecord(f *Facts, hour int, remember bool) *Record {
+	o := GroupOptions{Users: true, remember: remember}
+	total := Group(f, nil, o)
 	r := &Record{Total: total.Counters[0], Users: total.Users[0], Duplicates: f.Duplicates, Filtered: f.Filtered}
 	if len(f.Rows) > 0 && hour >= 0 && hour < 32 {
 		r.Hours = 1 << hour
 	}
 	for id := range NumTables {
-		r.Tables[id] = Group(f, id.Keys(), GroupOptions{Users: true})
+		r.Tables[id] = Group(f, id.Keys(), o)
 	}
 	return r
 }

@@ -37,8 +37,9 @@ type Tally struct {
 // tallied is an hour that is counted.
 type tallied struct {
 	place int     // in the merchant's day
-	full  *Record // without a record's bounds but for keptRows; its tables are never changed
+	full  *Record // without a record's bounds but for keptRows, and remembering users; its tables are never changed
 	out   *Record // within the bounds
+	extra int64   // bytes of users who are remembered
 }
 
 const (
@@ -63,7 +64,7 @@ func NewTally(facts []*Facts, cal *Calendar, hours func(*Facts) []Window) *Tally
 		t.learn(f, false)
 		for _, w := range hours(f) {
 			h := &tallied{place: t.place(w)}
-			h.count(fullRecord(f.Slice(w), h.place))
+			h.count(fullRecord(f.Slice(w), h.place, true))
 			t.hours[w.From] = h
 		}
 	}
@@ -99,7 +100,11 @@ func (t *Tally) Rows() int { return t.stack.Frame().Len }
 // Size is about how much memory the rows take.
 func (t *Tally) Size() int64 {
 	const perRow, perUser = 230, 96 // columns and indexes; maps
-	return int64(t.Rows()*perRow + len(t.first)*perUser)
+	n := int64(t.Rows()*perRow + len(t.first)*perUser)
+	for _, h := range t.hours {
+		n += h.extra
+	}
+	return n
 }
 
 // Counts reports whether all hours of the clock that touch a UTC hour are counted.
@@ -183,7 +188,7 @@ func (t *Tally) adopt(h event.Hour, end uint32, firstSeen FirstSeen) (ok bool, e
 	t.learn(is, true)
 	for _, w := range hours {
 		h := t.hours[w.From]
-		h.count(fullRecord(is.Slice(w), h.place))
+		h.count(fullRecord(is.Slice(w), h.place, true))
 	}
 	return true, nil
 }
@@ -440,7 +445,7 @@ func (h *tallied) exchange(before, after *Facts) bool {
 	if empty(before) && empty(after) {
 		return true
 	}
-	less, more := fullRecord(before, h.place), fullRecord(after, h.place)
+	less, more := fullRecord(before, h.place, true), fullRecord(after, h.place, true)
 	r := &Record{Total: h.full.Total, Duplicates: h.full.Duplicates + more.Duplicates - less.Duplicates, Filtered: h.full.Filtered + more.Filtered - less.Filtered}
 	r.Total.exchange(&less.Total, &more.Total)
 	if r.Total[Events] > 0 && h.place >= 0 && h.place < 32 {
@@ -462,6 +467,8 @@ func (h *tallied) exchange(before, after *Facts) bool {
 // count takes a record as the hour's.
 func (h *tallied) count(full *Record) {
 	out := *full
+	h.extra = full.Users.extra()
+	out.Users = full.Users.forget()
 	for id, t := range full.Tables {
 		switch {
 		case t == nil:
@@ -469,6 +476,16 @@ func (h *tallied) count(full *Record) {
 			full.Tables[id], out.Tables[id] = nil, nil
 		default:
 			within := *t
+			for row, u := range t.Users {
+				extra := u.extra()
+				if extra == 0 {
+					continue
+				}
+				if h.extra += extra; &within.Users[0] == &t.Users[0] {
+					within.Users = slices.Clone(t.Users)
+				}
+				within.Users[row] = u.forget()
+			}
 			out.Tables[id] = bounded(&within)
 		}
 	}
@@ -482,23 +499,36 @@ func (c *Counters) exchange(less, more *Counters) {
 	}
 }
 
+// extra is how many bytes remembering takes.
+func (u Users) extra() int64 {
+	if u.ranks == nil {
+		return 0
+	}
+	return int64(8 * len(u.exact))
+}
+
 // exchange takes users out and puts others in. No user that is taken out may be
-// there for another reason. false: a set is a sketch, from which nothing can be
-// taken.
+// there for another reason. false: a set does not know its users, so that none can
+// be taken out.
 func (u Users) exchange(less, more Users) (Users, bool) {
-	if less.ranks != nil || more.ranks != nil {
+	if !less.remembers() || !more.remembers() {
 		return u, false
 	}
 	out, in := minus(less.exact, more.exact), minus(more.exact, less.exact)
 	switch {
 	case len(out) == 0 && len(in) == 0:
 		return u, true
-	case u.ranks == nil:
-		return sortedUsers(union(minus(u.exact, out), in)), true
-	case len(out) > 0:
-		return u, false
+	case !u.remembers():
+		return u.Union(Users{exact: in}), len(out) == 0
+	case u.ranks != nil && len(out) == 0:
+		all := union(u.exact, in)
+		u = u.forget().Union(Users{exact: in})
+		if len(all) <= mostRemembered {
+			u.exact = all
+		}
+		return u, true
 	default:
-		return u.Union(Users{exact: in}), true
+		return remembered(union(minus(u.exact, out), in)), true
 	}
 }
 

@@ -173,3 +173,36 @@ func orElse(s sights, u uint64) int64 {
 	}
 	return math.MaxInt64
 }
+
+// TestTallyOfManyUsers: an hour whose users are a sketch is counted on, too, when one of
+// them turns out to be another's copy.
+func TestTallyOfManyUsers(t *testing.T) {
+	cal, err := summary.NewCalendar("UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const users = summary.UsersExact + 1000
+	rows := make([]processed.Row, users)
+	for i := range rows {
+		r := &rows[i]
+		r.Batch, r.Seq, r.Millis = event.BatchID{1}, uint32(i), hourMs+int64(i)
+		r.EventID = processed.ID{Hi: 1, Lo: uint64(i)}
+		r.User, r.Client = uint64(1000+i), uint64(1000+i)
+		r.Text[processed.ColName], r.Text[processed.ColPagePath] = "page_view", "/"
+	}
+	w := summary.Of(1, 2)
+	settings := summary.Settings{}
+	tally := wholeTally(rows, sights{}, settings, cal, w)
+	if u := tally.Record(w.From).Users; u.Exact() {
+		t.Fatal("expected a sketch")
+	}
+	come := rows[users-1] // the last one's event, from another client and a moment earlier
+	come.Batch, come.User, come.Client, come.Millis = event.BatchID{2}, 1, 1, come.Millis-1
+	if _, ok, err := tally.Add(frameOf([]processed.Row{come}), sights{}.of, func(event.Hour) bool { return true }); !ok || err != nil {
+		t.Fatalf("expected it to be counted on: %v, %v", ok, err)
+	}
+	want := wholeTally(append(rows, come), sights{}, settings, cal, w).Record(w.From)
+	if got := tally.Record(w.From); !bytes.Equal(got.Encode(), want.Encode()) {
+		t.Fatalf("got\n%+v, expected\n%+v", got.Total, want.Total)
+	}
+}

@@ -1,6 +1,8 @@
 package summary
 
 import (
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -39,5 +41,52 @@ func TestUnionAllIsUnion(t *testing.T) {
 		if !slices.Equal(all.exact, one.exact) || !slices.Equal(all.ranks, one.ranks) {
 			t.Fatalf("after %d sets the union of all differs from one by one: %d and %d users", i+1, all.Estimate(), one.Estimate())
 		}
+	}
+}
+
+// TestUsersAreRemembered: a set that users are put into and taken out of is, as it is
+// given out, that of the users who are left, on both sides of the bound of exactness.
+func TestUsersAreRemembered(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	in := map[uint64]bool{}
+	setOf := func(hashes map[uint64]bool) Users {
+		return remembered(slices.Sorted(maps.Keys(hashes)))
+	}
+	set := setOf(in)
+	sizes := map[bool]int{}
+	for step := range 60 {
+		less, more := map[uint64]bool{}, map[uint64]bool{}
+		grow := step/20%2 == 0
+		for h := range in {
+			if len(less) < 600 && !grow || len(less) < 3 {
+				less[h] = true
+			}
+		}
+		for h := range less {
+			if rng.IntN(3) == 0 {
+				more[h] = true // out and in again
+			}
+		}
+		for range 500 {
+			if h := rng.Uint64() >> (64 - hashBits); grow && !in[h] {
+				more[h] = true
+			}
+		}
+		for h := range less {
+			delete(in, h)
+		}
+		maps.Copy(in, more)
+		sizes[len(in) > UsersExact]++
+		var ok bool
+		if set, ok = set.exchange(setOf(less), setOf(more)); !ok {
+			t.Fatalf("step %d: expected users to be taken out of %d", step, len(in))
+		}
+		want, got := sortedUsers(slices.Sorted(maps.Keys(in))), set.forget()
+		if !slices.Equal(got.exact, want.exact) || !slices.Equal(got.ranks, want.ranks) {
+			t.Fatalf("step %d: expected the set of %d users, got one of about %d", step, len(in), got.Estimate())
+		}
+	}
+	if over, under := sizes[true], sizes[false]; over < 15 || under < 15 {
+		t.Fatalf("expected sets on both sides of the bound, got %d and %d", over, under)
 	}
 }

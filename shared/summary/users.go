@@ -26,8 +26,32 @@ const (
 // built and united in any order are the same to the byte. The zero value is
 // empty. Copies may share memory, which no method changes.
 type Users struct {
-	exact []uint64 // ascending hashes of 48 bits; nil where ranks is set
+	exact []uint64 // ascending hashes of 48 bits; nil where ranks is set, unless all are remembered
 	ranks []uint8  // the sketch's registers
+}
+
+// mostRemembered is up to how many users a sketch that remembers them holds.
+const mostRemembered = 1 << 16
+
+// remembers reports whether the set still knows each of its users.
+func (u Users) remembers() bool { return u.ranks == nil || u.exact != nil }
+
+// forget is the set as it is given out.
+func (u Users) forget() Users {
+	if u.ranks != nil {
+		u.exact = nil
+	}
+	return u
+}
+
+// remembered is the set of ascending, distinct hashes, which it keeps though it be a
+// sketch, where they are not too many.
+func remembered(hashes []uint64) Users {
+	u := sortedUsers(hashes)
+	if u.ranks != nil && len(hashes) <= mostRemembered {
+		u.exact = hashes
+	}
+	return u
 }
 
 // UsersOf is the set of the given user hashes (package processed); they need
