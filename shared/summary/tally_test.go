@@ -201,7 +201,7 @@ func TestTallyOfManyUsers(t *testing.T) {
 	if _, ok, err := tally.Add(frameOf([]processed.Row{come}), sights{}.of, func(event.Hour) bool { return true }); !ok || err != nil {
 		t.Fatalf("expected it to be counted on: %v, %v", ok, err)
 	}
-	want := wholeTally(append(rows, come), sights{}, settings, cal, w).Record(w.From)
+	want := wholeTally(slices.Concat(rows, []processed.Row{come}), sights{}, settings, cal, w).Record(w.From)
 	if got := tally.Record(w.From); !bytes.Equal(got.Encode(), want.Encode()) {
 		t.Fatalf("got\n%+v, expected\n%+v", got.Total, want.Total)
 	}
