@@ -204,7 +204,7 @@ func BenchmarkPicture(b *testing.B) {
 	for _, open := range []int{1_000, 15_000, 50_000} {
 		for name, bytes := range map[string]int{"what is new": 256 << 20, "all": 0} {
 			b.Run(fmt.Sprintf("%d open events, %s", open, name), func(b *testing.B) {
-				w := newWorld(b, func(_ *access.Settings, c *Config) { c.LiveBytes = bytes })
+				w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes = bytes })
 				w.put(trafficOf(28*1000, 28)...)
 				w.summariseDays()
 				for i := range open / 100 {

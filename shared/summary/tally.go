@@ -42,14 +42,9 @@ type tallied struct {
 	extra int64   // bytes of users who are remembered
 }
 
-const (
-	// keptRows is how many rows of a table a tally keeps. A longer table is left
-	// out for good, for documents to answer.
-	keptRows = 2 * MaxTableRows
-	// leastWhole is how many rows are counted as new ones are, whatever their
-	// part of all.
-	leastWhole = 1024
-)
+// keptRows is how many rows of a table a tally keeps. A longer table is left out
+// for good, for documents to answer.
+const keptRows = 2 * MaxTableRows
 
 // NewTally counts hours of the merchant's clock whole. Each of the facts holds
 // some of them and the rows of their Needs, and has been told when users were first
@@ -158,16 +153,9 @@ func (t *Tally) adopt(h event.Hour, end uint32, firstSeen FirstSeen) (ok bool, e
 			seeds = append(seeds, uint32(row))
 		}
 	}
-	rows, few := t.related(seeds)
-	if few {
-		n, _ := slices.BinarySearch(rows, end)
-		rows = rows[:n]
-	} else {
-		rows = make([]uint32, end)
-		for i := range rows {
-			rows[i] = uint32(i)
-		}
-	}
+	rows := t.related(seeds)
+	n, _ := slices.BinarySearch(rows, end)
+	rows = rows[:n]
 	was, is := t.within(t.resolve(rows)), t.resolve(rows)
 	t.remind(was)
 	for _, w := range hours {
@@ -197,9 +185,9 @@ func first(f *Facts, row uint32) bool { return f.FirstPurchase != nil && f.First
 
 // Add counts rows of counted hours that were not there before. Where they change
 // other hours, too, these are adopted; whole says of a UTC hour whether all rows
-// are there that Adopt needs. adopted are those. ok is false where that cannot be,
-// or the rows change too much to be worth it: then all must be counted anew, and the
-// tally must not be used any more; so it is after an error.
+// are there that Adopt needs. adopted are those. ok is false where that cannot be:
+// then all must be counted anew, and the tally must not be used any more; so it is
+// after an error.
 func (t *Tally) Add(rows *processed.Frame, firstSeen FirstSeen, whole func(event.Hour) bool) (adopted []event.Hour, ok bool, err error) {
 	start := uint32(t.Rows())
 	t.Hold(rows)
@@ -215,9 +203,9 @@ func (t *Tally) Add(rows *processed.Frame, firstSeen FirstSeen, whole func(event
 	if err != nil {
 		return nil, false, err
 	}
-	all, ok := t.related(append(seeds, older...))
-	if !ok || len(all) == 0 {
-		return nil, ok, nil
+	all := t.related(append(seeds, older...))
+	if len(all) == 0 {
+		return nil, true, nil
 	}
 	n, _ := slices.BinarySearch(all, start)
 	before, after := t.resolve(all[:n]), t.resolve(all)
@@ -254,6 +242,7 @@ func (t *Tally) Add(rows *processed.Frame, firstSeen FirstSeen, whole func(event
 	t.remind(before)
 	after.SetFirstSeen(names, stored)
 	t.learn(after, true)
+	before, after = changed(before, after)
 	for from, h := range t.hours {
 		w := t.cal.Hour(from)
 		if !h.exchange(before.Slice(w), after.Slice(w)) {
@@ -338,11 +327,53 @@ func (t *Tally) older(firstSeen FirstSeen) (rows []uint32, err error) {
 	return rows, nil
 }
 
+// changed are facts without the rows that are the same in both, of which before has
+// the first ones, and count nothing otherwise. Who may have left a row of a table keeps
+// all rows, for one of these may hold it there.
+func changed(before, after *Facts) (less, more *Facts) {
+	const was, is, differs = 1, 2, 4
+	marks := make([]uint8, after.Frame.Len)
+	for _, row := range before.Rows {
+		marks[row] |= was
+	}
+	for _, row := range after.Rows {
+		marks[row] |= is
+	}
+	leavers := map[uint64]bool{}
+	for row := range marks {
+		switch mark := marks[row]; mark {
+		case was, was | is:
+			b, a := before.Session[row], after.Session[row]
+			switch {
+			case mark == was || b[AttributionRow] != a[AttributionRow] || b[LandingRow] != a[LandingRow]:
+				marks[row] |= differs
+				leavers[after.Frame.User[row]] = true
+			case before.Begins[row] != after.Begins[row] || before.EngagedBegin[row] != after.EngagedBegin[row] ||
+				before.SessionMillis[row] != after.SessionMillis[row] || before.NewUser[row] != after.NewUser[row] ||
+				before.Purchase[row] != after.Purchase[row] || first(before, uint32(row)) != first(after, uint32(row)):
+				marks[row] |= differs
+			}
+		case is:
+			marks[row] |= differs
+		}
+	}
+	only := func(f *Facts) *Facts {
+		s := *f
+		s.actors = actors{}
+		s.Rows = nil
+		for _, row := range f.Rows {
+			if marks[row]&differs != 0 || leavers[f.Frame.User[row]] {
+				s.Rows = append(s.Rows, row)
+			}
+		}
+		return &s
+	}
+	return only(before), only(after)
+}
+
 // related are the rows that share something with the seeds, with these in order.
-// ok is false where they are so many that counting all is no more work.
-func (t *Tally) related(seeds []uint32) (rows []uint32, ok bool) {
+func (t *Tally) related(seeds []uint32) (rows []uint32) {
 	f := t.stack.Frame()
-	most := max(leastWhole, f.Len/2)
 	t.round++
 	meet := func(row uint32) {
 		if t.met[row] != t.round {
@@ -358,9 +389,6 @@ func (t *Tally) related(seeds []uint32) (rows []uint32, ok bool) {
 		walked[i] = map[uint32]bool{}
 	}
 	for i := 0; i < len(rows); i++ {
-		if len(rows) > most {
-			return nil, false
-		}
 		for k := range t.indexes {
 			index := &t.indexes[k]
 			a, b, has := index.key(f, rows[i])
@@ -374,7 +402,7 @@ func (t *Tally) related(seeds []uint32) (rows []uint32, ok bool) {
 		}
 	}
 	slices.Sort(rows)
-	return rows, true
+	return rows
 }
 
 // resolve works out the facts of some rows, wherever in time they lie.
@@ -441,8 +469,7 @@ func (t *Tally) counted(ms int64) bool { return t.hours[t.cal.Hour(ms).From] != 
 
 // exchange counts facts in place of others. false: that cannot be told.
 func (h *tallied) exchange(before, after *Facts) bool {
-	empty := func(f *Facts) bool { return len(f.Rows) == 0 && f.Duplicates == 0 && f.Filtered == 0 }
-	if empty(before) && empty(after) {
+	if len(before.Rows) == 0 && len(after.Rows) == 0 && before.Duplicates == after.Duplicates && before.Filtered == after.Filtered {
 		return true
 	}
 	less, more := fullRecord(before, h.place, true), fullRecord(after, h.place, true)
