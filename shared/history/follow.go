@@ -270,8 +270,8 @@ func (c *counted) readsAll(from, to event.Hour) bool {
 }
 
 // reach adds what stands in hours of which nothing was read so far to the rows that
-// are new. What of it records hold already was counted without them for all that
-// the tally is concerned: who has to do with it is counted anew.
+// are new: which of it records hold already cannot be told, and whom it concerns is
+// counted with it.
 func (f *Following) reach(ctx context.Context, m *access.Merchant, rows *processed.Frame, hours []event.Hour) (_ *processed.Frame, ok bool, err error) {
 	frames := []*processed.Frame{rows}
 	for _, h := range hours {
