@@ -19,8 +19,8 @@ import (
 // Following takes snapshots of a merchant in a view, one after the other. What the
 // last one has counted it need not count again: of documents that came since, it
 // reads and counts the rows that have to do with them. Where these change hours that
-// records hold so far, it counts these, too; where they change more than is worth
-// it, and where anything else has changed, all is counted anew. It is for one
+// records hold so far, it counts these, too. Where that takes documents that were
+// not read, or anything else has changed, all is counted anew. It is for one
 // goroutine at a time.
 type Following struct {
 	loader *Loader
