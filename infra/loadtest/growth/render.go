@@ -63,7 +63,6 @@ func (g *grown) figures() []figure {
 		{"start to ready", plot.Seconds, func(s *Step) float64 { return seconds(s.Ready) }, "start"},
 		{"resident memory, idle after that", plot.Bytes, func(s *Step) float64 { return float64(s.Resident) }, "idle"},
 		{"resident memory after reports, ticks and 100,000 events", plot.Bytes, func(s *Step) float64 { return float64(s.After) }, "after work"},
-		{"CPU of the first tick after a start, which looks for lost records", plot.Seconds, func(s *Step) float64 { return seconds(s.FirstTick.CPU) }, "first tick"},
 		{"CPU of an idle tick", plot.Seconds, func(s *Step) float64 { return seconds(s.IdleTick.CPU) }, "idle tick"},
 		{"CPU of a tick with one merchant active", plot.Seconds, func(s *Step) float64 { return seconds(s.ActiveTick.CPU) }, "one active"},
 	}
@@ -216,7 +215,7 @@ func (g *grown) eventPanels() []plot.Panel {
 		panel("disk, bytes per event, by stored events", plot.Bytes, lines("archive", "store", "documents", "summaries", "visitors")...),
 		panel("memory, by stored events", plot.Bytes, lines("idle", "after work")...),
 		panel("reports, p99, by stored events", plot.Seconds, lines(asked...)...),
-		panel("start, CPU of ticks and of a new event, by stored events", plot.Seconds, lines("start", "first tick", "idle tick", "one active", "new event")...),
+		panel("start, CPU of ticks and of a new event, by stored events", plot.Seconds, lines("start", "idle tick", "one active", "new event")...),
 	}
 }
 
@@ -238,6 +237,8 @@ func (g *grown) manyPanels() []plot.Panel {
 	}
 	return []plot.Panel{
 		panel("memory, by merchants", plot.Bytes, lines("after the start", "at most")...),
-		panel("times, by merchants", plot.Seconds, lines("start", "closing the hour", "CPU of closing, each", "CPU of a report", "tick, one active", "tick, none active")...),
+		panel("disk, by merchants", plot.Bytes, lines("registry", "an hour's record")...),
+		panel("start, and closing an hour in which all were active, by merchants", plot.Seconds, lines("start", "closing the hour")...),
+		panel("CPU, by merchants", plot.Seconds, lines("CPU of closing, each", "CPU of a report", "tick, one active")...),
 	}
 }
