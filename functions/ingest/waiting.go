@@ -12,7 +12,7 @@ const (
 	// publishAge is how long a batch that the journal has may wait for others
 	// to be published with, while requests come together: a publish costs
 	// Broker and consumers much the same for one batch as for ten.
-	publishAge = 100 * time.Millisecond
+	publishAge = 50 * time.Millisecond
 	// publishBatches and publishBytes are what need not wait for more.
 	publishBatches = 32
 	publishBytes   = 512 << 10
