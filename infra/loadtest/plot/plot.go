@@ -33,7 +33,7 @@ type Panel struct {
 // The size of a panel and the room around its axes, in pixels.
 const (
 	width, height            = 460, 250
-	left, right, top, bottom = 64, 14, 44, 26
+	left, right, top, bottom = 64, 26, 44, 26
 )
 
 // Colours that the colour-blind can tell apart, by Okabe and Ito.
