@@ -138,6 +138,8 @@ func (o *Options) compare(ctx context.Context, sys *loadtest.Process, merchants 
 		select {
 		case <-ctx.Done():
 			return err
+		case <-sys.Ended(): // it can tell nothing any more
+			return err
 		case <-pause.C:
 		}
 	}
