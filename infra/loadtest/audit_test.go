@@ -2,7 +2,6 @@ package loadtest_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,25 +14,13 @@ import (
 
 	"github.com/footfall/footfall/infra/loadtest"
 	"github.com/footfall/footfall/infra/local"
+	"github.com/footfall/footfall/infra/local/localtest"
 )
 
 // start runs Footfall in this process.
 func start(t *testing.T) *loadtest.Process {
 	t.Helper()
-	environ := []string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_LOG_LEVEL=error"}
-	runner, err := local.New(t.Context(), environ, local.Options{NoCron: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- runner.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	runner := localtest.Start(t, local.Options{NoCron: true})
 	p := &loadtest.Process{URL: runner.URL(), AdminToken: runner.AdminToken(), Patience: 300 * time.Millisecond}
 	for p.Do(t.Context(), http.MethodGet, "/health/readiness", "", "", nil, http.StatusOK, nil) != nil {
 		if t.Context().Err() != nil {

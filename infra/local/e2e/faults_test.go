@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	broker "github.com/footfall/footfall/eventing/local"
 	"github.com/footfall/footfall/infra/loadtest"
 	"github.com/footfall/footfall/infra/local"
+	"github.com/footfall/footfall/infra/local/localtest"
 	"github.com/footfall/footfall/shared/event"
 )
 
@@ -40,45 +40,11 @@ func inProcess(t *testing.T, faults broker.Faults, environ ...string) *loadtest.
 // launch is inProcess without waiting.
 func launch(t *testing.T, faults broker.Faults, environ ...string) (*loadtest.Process, loadtest.Merchant) {
 	t.Helper()
-	var log lockedBuffer
-	environ = append([]string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_LOG_LEVEL=warn"}, environ...)
-	runner, err := local.New(t.Context(), environ, local.Options{Log: &log, NoCron: true, Faults: faults})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- runner.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("footfall said:\n%s", log.String())
-		}
-	})
+	runner := localtest.Start(t, local.Options{NoCron: true, Faults: faults}, environ...)
 	f := runner.First
 	return &loadtest.Process{URL: runner.URL(), AdminToken: runner.AdminToken()}, loadtest.Merchant{
 		MerchantID: f.MerchantID, ReportToken: f.ReportToken, Streams: []loadtest.Stream{{MeasurementID: f.MeasurementID, APISecret: f.APISecret}},
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // questions are asked of both systems below; their answers must be the same.

@@ -13,6 +13,7 @@ import (
 
 	broker "github.com/footfall/footfall/eventing/local"
 	"github.com/footfall/footfall/infra/local"
+	"github.com/footfall/footfall/infra/local/localtest"
 )
 
 // system is a Footfall in this process with one merchant.
@@ -36,31 +37,13 @@ func newSystem(t testing.TB, seed uint64, s settings, now time.Time) *system {
 	t.Helper()
 	sys := &system{t: t, client: &http.Client{Timeout: time.Minute}, secret: map[string]string{}, batches: map[string]bool{}}
 	sys.setClock(now)
-	var log bytes.Buffer
 	// Reports wait for what has come: a reader of a busy merchant may have the
 	// count of a moment ago else, which says that nothing was pending then.
-	environ := []string{"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA=" + t.TempDir(), "FOOTFALL_REPORT_SETTINGS_AGE=0s", "FOOTFALL_REPORT_LIVE_AGE=0s", "FOOTFALL_LOG_LEVEL=error"}
-	runner, err := local.New(t.Context(), environ, local.Options{
-		Clock: func() time.Time { return time.UnixMicro(sys.clock.Load()).UTC() }, Log: &log, NoCron: true,
+	sys.runner = localtest.Start(t, local.Options{
+		Clock: func() time.Time { return time.UnixMicro(sys.clock.Load()).UTC() }, NoCron: true,
 		Faults: broker.Faults{Seed: seed, Duplicate: 0.2, LoseAck: 0.1, Delay: 0.2, MaxDelay: 20 * time.Millisecond, Reorder: true},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sys.runner = runner
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- runner.Serve(ctx) }()
-	t.Cleanup(func() {
-		sys.client.CloseIdleConnections()
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the runner did not stop cleanly: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("the runner said:\n%s", log.String())
-		}
-	})
+	}, "FOOTFALL_REPORT_SETTINGS_AGE=0s", "FOOTFALL_REPORT_LIVE_AGE=0s")
+	t.Cleanup(sys.client.CloseIdleConnections)
 	sys.eventually(func() error {
 		_, err := sys.call("GET", "/health/readiness", "", nil, http.StatusOK)
 		return err
@@ -78,7 +61,7 @@ func newSystem(t testing.TB, seed uint64, s settings, now time.Time) *system {
 		Name    string `json:"name"`
 		Streams []name `json:"streams"`
 	}{s, "Shop", []name{{"Web"}, {"App"}, {"Till"}}}
-	sys.must("POST", "/v1/merchants", runner.AdminToken(), body, http.StatusCreated, &created)
+	sys.must("POST", "/v1/merchants", sys.runner.AdminToken(), body, http.StatusCreated, &created)
 	sys.merchantID, sys.token = created.MerchantID, created.ReportToken
 	for _, one := range created.Streams {
 		sys.streams = append(sys.streams, one.MeasurementID)

@@ -1,8 +1,6 @@
 package scenario_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"path/filepath"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/footfall/footfall/infra/local"
+	"github.com/footfall/footfall/infra/local/localtest"
 	"github.com/footfall/footfall/infra/local/scenario"
 )
 
@@ -58,29 +57,8 @@ func TestScenarios(t *testing.T) {
 func inProcess(t *testing.T) scenario.System {
 	var clock atomic.Int64
 	clock.Store(time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC).UnixNano())
-	var log bytes.Buffer
-	environ := append(scenario.PlacesEnviron("testdata"),
-		"FOOTFALL_ADDR=127.0.0.1:0", "FOOTFALL_DATA="+t.TempDir(), "FOOTFALL_REPORT_SETTINGS_AGE=0s", "FOOTFALL_LOG_LEVEL=warn")
-	runner, err := local.New(t.Context(), environ, local.Options{
-		Clock:  func() time.Time { return time.Unix(0, clock.Load()) },
-		Log:    &log,
-		NoCron: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- runner.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the runner did not stop cleanly: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("the runner said:\n%s", log.String())
-		}
-	})
+	runner := localtest.Start(t, local.Options{Clock: func() time.Time { return time.Unix(0, clock.Load()) }, NoCron: true},
+		append(scenario.PlacesEnviron("testdata"), "FOOTFALL_REPORT_SETTINGS_AGE=0s")...)
 	return scenario.System{
 		URL: runner.URL(), AdminToken: runner.AdminToken(), Patience: 5 * time.Second, Places: true,
 		SetClock: func(now time.Time) { clock.Store(now.UnixNano()) },
