@@ -229,6 +229,27 @@ var askers = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{M
 // an answer.
 var ErrRefused = errors.New("refused for a time")
 
+// Get reads what stands at a URL.
+func Get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := askers.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: status %d: %.300s", url, resp.StatusCode, answer)
+	}
+	return answer, nil
+}
+
 // Do sends a request and reads the JSON answer into into, where not nil.
 func (p *Process) Do(ctx context.Context, method, path, token, contentType string, body []byte, want int, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, bytes.NewReader(body))

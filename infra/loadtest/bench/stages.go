@@ -4,14 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/google/pprof/profile"
+
+	"github.com/footfall/footfall/infra/loadtest"
 )
 
 // profiled has the runner serve profiles on a port that the system chooses.
@@ -97,21 +97,9 @@ func (b *bench) profileURL() (string, error) {
 
 // second adds what a second's profile says.
 func second(ctx context.Context, where string, spent map[string]int64) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	data, err := loadtest.Get(ctx, where)
 	if err != nil {
 		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %d: %.300s", where, resp.StatusCode, data)
 	}
 	p, err := profile.Parse(bytes.NewReader(data))
 	if err != nil {

@@ -4,13 +4,13 @@ package footprint
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -51,23 +51,11 @@ func Of(ctx context.Context, p *loadtest.Process) (t Taken, err error) {
 			return t, err
 		}
 	}
-	return t, t.scrape(ctx, p.URL+"/metrics")
-}
-
-func (t *Taken) scrape(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	metrics, err := loadtest.Get(ctx, p.URL+"/metrics")
 	if err != nil {
-		return err
+		return t, err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %d", url, resp.StatusCode)
-	}
-	return t.read(resp.Body)
+	return t, t.read(bytes.NewReader(metrics))
 }
 
 // read takes what it knows out of metrics in Prometheus' text form.

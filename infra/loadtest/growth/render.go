@@ -38,17 +38,45 @@ func (g *grown) write(folder string) error {
 }
 
 // figure is one row of the table.
-type figure struct {
+type figure[T any] struct {
 	name   string
 	unit   func(float64) string
-	value  func(*Step) float64
+	value  func(*T) float64
 	series string // in the plot, where it is in one
+}
+
+// rows writes a table's rows, a column for each step.
+func rows[T any](b *bytes.Buffer, figures []figure[T], steps []T) {
+	for _, f := range figures {
+		fmt.Fprintf(b, "| %s |", f.name)
+		for i := range steps {
+			fmt.Fprintf(b, " %s |", f.unit(f.value(&steps[i])))
+		}
+		b.WriteString("\n")
+	}
+}
+
+// lines makes the named series of figures over steps, of which at says the size.
+func lines[T any](figures []figure[T], steps []T, at func(*T) int, names ...string) (all []plot.Line) {
+	for _, name := range names {
+		for _, f := range figures {
+			if f.series != name {
+				continue
+			}
+			l := plot.Line{Name: name}
+			for i := range steps {
+				l.X, l.Y = append(l.X, float64(at(&steps[i]))), append(l.Y, f.value(&steps[i]))
+			}
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 func seconds(d time.Duration) float64 { return d.Seconds() }
 
 // figures are the rows, those of tables that grow with events among them.
-func (g *grown) figures() []figure {
+func (g *grown) figures() []figure[Step] {
 	each := func(bytes func(*Step) float64) func(*Step) float64 {
 		return func(s *Step) float64 { return bytes(s) / float64(max(1, s.Loaded.Events)) }
 	}
@@ -56,7 +84,7 @@ func (g *grown) figures() []figure {
 		return func(s *Step) float64 { return float64(tableOf(s, name).Disk) }
 	}
 	archive := func(s *Step) float64 { return float64(s.Loaded.Disk.Archive) }
-	all := []figure{
+	all := []figure[Step]{
 		{"loaded through the pipeline, events/s", plot.Count, func(s *Step) float64 { return float64(s.Loaded.Events) / max(1, s.Loaded.Took.Seconds()) }, ""},
 		{"the same, CPU per event, until all hours are closed", plot.Seconds, func(s *Step) float64 { return s.Loaded.CPU.Seconds() / float64(max(1, s.Loaded.Events)) }, ""},
 		{"CPU of a new event, until archived and processed", plot.Seconds, func(s *Step) float64 { return seconds(s.NewEvent) }, "new event"},
@@ -68,18 +96,18 @@ func (g *grown) figures() []figure {
 	}
 	for _, q := range questions {
 		all = append(all,
-			figure{"report " + q.Name + ", p50", plot.Seconds, func(s *Step) float64 { return seconds(s.Reports[q.Name].P50) }, ""},
-			figure{"the same, p99", plot.Seconds, func(s *Step) float64 { return seconds(s.Reports[q.Name].P99) }, q.Name})
+			figure[Step]{"report " + q.Name + ", p50", plot.Seconds, func(s *Step) float64 { return seconds(s.Reports[q.Name].P50) }, ""},
+			figure[Step]{"the same, p99", plot.Seconds, func(s *Step) float64 { return seconds(s.Reports[q.Name].P99) }, q.Name})
 	}
 	all = append(all,
-		figure{"archive, bytes per event", plot.Bytes, each(archive), "archive"},
-		figure{"store, bytes per event", plot.Bytes, each(func(s *Step) float64 { return float64(s.Loaded.Disk.Store) }), "store"})
+		figure[Step]{"archive, bytes per event", plot.Bytes, each(archive), "archive"},
+		figure[Step]{"store, bytes per event", plot.Bytes, each(func(s *Step) float64 { return float64(s.Loaded.Disk.Store) }), "store"})
 	for _, t := range g.Steps[len(g.Steps)-1].Loaded.Tables {
 		if float64(t.Disk) > 0.2*float64(g.Steps[len(g.Steps)-1].Loaded.Events) {
-			all = append(all, figure{"of it " + t.Name + ", bytes per event", plot.Bytes, each(table(t.Name)), t.Name})
+			all = append(all, figure[Step]{"of it " + t.Name + ", bytes per event", plot.Bytes, each(table(t.Name)), t.Name})
 		}
 	}
-	return append(all, figure{"all of the data folder", plot.Bytes, func(s *Step) float64 {
+	return append(all, figure[Step]{"all of the data folder", plot.Bytes, func(s *Step) float64 {
 		return float64(s.Loaded.Disk.Archive + s.Loaded.Disk.Store + s.Loaded.Disk.Kafka)
 	}, ""})
 }
@@ -93,12 +121,7 @@ func tableOf(s *Step, name string) embedded.TableSize {
 }
 
 // manyFigures are the rows of what goes by the number of merchants.
-var manyFigures = []struct {
-	name   string
-	unit   func(float64) string
-	value  func(*loadtest.Many) float64
-	series string
-}{
+var manyFigures = []figure[loadtest.Many]{
 	{"CPU of making one, 1000 in a request", plot.Seconds, func(m *loadtest.Many) float64 { return seconds(m.Provision.Each(m.Merchants)) }, ""},
 	{"a start until all are known (it serves from the start on)", plot.Seconds, func(m *loadtest.Many) float64 { return seconds(m.Start.Wall) }, "start"},
 	{"resident memory after that", plot.Bytes, func(m *loadtest.Many) float64 { return float64(m.Start.Memory) }, "after the start"},
@@ -147,13 +170,7 @@ func (g *grown) eventsTable(b *bytes.Buffer) {
 		heads = append(heads, plot.Count(float64(g.Steps[i].Events))+" events")
 	}
 	head(b, heads)
-	for _, f := range g.figures() {
-		fmt.Fprintf(b, "| %s |", f.name)
-		for i := range g.Steps {
-			fmt.Fprintf(b, " %s |", f.unit(f.value(&g.Steps[i])))
-		}
-		b.WriteString("\n")
-	}
+	rows(b, g.figures(), g.Steps)
 }
 
 func (g *grown) manyTable(b *bytes.Buffer) {
@@ -163,13 +180,7 @@ func (g *grown) manyTable(b *bytes.Buffer) {
 		heads = append(heads, plot.Count(float64(g.Many[i].Merchants))+" merchants")
 	}
 	head(b, heads)
-	for _, f := range manyFigures {
-		fmt.Fprintf(b, "| %s |", f.name)
-		for i := range g.Many {
-			fmt.Fprintf(b, " %s |", f.unit(f.value(&g.Many[i])))
-		}
-		b.WriteString("\n")
-	}
+	rows(b, manyFigures, g.Many)
 }
 
 func head(b *bytes.Buffer, columns []string) {
@@ -192,53 +203,30 @@ func panel(title string, unit func(float64) string, lines ...plot.Line) plot.Pan
 }
 
 func (g *grown) eventPanels() []plot.Panel {
-	lines := func(names ...string) (all []plot.Line) {
-		for _, name := range names {
-			for _, f := range g.figures() {
-				if f.series != name {
-					continue
-				}
-				l := plot.Line{Name: name}
-				for i := range g.Steps {
-					l.X, l.Y = append(l.X, float64(g.Steps[i].Events)), append(l.Y, f.value(&g.Steps[i]))
-				}
-				all = append(all, l)
-			}
-		}
-		return all
+	figures := g.figures()
+	over := func(names ...string) []plot.Line {
+		return lines(figures, g.Steps, func(s *Step) int { return s.Events }, names...)
 	}
 	var asked []string
 	for _, q := range questions {
 		asked = append(asked, q.Name)
 	}
 	return []plot.Panel{
-		panel("disk, bytes per event, by stored events", plot.Bytes, lines("archive", "store", "documents", "summaries", "visitors")...),
-		panel("memory, by stored events", plot.Bytes, lines("idle", "after work")...),
-		panel("reports, p99, by stored events", plot.Seconds, lines(asked...)...),
-		panel("start, CPU of ticks and of a new event, by stored events", plot.Seconds, lines("start", "idle tick", "one active", "new event")...),
+		panel("disk, bytes per event, by stored events", plot.Bytes, over("archive", "store", "documents", "summaries", "visitors")...),
+		panel("memory, by stored events", plot.Bytes, over("idle", "after work")...),
+		panel("reports, p99, by stored events", plot.Seconds, over(asked...)...),
+		panel("start, CPU of ticks and of a new event, by stored events", plot.Seconds, over("start", "idle tick", "one active", "new event")...),
 	}
 }
 
 func (g *grown) manyPanels() []plot.Panel {
-	lines := func(names ...string) (all []plot.Line) {
-		for _, name := range names {
-			for _, f := range manyFigures {
-				if f.series != name {
-					continue
-				}
-				l := plot.Line{Name: name}
-				for i := range g.Many {
-					l.X, l.Y = append(l.X, float64(g.Many[i].Merchants)), append(l.Y, f.value(&g.Many[i]))
-				}
-				all = append(all, l)
-			}
-		}
-		return all
+	over := func(names ...string) []plot.Line {
+		return lines(manyFigures, g.Many, func(m *loadtest.Many) int { return m.Merchants }, names...)
 	}
 	return []plot.Panel{
-		panel("memory, by merchants", plot.Bytes, lines("after the start", "at most")...),
-		panel("disk, by merchants", plot.Bytes, lines("registry", "an hour's record")...),
-		panel("start, and closing an hour in which all were active, by merchants", plot.Seconds, lines("start", "closing the hour")...),
-		panel("CPU, by merchants", plot.Seconds, lines("CPU of closing, each", "CPU of a report", "tick, one active")...),
+		panel("memory, by merchants", plot.Bytes, over("after the start", "at most")...),
+		panel("disk, by merchants", plot.Bytes, over("registry", "an hour's record")...),
+		panel("start, and closing an hour in which all were active, by merchants", plot.Seconds, over("start", "closing the hour")...),
+		panel("CPU, by merchants", plot.Seconds, over("CPU of closing, each", "CPU of a report", "tick, one active")...),
 	}
 }
