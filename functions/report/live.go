@@ -49,9 +49,6 @@ type live struct {
 }
 
 const (
-	// liveEvents bounds a picture: a busy merchant's hour under way. Of more than
-	// that each question looks at all events by itself, which costs far more.
-	liveEvents   = 10_000_000
 	leastPause   = 250 * time.Millisecond
 	pausePerCost = 8                      // a merchant's pictures in the background take at most one part in so many of a core
 	agePerCost   = 4                      // where they cost more than that they may be so much older
@@ -134,7 +131,7 @@ func (a *allowance) refill(now time.Time, most time.Duration, rate float64) bool
 func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
-		loader: ports.History.Within(int(min(liveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
+		loader: ports.History.Within(int(min(config.LiveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
 		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: int64(config.TallyBytes), patience: patience,
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},
