@@ -28,8 +28,8 @@ type closing struct {
 	cal       *summary.Calendar
 	settings  summary.Settings
 	watermark time.Time
-	version   store.Version // before the marks of the run under way were read
-	looked    int           // rows that the last count looked at
+	claimed   uint64 // before the marks of the run under way were read
+	looked    int    // rows that the last count looked at
 }
 
 // closing begins the work on a merchant in a view. Marks of LiveQueue count for
@@ -148,7 +148,7 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 // off the marks that it found before it read the documents.
 func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []event.Hour) error {
 	var err error
-	if c.version, err = c.versionNow(ctx); err != nil {
+	if c.claimed, err = c.claimedNow(ctx); err != nil {
 		return err
 	}
 	marks, err := c.marks(ctx, dirty)
@@ -177,9 +177,10 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 		return err
 	}
 	entries := c.records(facts, p)
-	// Another may have finished these hours with newer documents meanwhile. Do
-	// not write over its records; clean looks again, for it may be yet to come.
-	if there, err := c.marked(ctx, dirty, marks); err != nil || !there {
+	// Another may have closed hours of the merchant meanwhile. It may have seen
+	// newer documents: do not write over its records. alone looks again, for it may
+	// be yet to come.
+	if now, err := c.claimedNow(ctx); err != nil || now != c.claimed {
 		return err
 	}
 	if err := c.put(ctx, entries); err != nil {
@@ -188,16 +189,11 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if there, err := c.tell(ctx, marks); err != nil || !there {
 		return err
 	}
-	alone, err := c.clean(ctx, dirty, marks, entries)
-	if err != nil {
+	if alone, err := c.alone(ctx, seen, entries); err != nil || !alone {
+		return errors.Join(err, c.spoilt(ctx, p))
+	}
+	if err := c.clean(ctx, marks); err != nil {
 		return err
-	}
-	if alone, err = c.stillNew(ctx, seen, alone); err != nil {
-		// The marks are off: put them back rather than trust what was not seen.
-		return errors.Join(err, c.markDirty(context.WithoutCancel(ctx), dirty))
-	}
-	if !alone {
-		return c.markDirty(ctx, dirty)
 	}
 	c.closed.Add(1)
 	return c.mergeDocuments(ctx, dirty)
@@ -217,15 +213,15 @@ func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.Mark, 
 	}), nil
 }
 
-// versionNow is the state of the merchant's documents and marks.
-func (c *closing) versionNow(ctx context.Context) (store.Version, error) {
+// claimedNow is the last claim of the merchant's hours.
+func (c *closing) claimedNow(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	v, err := c.Processed.Version(ctx, c.m.ID)
+	n, err := c.Processed.Claimed(ctx, c.m.ID)
 	if err != nil {
-		return v, fmt.Errorf("cannot see whether anything came: %w", err)
+		return n, fmt.Errorf("cannot see whether another is at it: %w", err)
 	}
-	return v, nil
+	return n, nil
 }
 
 // plan is which windows are counted and what else their days are made of.
@@ -469,18 +465,23 @@ func (c *closing) putSome(ctx context.Context, entries []store.SummaryEntry) err
 	return nil
 }
 
-// clean takes the marks off, and reports whether nobody else was at the same
-// hours at the same time: then all marks were still there after our records
-// were written, and our records are still there after the marks are gone. Of
-// two who overlap, the one who writes last finds out by the one or the other.
-func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.Mark, entries []store.SummaryEntry) (alone bool, err error) {
-	if there, err := c.marked(ctx, dirty, marks); err != nil || !there {
-		return false, err
-	}
+// alone claims what was written, and reports whether nobody else was at the merchant
+// at the same time, so that the marks may be taken off: whichever hours another
+// closes, some of them may have been counted here as well, from documents that were
+// older, or days made of their records.
+//
+// Of those who overlap, which is to say that each has begun before another claims, one
+// can claim. Another that wrote before that one looks at its records again is found out
+// by it; and one that writes later marks all that it may have spoilt.
+func (c *closing) alone(ctx context.Context, seen newcomers, entries []store.SummaryEntry) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	if err := c.Processed.Clean(ctx, marks); err != nil {
-		return false, fmt.Errorf("cannot take %d marks off: %w", len(marks), err)
+	first, err := c.Processed.Claim(ctx, c.m.ID, c.claimed)
+	if err != nil {
+		return false, fmt.Errorf("cannot see whether another was at it: %w", err)
+	}
+	if !first {
+		return false, nil
 	}
 	keys := make([]store.SummaryKey, len(entries))
 	for i := range entries {
@@ -488,15 +489,38 @@ func (c *closing) clean(ctx context.Context, dirty []event.Hour, marks []store.M
 	}
 	data, err := c.Summaries.Get(ctx, keys)
 	if err != nil {
-		// The marks are off: put them back rather than trust what was not seen.
-		return false, errors.Join(fmt.Errorf("cannot read records back: %w", err), c.markDirty(context.WithoutCancel(ctx), dirty))
+		return false, fmt.Errorf("cannot read records back: %w", err)
 	}
 	for i := range entries {
 		if !bytes.Equal(data[i], entries[i].Data) {
 			return false, nil
 		}
 	}
-	return true, nil
+	return c.stillNew(ctx, seen)
+}
+
+// spoilt has everything counted again that was written: the marks are still there of
+// the hours that were to be counted, but not of those that another has counted since
+// and that ours stand in place of.
+func (c *closing) spoilt(ctx context.Context, p *plan) error {
+	var hours []event.Hour
+	for _, w := range p.windows {
+		from, to := w.UTCHours()
+		for h := from; h < to; h++ {
+			hours = append(hours, h)
+		}
+	}
+	slices.Sort(hours)
+	return c.markDirty(context.WithoutCancel(ctx), slices.Compact(hours))
+}
+
+func (c *closing) clean(ctx context.Context, marks []store.Mark) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if err := c.Processed.Clean(ctx, marks); err != nil {
+		return fmt.Errorf("cannot take %d marks off: %w", len(marks), err)
+	}
+	return nil
 }
 
 // tell marks for all other views what came lately, before the marks of it are
@@ -530,39 +554,6 @@ func (c *closing) tell(ctx context.Context, marks []store.Mark) (there bool, err
 	defer cancel()
 	if err := c.Processed.Mark(ctx, also); err != nil {
 		return false, fmt.Errorf("cannot mark %d documents for other views: %w", len(also), err)
-	}
-	return true, nil
-}
-
-// marked reports whether all the given marks are still there.
-func (c *closing) marked(ctx context.Context, dirty []event.Hour, marks []store.Mark) (bool, error) {
-	// Whoever has taken a mark off has made another version, unless that is still
-	// under way: then it reads its records back after we have written ours.
-	if version, err := c.versionNow(ctx); err != nil || version == c.version {
-		return err == nil, err
-	}
-	now, err := c.marks(ctx, dirty)
-	if err != nil {
-		return false, err
-	}
-	// Nearly always the list is the same, or longer by a few.
-	k := 0
-	for i := 0; i < len(now) && k < len(marks); i++ {
-		if now[i] == marks[k] {
-			k++
-		}
-	}
-	if k == len(marks) {
-		return true, nil
-	}
-	left := make(map[store.Mark]bool, len(now))
-	for _, k := range now {
-		left[k] = true
-	}
-	for _, k := range marks {
-		if !left[k] {
-			return false, nil
-		}
 	}
 	return true, nil
 }

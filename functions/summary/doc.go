@@ -6,6 +6,6 @@
 // dirty below the watermark", so a lost one costs nothing but time. All of it
 // may run twice, at once, or die midway: a record is a function of the
 // documents, marks that say "not summarised yet" are taken off only after the
-// records are written, and whoever finds that another was at work marks the
-// hours dirty again.
+// records are written, and only by one of those who were at a merchant at the
+// same time: the others leave them, and mark what they may have spoilt.
 package summary

@@ -389,7 +389,7 @@ func (s *Service) passes(ctx, budget context.Context, shard store.Shard, waterma
 	return nil
 }
 
-// pass pages through the dirty hours, queue by queue of each merchant; found is
+// pass pages through the dirty hours, merchant by merchant; found is
 // false where there are none. A merchant that takes long holds one worker: the
 // others go on with the pages that follow.
 func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark time.Time, others bool) (found bool, err error) {
@@ -413,21 +413,14 @@ func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark
 			whole = page
 		}
 		for i := 0; i < len(whole); {
-			merchant, queue := whole[i].Merchant, whole[i].Queue
-			var hours []event.Hour
-			for ; i < len(whole) && whole[i].Merchant == merchant && whole[i].Queue == queue; i++ {
-				hours = append(hours, whole[i].Hour)
+			merchant, first := whole[i].Merchant, i
+			for i < len(whole) && whole[i].Merchant == merchant {
+				i++
 			}
+			hours := whole[first:i]
 			group.Go(func() error {
-				if spent(budget) {
-					return nil
-				}
 				// One merchant's trouble is not another's.
-				if queue == store.LiveQueue {
-					errs.add(s.closeMerchant(ctx, budget, merchant, hours, watermark))
-				} else {
-					errs.add(s.closeView(ctx, budget, merchant, uint32(queue), hours, watermark))
-				}
+				errs.add(s.closeQueues(ctx, budget, hours, watermark))
 				return nil
 			})
 		}
@@ -440,6 +433,25 @@ func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark
 	}
 	_ = group.Wait() // its errors are in errs
 	return found, errs.err()
+}
+
+// closeQueues closes a merchant's dirty hours, one queue after the other: at once
+// they would keep each other from it.
+func (s *Service) closeQueues(ctx, budget context.Context, dirty []store.DirtyHour, watermark time.Time) error {
+	var errs []error
+	for i := 0; i < len(dirty) && !spent(budget); {
+		merchant, queue := dirty[i].Merchant, dirty[i].Queue
+		var hours []event.Hour
+		for ; i < len(dirty) && dirty[i].Queue == queue; i++ {
+			hours = append(hours, dirty[i].Hour)
+		}
+		if queue == store.LiveQueue {
+			errs = append(errs, s.closeMerchant(ctx, budget, merchant, hours, watermark))
+		} else {
+			errs = append(errs, s.closeView(ctx, budget, merchant, uint32(queue), hours, watermark))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // lastMerchant is where the entries of the last merchant of a page begin.

@@ -36,6 +36,7 @@ const hourMs = int64(time.Hour / time.Millisecond)
 
 type tb interface {
 	Helper()
+	Error(...any)
 	Fatal(...any)
 	Fatalf(string, ...any)
 }

@@ -309,23 +309,27 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 	}
 }
 
-// Two instances, views that come and go, and events all the time: what is shown
-// is right at any moment, and all is right when it is quiet.
+// Two instances, of which one meets faults, views that come and go, and events all
+// the time: what is shown is right at any moment, and all is right when it is quiet.
 func TestViewsComeAndGo(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			b := newBench(t, "UTC")
 			defer b.close()
 			in := newScript(seed)
 			rng := rand.New(rand.NewPCG(seed, 11))
 			f := &faulty{rng: rand.New(rand.NewPCG(seed, 12)), in: 12}
-			ports := b.ports()
-			ports.Processed, ports.Summaries, ports.Visitors = faultyProcessed{ports.Processed, f}, faultySummaries{ports.Summaries, f}, faultyVisitors{ports.Visitors, f}
-			grace := func(c *fn.Config) { c.ViewGrace = 3 * time.Hour }
-			one, two := b.service(grace, b.ports()), b.service(grace, ports)
+			grace := func(c *fn.Config) { c.ViewGrace, c.Hold = 3*time.Hour, 0 }
+			instance := func(turn func(), faults *faulty) *fn.Service {
+				ports := turning(b.ports(), turn)
+				if faults != nil {
+					ports.Processed, ports.Summaries, ports.Visitors = faultyProcessed{ports.Processed, f}, faultySummaries{ports.Summaries, f}, faultyVisitors{ports.Visitors, f}
+				}
+				return b.service(grace, ports)
+			}
 			zones := []string{"UTC", "Asia/Kolkata", "America/New_York"}
 			next := store.Revision(2)
-			for range 30 {
+			for range 20 {
 				for range rng.IntN(3) {
 					b.put(in.next(b.now.UnixMilli()))
 				}
@@ -347,25 +351,39 @@ func TestViewsComeAndGo(t *testing.T) {
 				}
 				b.check()
 				b.now = b.now.Add(time.Duration(20+rng.IntN(80)) * time.Minute)
-				if err := one.Tick(context.Background(), ping()); err != nil {
-					t.Fatal(err)
-				}
-				events := b.events.take()
 				late := in.next(b.now.UnixMilli() - 2*hourMs)
 				b.rows = append(b.rows, late...)
-				var wg sync.WaitGroup
-				for _, s := range []*fn.Service{one, two} {
-					wg.Go(func() { deliver(t, s, events) })
-				}
-				wg.Go(func() { b.putAgain(late) })
-				wg.Wait()
+				interleave(rng, func(turn func()) { b.pass(instance(turn, nil)) },
+					func(turn func()) { b.pass(instance(turn, f)) },
+					func(turn func()) {
+						turn()
+						b.putAgain(late)
+					})
 				b.check()
 			}
 			b.now = b.now.Add(5 * time.Hour)
-			b.settle(one)
+			b.settle(b.service(grace, b.ports()))
 			b.check()
 			b.swept()
 		})
+	}
+}
+
+// pass has an instance do what is to be done, whoever else is at it.
+func (b *bench) pass(s *fn.Service) {
+	b.t.Helper()
+	shards := []int{0, 1}
+	for _, i := range shards {
+		e := cloudevents.New()
+		e.SetID("1")
+		e.SetSource("test")
+		e.SetType(event.TypeSummaryShard)
+		if err := e.SetData(cloudevents.ApplicationJSON, map[string]any{"shard": i, "count": len(shards), "watermark": b.now}); err != nil {
+			b.t.Error(err)
+		}
+		if err := s.Shard(context.Background(), e); err != nil && !strings.Contains(err.Error(), "injected") {
+			b.t.Error(err)
+		}
 	}
 }
 
@@ -378,14 +396,6 @@ func (b *bench) swept() {
 	for g := uint32(1); g <= m.Generation; g++ {
 		if _, kept := m.ViewOf(g); !kept {
 			b.nothingLeft(g)
-		}
-	}
-}
-
-func deliver(t *testing.T, s *fn.Service, events []cloudevents.Event) {
-	for _, e := range events {
-		if err := s.Shard(context.Background(), e); err != nil && !strings.Contains(err.Error(), "injected") {
-			t.Error(err)
 		}
 	}
 }

@@ -110,9 +110,9 @@ func (c *closing) reopen(ctx context.Context, p *plan, millis, before []int64) e
 // stillNew reports whether the users who were counted as new still are: if
 // another instance has seen one of them earlier since, it did not know that
 // our hour counts it, too.
-func (c *closing) stillNew(ctx context.Context, n newcomers, alone bool) (bool, error) {
-	if !alone || len(n.users) == 0 {
-		return alone, nil
+func (c *closing) stillNew(ctx context.Context, n newcomers) (bool, error) {
+	if len(n.users) == 0 {
+		return true, nil
 	}
 	now, err := c.loader.FirstSeen(ctx, &c.m, n.users)
 	if err != nil {

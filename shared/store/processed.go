@@ -198,6 +198,15 @@ type Processed interface {
 	// the two saw the same. It may be a new one although nothing changed. It is
 	// cheap: one look-up, whatever the merchant's size.
 	Version(ctx context.Context, merchant string) (Version, error)
+	// Claimed is the merchant's last claim; 0 is one, too. It may differ although
+	// nobody has claimed.
+	Claimed(ctx context.Context, merchant string) (uint64, error)
+	// Claim is asked by whoever has written what a merchant's hours were counted
+	// to, before it takes their marks off. Where the last claim is still the one
+	// that Claimed had said before the hours were looked at, it becomes another
+	// one: of those who overlap one has claimed. ok is false for all others. It
+	// tells neither what was written nor who did it.
+	Claim(ctx context.Context, merchant string, last uint64) (ok bool, err error)
 	// Replace puts one merged document (by MergedBatchID) in place of old
 	// ones of the same hour and revision. Readers meanwhile may meet both,
 	// never neither. An old one's mark in LiveQueue may become the merged one's;

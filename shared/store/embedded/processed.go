@@ -30,7 +30,8 @@ type processed struct {
 	merchants stripes
 	batches   stripes // rejects of a batch are counted by one at a time
 	known     knownHours
-	versions  versions
+	versions  versions // of what there is to read
+	claims    versions
 }
 
 // chunk bounds the documents of one write of MarkDirty.

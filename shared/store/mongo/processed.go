@@ -239,7 +239,8 @@ func insertOrReplace[T any](ctx context.Context, c *driver.Collection, docs []T,
 
 type versionDoc struct {
 	ID      string `bson:"_id"` // merchant
-	Version int64  `bson:"v"`
+	Version int64  `bson:"v,omitempty"`
+	Claim   int64  `bson:"c,omitempty"`
 }
 
 // changed gives the versions of merchants a number that nobody has met: a random one, so that
@@ -259,7 +260,7 @@ func (p *processed) changed(ctx context.Context, merchants []string) error {
 	}
 	docs := make([]versionDoc, len(keys))
 	for i, k := range keys {
-		docs[i] = versionDoc{k, v}
+		docs[i] = versionDoc{ID: k, Version: v}
 	}
 	// Those that come to be there meanwhile have changed as well, but before.
 	there, err := insertNew(ctx, p.versions, docs)
@@ -272,16 +273,47 @@ func (p *processed) changed(ctx context.Context, merchants []string) error {
 
 // Version implements store.Processed.
 func (p *processed) Version(ctx context.Context, merchant string) (v store.Version, err error) {
-	err = p.call(ctx, "read the version of a merchant's data", func(ctx context.Context) error {
-		var d versionDoc
+	d, err := p.versionOf(ctx, "read the version of a merchant's data", merchant)
+	return store.Version{N: max(uint64(d.Version), 1)}, err // never the zero version
+}
+
+func (p *processed) versionOf(ctx context.Context, what, merchant string) (d versionDoc, err error) {
+	err = p.call(ctx, what, func(ctx context.Context) error {
+		d = versionDoc{}
 		err := p.versions.FindOne(ctx, bson.D{{Key: "_id", Value: text(merchant)}}).Decode(&d)
 		if errors.Is(err, driver.ErrNoDocuments) {
-			d, err = versionDoc{}, nil
+			err = nil
 		}
-		v = store.Version{N: max(uint64(d.Version), 1)} // never the zero version
 		return err
 	})
-	return v, err
+	return d, err
+}
+
+// Claim implements store.Processed. Asked again after an answer that was lost it
+// meets its own claim, which is as good as another's.
+func (p *processed) Claim(ctx context.Context, merchant string, last uint64) (ok bool, err error) {
+	err = p.call(ctx, "claim a merchant's hours", func(ctx context.Context) error {
+		before, next := any(int64(last)), int64(rand.Uint64()|1)
+		if last == 0 {
+			before = nil // none is there
+		}
+		res, err := p.versions.UpdateOne(ctx, bson.D{{Key: "_id", Value: text(merchant)}, {Key: "c", Value: before}}, set(bson.D{{Key: "c", Value: next}}))
+		ok = err == nil && res.MatchedCount == 1
+		if err != nil || ok || last != 0 {
+			return err
+		}
+		// There is nothing of the merchant, or others have claimed.
+		there, err := insertNew(ctx, p.versions, []versionDoc{{ID: text(merchant), Claim: next}})
+		ok = err == nil && len(there) == 0
+		return err
+	})
+	return ok, err
+}
+
+// Claimed implements store.Processed.
+func (p *processed) Claimed(ctx context.Context, merchant string) (n uint64, err error) {
+	d, err := p.versionOf(ctx, "see who claims a merchant's hours", merchant)
+	return uint64(d.Claim), err
 }
 
 // Scan implements store.Processed.

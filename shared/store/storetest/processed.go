@@ -9,6 +9,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,6 +152,47 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		is("drop", true)
 		scan(t, p, "m", live, 0, 10)
 		is("reading", false)
+	})
+	sub(t, open, "of those who overlap one can claim", func(t *testing.T, p P, _ func() P) {
+		claimed := func() uint64 {
+			t.Helper()
+			n, err := p.Claimed(deadline(t), "m")
+			ok(t, err)
+			return n
+		}
+		claim := func(last uint64) bool {
+			t.Helper()
+			first, err := p.Claim(deadline(t), "m", last)
+			ok(t, err)
+			return first
+		}
+		met := map[uint64]bool{}
+		for range 3 {
+			last := claimed()
+			same(t, "the claim was met before", met[last], false)
+			met[last] = true
+			put(t, p, 1, live, []string{"m", "other"}, 5)
+			ok(t, p.Clean(deadline(t), marksOf(t, p, "m", 5)))
+			same(t, "the first claims", claim(last), true)
+			same(t, "so does the second", claim(last), false)
+		}
+		last := claimed()
+		var first atomic.Int64
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				won, err := p.Claim(deadline(t), "m", last)
+				if err != nil {
+					t.Error(err)
+				}
+				if won {
+					first.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		same(t, "of many at once who claim", first.Load(), int64(1))
+		same(t, "the claim is the one before", claimed() == last, false)
 	})
 	sub(t, open, "merchants, revisions and hours are apart", func(t *testing.T, p P, _ func() P) {
 		for rev := range store.Revision(3) {
