@@ -40,28 +40,20 @@ func (s *Service) closing(m *access.Merchant, v access.View, shown bool, waterma
 		return nil, err
 	}
 	in := m.In(v)
-	c := &closing{Service: s, m: in, view: v, own: ownQueue(m, &v), cal: cal, settings: history.SettingsOf(in.Settings), watermark: watermark}
+	c := &closing{Service: s, m: in, view: v, own: store.Queue(v.Generation), cal: cal, settings: history.SettingsOf(in.Settings), watermark: watermark}
 	if c.queues = []store.Queue{store.Queue(v.Generation)}; shown {
 		c.queues = history.Queues(&in)
 	}
 	return c, nil
 }
 
-// ownQueue is where hours are marked that are to be counted again in a view: the
-// only one of a merchant has what all have, which costs less.
-func ownQueue(m *access.Merchant, v *access.View) store.Queue {
-	if len(m.AllViews()) == 1 && len(v.Layers) == 0 {
-		return store.LiveQueue
-	}
-	return store.Queue(v.Generation)
-}
-
 // closeMerchant counts the dirty hours of a merchant anew, with all hours that
-// they affect.
-func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []event.Hour, watermark time.Time) error {
+// they affect. did is false where it is not their turn.
+func (s *Service) closeMerchant(ctx, budget context.Context, dirty []store.DirtyHour, late *lateness) (did bool, err error) {
+	id, hours := dirty[0].Merchant, hoursOf(dirty)
 	began := time.Now()
 	if !s.pace.free(id, began) {
-		return nil
+		return false, nil
 	}
 	defer func() { s.pace.worked(id, began, time.Now(), s.cfg.Share) }()
 	m, shown, err := s.merchantShown(ctx, id)
@@ -69,19 +61,23 @@ func (s *Service) closeMerchant(ctx, budget context.Context, id string, hours []
 		// Nobody can ask for its numbers. The hours stay dirty: should the
 		// merchant come back, nothing is lost.
 		s.Log.Warn("dirty hours of a merchant that is not registered", "merchant", id, "hours", len(hours))
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	c, err := s.closing(&m, shown, true, watermark)
-	if err == nil {
+	c, err := s.closing(&m, shown, true, late.watermark)
+	did = late.turn(id, dirty)
+	if err == nil && !did {
+		did, err = c.open(ctx, late.ended(dirty))
+	}
+	if err == nil && did {
 		err = c.runs(ctx, budget, hours)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot close hours of %q: %w", id, err)
+		return true, fmt.Errorf("cannot close hours of %q: %w", id, err)
 	}
-	return nil
+	return did, nil
 }
 
 // runs closes hours as long as the budget lasts.

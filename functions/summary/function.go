@@ -46,6 +46,10 @@ type Config struct {
 	// Share: a merchant whose hours take longer than some seconds to count has
 	// one part in so many of the time for it; 0 holds nobody back.
 	Share int `env:"SUMMARY_SHARE" envDefault:"20"`
+	// LateEvery is how long hours that were closed before wait for more late
+	// events, at most, unless another hour of the merchant is closed; 0 has each
+	// tick close all.
+	LateEvery time.Duration `env:"SUMMARY_LATE_EVERY" envDefault:"1h"`
 	// MergeEvents is how many events a merged document may hold; 0 merges
 	// nothing.
 	MergeEvents int `env:"SUMMARY_MERGE_EVENTS" envDefault:"50000"`
@@ -82,6 +86,7 @@ func (c *Config) Validate() error {
 		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
 		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
 		{"HOLD", int64(c.Hold), 0, int64(10 * time.Minute)},
+		{"LATE_EVERY", int64(c.LateEvery), 0, int64(24 * time.Hour)},
 		{"REBUILD_BUDGET", int64(c.RebuildBudget), int64(time.Millisecond), int64(40 * time.Second)}, // of a tick's 50 s
 		{"REBUILD_HOURS", int64(c.RebuildHours), 1, 1 << 40},
 		{"VIEW_GRACE", int64(c.ViewGrace), 0, int64(1000 * 24 * time.Hour)},
@@ -220,14 +225,20 @@ func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 	return s.publish(ctx, events)
 }
 
-// left reports whether a shard has anything to close.
+// left reports whether a shard has anything to close now.
 func (s *Service) left(ctx context.Context, shard store.Shard, watermark time.Time) (bool, error) {
-	for _, others := range []bool{false, true} {
-		if dirty, err := s.dirty(ctx, others, shard, watermark, store.DirtyHour{}, 1); err != nil || len(dirty) > 0 {
-			return err == nil, err
-		}
+	if dirty, err := s.dirty(ctx, true, shard, watermark, store.DirtyHour{}, 1); err != nil || len(dirty) > 0 {
+		return err == nil, err
 	}
-	return false, nil
+	late := s.lateness(ctx, shard, watermark)
+	left := false
+	err := s.pages(ctx, false, shard, watermark, func(whole []store.DirtyHour, _ bool) bool {
+		for _, hours := range byMerchant(whole) {
+			left = left || late.asks(hours)
+		}
+		return !left
+	})
+	return left, err
 }
 
 // publish hands shards out.
@@ -365,10 +376,14 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 	// Within the budget new work is begun; what was begun is finished.
 	budget, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
+	late := s.lateness(ctx, shard, watermark)
 	for {
-		err := s.passes(ctx, budget, shard, watermark, false)
+		err := s.passes(ctx, budget, shard, late, false)
+		if !spent(budget) {
+			s.turnsDone(ctx, shard, late)
+		}
 		turn, end := context.WithTimeout(budget, othersTurn)
-		err = errors.Join(err, s.passes(ctx, turn, shard, watermark, true))
+		err = errors.Join(err, s.passes(ctx, turn, shard, late, true))
 		others := spent(turn)
 		end()
 		if err == nil {
@@ -380,78 +395,109 @@ func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark t
 	}
 }
 
-func (s *Service) passes(ctx, budget context.Context, shard store.Shard, watermark time.Time, others bool) error {
+func (s *Service) passes(ctx, budget context.Context, shard store.Shard, late *lateness, others bool) error {
 	for range maxPasses {
-		if found, err := s.pass(ctx, budget, shard, watermark, others); err != nil || !found {
+		if found, err := s.pass(ctx, budget, shard, late, others); err != nil || !found {
 			return err
 		}
 	}
 	return nil
 }
 
-// pass pages through the dirty hours, merchant by merchant; found is
-// false where there are none. A merchant that takes long holds one worker: the
+// pass goes through the dirty hours, merchant by merchant; found is false where
+// there are none to close now. A merchant that takes long holds one worker: the
 // others go on with the pages that follow.
-func (s *Service) pass(ctx, budget context.Context, shard store.Shard, watermark time.Time, others bool) (found bool, err error) {
+func (s *Service) pass(ctx, budget context.Context, shard store.Shard, late *lateness, others bool) (found bool, err error) {
 	var errs faults
 	var group errgroup.Group
+	var some atomic.Bool
 	group.SetLimit(s.cfg.Workers)
-	for after := (store.DirtyHour{}); !spent(budget); {
+	err = s.pages(ctx, others, shard, late.watermark, func(whole []store.DirtyHour, cut bool) bool {
+		for _, hours := range byMerchant(whole) {
+			if !others && !late.asks(hours) {
+				continue
+			}
+			group.Go(func() error {
+				// One merchant's trouble is not another's.
+				did, err := s.closeQueues(ctx, budget, hours, late)
+				errs.add(err)
+				if did {
+					some.Store(true)
+				}
+				return nil
+			})
+		}
+		if cut {
+			_ = group.Wait() // two workers at one merchant would do each other's work again
+		}
+		return !spent(budget)
+	})
+	_ = group.Wait() // its errors are in errs
+	errs.add(err)
+	return some.Load(), errs.err()
+}
+
+// pages calls fn with dirty hours, those of a merchant together, until it returns
+// false. cut says that there are more of the last merchant: one that has more than a
+// page.
+func (s *Service) pages(ctx context.Context, others bool, shard store.Shard, watermark time.Time, fn func(whole []store.DirtyHour, cut bool) bool) error {
+	for after := (store.DirtyHour{}); ; {
 		page, err := s.dirty(ctx, others, shard, watermark, after, s.cfg.Page)
 		if err != nil {
-			errs.add(err)
-			break
+			return err
 		}
-		found = found || len(page) > 0
 		last := len(page) < s.cfg.Page
 		whole := page
 		if !last {
 			whole = page[:lastMerchant(page)]
 		}
-		cut := len(whole) == 0 && !last // one merchant fills more than a page
+		cut := len(whole) == 0 && !last
 		if cut {
 			whole = page
 		}
-		for i := 0; i < len(whole); {
-			merchant, first := whole[i].Merchant, i
-			for i < len(whole) && whole[i].Merchant == merchant {
-				i++
-			}
-			hours := whole[first:i]
-			group.Go(func() error {
-				// One merchant's trouble is not another's.
-				errs.add(s.closeQueues(ctx, budget, hours, watermark))
-				return nil
-			})
+		if !fn(whole, cut) || last {
+			return nil
 		}
-		if last {
-			break
-		}
-		if after = whole[len(whole)-1]; cut {
-			_ = group.Wait() // two workers at one merchant would do each other's work again
-		}
+		after = whole[len(whole)-1]
 	}
-	_ = group.Wait() // its errors are in errs
-	return found, errs.err()
+}
+
+// byMerchant cuts dirty hours where another merchant's begin.
+func byMerchant(dirty []store.DirtyHour) (each [][]store.DirtyHour) {
+	for start, i := 0, 0; i < len(dirty); start = i {
+		for i < len(dirty) && dirty[i].Merchant == dirty[start].Merchant {
+			i++
+		}
+		each = append(each, dirty[start:i])
+	}
+	return each
 }
 
 // closeQueues closes a merchant's dirty hours, one queue after the other: at once
-// they would keep each other from it.
-func (s *Service) closeQueues(ctx, budget context.Context, dirty []store.DirtyHour, watermark time.Time) error {
-	var errs []error
+// they would keep each other from it. did is false where there was nothing to do.
+func (s *Service) closeQueues(ctx, budget context.Context, dirty []store.DirtyHour, late *lateness) (did bool, err error) {
 	for i := 0; i < len(dirty) && !spent(budget); {
-		merchant, queue := dirty[i].Merchant, dirty[i].Queue
-		var hours []event.Hour
-		for ; i < len(dirty) && dirty[i].Queue == queue; i++ {
-			hours = append(hours, dirty[i].Hour)
+		from, queue := i, dirty[i].Queue
+		for i < len(dirty) && dirty[i].Queue == queue {
+			i++
 		}
 		if queue == store.LiveQueue {
-			errs = append(errs, s.closeMerchant(ctx, budget, merchant, hours, watermark))
+			some, e := s.closeMerchant(ctx, budget, dirty[from:i], late)
+			did, err = did || some, errors.Join(err, e)
 		} else {
-			errs = append(errs, s.closeView(ctx, budget, merchant, uint32(queue), hours, watermark))
+			did, err = true, errors.Join(err, s.closeView(ctx, budget, dirty[from:i], late.watermark))
 		}
 	}
-	return errors.Join(errs...)
+	return did, err
+}
+
+// hoursOf are the hours of one merchant's queue.
+func hoursOf(dirty []store.DirtyHour) []event.Hour {
+	hours := make([]event.Hour, len(dirty))
+	for i := range dirty {
+		hours[i] = dirty[i].Hour
+	}
+	return hours
 }
 
 // lastMerchant is where the entries of the last merchant of a page begin.

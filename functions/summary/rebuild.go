@@ -171,7 +171,6 @@ func (s *Service) merchants(ctx context.Context, cursor string) ([]access.Mercha
 // tenancy is a merchant in a view with the hours that hold its documents.
 type tenancy struct {
 	m           access.Merchant // in the view
-	own         store.Queue
 	cal         *summary.Calendar
 	first, last event.Hour
 }
@@ -220,7 +219,7 @@ func (s *Service) tenancies(ctx context.Context, m *access.Merchant) (list []ten
 		if v.State != access.ViewReady && v.State != access.ViewBuilding {
 			continue
 		}
-		t := tenancy{m: m.In(v), own: ownQueue(m, &v)}
+		t := tenancy{m: m.In(v)}
 		some := false
 		ectx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 		t.first, t.last, some, err = s.Processed.Extent(ectx, m.ID, v.Layers.Revisions()...)
@@ -268,7 +267,7 @@ func (s *Service) markDays(ctx context.Context, t *tenancy) (hours int64, err er
 		}
 		from, to := summary.Window{From: days[start].From, To: days[end-1].To}.UTCHours()
 		from, to = max(from, t.first), min(to, t.last+1)
-		if err := s.markHours(ctx, &t.m, t.own, from, to); err != nil {
+		if err := s.markHours(ctx, &t.m, store.Queue(t.m.Generation), from, to); err != nil {
 			return hours, err
 		}
 		hours += int64(to - from)

@@ -161,7 +161,7 @@ func (b *bench) missing(merchants []access.Merchant) (list []string) {
 		if err != nil || !some {
 			b.t.Fatalf("extent: %v, %v", some, err)
 		}
-		dirty, err := b.stores.Processed.DirtyOf(ctx, m.ID, liveQueue, first, last+1)
+		dirty, err := b.stores.Processed.DirtyOf(ctx, m.ID, queues, first, last+1)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func TestOnlyWhatIsLostIsRebuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range merchants {
-		dirty, err := b.stores.Processed.DirtyOf(ctx, merchants[i].ID, liveQueue, -1<<30, 1<<30)
+		dirty, err := b.stores.Processed.DirtyOf(ctx, merchants[i].ID, queues, -1<<30, 1<<30)
 		if err != nil {
 			t.Fatal(err)
 		}

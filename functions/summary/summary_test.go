@@ -116,7 +116,7 @@ func (b *bench) ports() fn.Ports {
 
 func (b *bench) service(change func(*fn.Config), ports fn.Ports) *fn.Service {
 	cfg := fn.DefaultConfig()
-	cfg.Shards = 2
+	cfg.Shards, cfg.LateEvery = 2, 0
 	if change != nil {
 		change(&cfg)
 	}
@@ -178,7 +178,8 @@ func (b *bench) tick(s *fn.Service) error {
 	return errors.Join(errs...)
 }
 
-var liveQueue = []store.Queue{store.LiveQueue}
+// queues are those of a merchant with one view.
+var queues = []store.Queue{store.LiveQueue, 1}
 
 // dirty are the hours that are still to be counted, in any view.
 func (b *bench) dirty() []event.Hour {

@@ -15,7 +15,8 @@ import (
 
 // closeView counts the hours that are marked for one view, and brings a new one
 // to where it may be shown. One that was given up it removes.
-func (s *Service) closeView(ctx, budget context.Context, id string, generation uint32, hours []event.Hour, watermark time.Time) error {
+func (s *Service) closeView(ctx, budget context.Context, dirty []store.DirtyHour, watermark time.Time) error {
+	id, generation, hours := dirty[0].Merchant, uint32(dirty[0].Queue), hoursOf(dirty)
 	m, shown, err := s.merchantShown(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		return nil // as of any merchant that is not registered
