@@ -163,7 +163,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 		published: view.NewPublished(p.Revisions, publishedAge, p.Clock),
 		sweeper:   view.NewSweeper(p.Registry, p.Processed, p.Visitors, p.Summaries, p.Clock),
 	}
-	s.ticks = function.Coalesce(s.tick)
+	s.ticks = function.Coalesce(func(ctx context.Context, _ cloudevents.Event) error { return s.plan(ctx, false) })
 	return s, nil
 }
 
@@ -185,18 +185,36 @@ type shardData struct {
 	Shard     int       `json:"shard"`     // from 0
 	Count     int       `json:"count"`     // of shards
 	Watermark time.Time `json:"watermark"` // hours that end by it may be closed
+	Late      bool      `json:"late"`      // late events wait no longer
+}
+
+func (d *shardData) shard() store.Shard { return store.Shard{Index: d.Shard, Count: d.Count} }
+
+// tickData is the data of a ping.
+type tickData struct {
+	Late bool `json:"late"` // close what waits for more late events, too
 }
 
 // Tick plans a run: one event for each shard that has something to close. Ticks
-// that come together share a run, for each would plan the same.
+// that come together share a run, for each would plan the same. One whose data says
+// "late": true has late events wait no longer (Config.LateEvery).
 func (s *Service) Tick(ctx context.Context, e cloudevents.Event) error {
 	if tick, _ := e.Extensions()[event.ExtensionTick].(string); e.Type() != event.TypePing || tick != "summary" {
 		return fault.Field(event.ExtensionTick, "a ping with summary")
 	}
+	var d tickData
+	if len(e.Data()) > 0 {
+		if err := json.Unmarshal(e.Data(), &d); err != nil {
+			return &fault.Error{Kind: fault.Invalid, Field: "data", Expected: "an object with late, true or false", Err: err}
+		}
+	}
+	if d.Late {
+		return s.plan(ctx, true)
+	}
 	return s.ticks(ctx, e)
 }
 
-func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
+func (s *Service) plan(ctx context.Context, late bool) error {
 	s.tellRebuild(s.rebuild(ctx))
 	watermark, err := s.watermark(ctx)
 	if err != nil {
@@ -205,18 +223,18 @@ func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 	held := s.held(ctx)
 	var events []cloudevents.Event
 	for i := range s.cfg.Shards {
-		shard := store.Shard{Index: i, Count: s.cfg.Shards}
 		if held[i] {
 			continue // whoever is at it sees to the rest
 		}
-		left, err := s.left(ctx, shard, watermark)
+		d := shardData{i, s.cfg.Shards, watermark, late}
+		left, err := s.left(ctx, &d)
 		if err != nil {
 			return err
 		}
 		if !left {
 			continue
 		}
-		out, err := s.shardEvent(shard, watermark, "")
+		out, err := s.shardEvent(&d, "")
 		if err != nil {
 			return err
 		}
@@ -226,13 +244,13 @@ func (s *Service) tick(ctx context.Context, _ cloudevents.Event) error {
 }
 
 // left reports whether a shard has anything to close now.
-func (s *Service) left(ctx context.Context, shard store.Shard, watermark time.Time) (bool, error) {
-	if dirty, err := s.dirty(ctx, true, shard, watermark, store.DirtyHour{}, 1); err != nil || len(dirty) > 0 {
+func (s *Service) left(ctx context.Context, d *shardData) (bool, error) {
+	if dirty, err := s.dirty(ctx, true, d.shard(), d.Watermark, store.DirtyHour{}, 1); err != nil || len(dirty) > 0 {
 		return err == nil, err
 	}
-	late := s.lateness(ctx, shard, watermark)
+	late := s.lateness(ctx, d)
 	left := false
-	err := s.pages(ctx, false, shard, watermark, func(whole []store.DirtyHour, _ bool) bool {
+	err := s.pages(ctx, false, d.shard(), d.Watermark, func(whole []store.DirtyHour, _ bool) bool {
 		for _, hours := range byMerchant(whole) {
 			left = left || late.asks(hours)
 		}
@@ -288,16 +306,17 @@ func (s *Service) dirty(ctx context.Context, others bool, shard store.Shard, wat
 
 // shardEvent asks for a shard's hours to be closed; part tells several such
 // events of one watermark apart.
-func (s *Service) shardEvent(shard store.Shard, watermark time.Time, part string) (cloudevents.Event, error) {
+func (s *Service) shardEvent(d *shardData, part string) (cloudevents.Event, error) {
 	e := cloudevents.New()
 	e.SetType(event.TypeSummaryShard)
 	e.SetSource("footfall/summary")
-	e.SetID(fmt.Sprintf("summary-%d-%d-%d%s", watermark.UnixMilli(), shard.Index, shard.Count, part))
+	e.SetID(fmt.Sprintf("summary-%d-%d-%d%s", d.Watermark.UnixMilli(), d.Shard, d.Count, part))
 	e.SetTime(s.Clock())
-	e.SetExtension("partitionkey", fmt.Sprintf("summary-%d", shard.Index))
-	err := e.SetData(cloudevents.ApplicationJSON, shardData{shard.Index, shard.Count, watermark.UTC()})
-	if err != nil {
-		return e, fmt.Errorf("cannot make the event of shard %d: %w", shard.Index, err)
+	e.SetExtension("partitionkey", fmt.Sprintf("summary-%d", d.Shard))
+	data := *d
+	data.Watermark = d.Watermark.UTC()
+	if err := e.SetData(cloudevents.ApplicationJSON, data); err != nil {
+		return e, fmt.Errorf("cannot make the event of shard %d: %w", d.Shard, err)
 	}
 	return e, nil
 }
@@ -317,11 +336,10 @@ func (s *Service) Shard(ctx context.Context, e cloudevents.Event) error {
 	if d.Count < 1 || d.Shard < 0 || d.Shard >= d.Count || d.Watermark.IsZero() {
 		return fault.Field("data", "0 <= shard < count, and a watermark")
 	}
-	shard := store.Shard{Index: d.Shard, Count: d.Count}
-	if more, err := s.work(ctx, shard, d.Watermark); err != nil || !more {
+	if more, err := s.work(ctx, &d); err != nil || !more {
 		return err
 	}
-	rest, err := s.shardEvent(shard, d.Watermark, fmt.Sprintf("-%d", s.Clock().UnixNano()))
+	rest, err := s.shardEvent(&d, fmt.Sprintf("-%d", s.Clock().UnixNano()))
 	if err != nil {
 		return err
 	}
@@ -330,7 +348,8 @@ func (s *Service) Shard(ctx context.Context, e cloudevents.Event) error {
 
 // work closes what the budget lasts for, and reports whether more is to be
 // done. Where no run was closed there is not: another try would end alike.
-func (s *Service) work(ctx context.Context, shard store.Shard, watermark time.Time) (more bool, err error) {
+func (s *Service) work(ctx context.Context, d *shardData) (more bool, err error) {
+	shard := d.shard()
 	if !s.start(shard) {
 		return false, nil // this instance is at it
 	}
@@ -338,10 +357,10 @@ func (s *Service) work(ctx context.Context, shard store.Shard, watermark time.Ti
 	letGo := s.hold(ctx, shard)
 	defer func() { letGo(!more) }()
 	before := s.closed.Load()
-	if more, err = s.closeShard(ctx, shard, watermark); err != nil || !more || s.closed.Load() == before {
+	if more, err = s.closeShard(ctx, d); err != nil || !more || s.closed.Load() == before {
 		return false, err
 	}
-	return s.left(ctx, shard, watermark)
+	return s.left(ctx, d)
 }
 
 func (s *Service) start(shard store.Shard) bool {
@@ -372,11 +391,12 @@ const othersTurn = 15 * time.Second
 // closeShard passes over the dirty hours until none is left: over those of the
 // views that are shown first, and in what is left of the time over all others.
 // more is true where its budget ended first.
-func (s *Service) closeShard(ctx context.Context, shard store.Shard, watermark time.Time) (more bool, err error) {
+func (s *Service) closeShard(ctx context.Context, d *shardData) (more bool, err error) {
+	shard := d.shard()
 	// Within the budget new work is begun; what was begun is finished.
 	budget, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
-	late := s.lateness(ctx, shard, watermark)
+	late := s.lateness(ctx, d)
 	for {
 		err := s.passes(ctx, budget, shard, late, false)
 		if !spent(budget) {

@@ -89,14 +89,17 @@ func turnsKey(shard store.Shard) store.SummaryKey {
 
 // lateness is whose turn it is in a shard since a run last came to its end, as a note
 // beside the records says. Without one it is everybody's.
-func (s *Service) lateness(ctx context.Context, shard store.Shard, watermark time.Time) *lateness {
-	l := &lateness{every: s.cfg.LateEvery.Milliseconds(), to: s.Clock().UnixMilli(), watermark: watermark}
+func (s *Service) lateness(ctx context.Context, d *shardData) *lateness {
+	l := &lateness{every: s.cfg.LateEvery.Milliseconds(), to: s.Clock().UnixMilli(), watermark: d.Watermark}
+	if d.Late {
+		l.every = 0
+	}
 	if l.every == 0 {
 		return l
 	}
-	notes, err := s.getNotes(ctx, []store.SummaryKey{turnsKey(shard)})
+	notes, err := s.getNotes(ctx, []store.SummaryKey{turnsKey(d.shard())})
 	if err != nil {
-		s.Log.Warn("cannot see whose turn it was last", "shard", shard.Index, "error", err)
+		s.Log.Warn("cannot see whose turn it was last", "shard", d.Shard, "error", err)
 		l.from = l.to
 		return l
 	}

@@ -85,6 +85,18 @@ func TestLateEventsWait(t *testing.T) {
 	if took := b.until(t, tick, time.Hour); took < 59*time.Minute {
 		t.Fatalf("they waited for %s", took)
 	}
+	// Not where a tick says so.
+	put(end - 50*hourMs + 4)
+	now := ping()
+	if err := now.SetData("application/json", map[string]bool{"late": true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.service(func(c *fn.Config) { c.LateEvery = time.Hour }, b.ports()).Tick(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	if took := b.until(t, tick, time.Hour); took != time.Minute {
+		t.Fatalf("they waited for %s, expected a tick", took)
+	}
 	// An hour that ends takes them with it.
 	b.now = b.now.Truncate(time.Hour).Add(time.Hour)
 	put(end-50*hourMs+3, end-7*hourMs, b.now.UnixMilli()-1)

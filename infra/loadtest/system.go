@@ -209,10 +209,11 @@ func (p *Process) CreateMerchant(ctx context.Context, name string) (Merchant, er
 	return m, err
 }
 
-// Tick fires the ticks as the PingSources do every minute.
+// Tick fires the ticks as the PingSources do every minute, but for late events,
+// which need not wait.
 func (p *Process) Tick(ctx context.Context) error {
 	for _, tick := range []string{"journal", "archive", "summary", "reprocess"} {
-		body := fmt.Appendf(nil, `{"specversion":"1.0","type":"dev.knative.sources.ping","source":"/loadtest","tick":%q,"id":"%s-%d","datacontenttype":"application/json","data":{}}`,
+		body := fmt.Appendf(nil, `{"specversion":"1.0","type":"dev.knative.sources.ping","source":"/loadtest","tick":%q,"id":"%s-%d","datacontenttype":"application/json","data":{"late":true}}`,
 			tick, tick, time.Now().UnixNano())
 		if err := p.Do(ctx, "POST", "/brokers/control", "", "application/cloudevents+json", body, http.StatusAccepted, nil); err != nil {
 			return err

@@ -166,7 +166,7 @@ func (s *system) tick() {
 		s.pings++
 		ping := map[string]any{
 			"specversion": "1.0", "type": "dev.knative.sources.ping", "source": "/laws", "tick": tick,
-			"id": fmt.Sprintf("%s-%d", tick, s.pings), "datacontenttype": "application/json", "data": map[string]any{},
+			"id": fmt.Sprintf("%s-%d", tick, s.pings), "datacontenttype": "application/json", "data": map[string]any{"late": tick == "summary"},
 		}
 		body, err := json.Marshal(ping)
 		if err != nil {

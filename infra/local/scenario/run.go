@@ -518,7 +518,7 @@ func (p *player) tick(ctx context.Context) error {
 	for _, tick := range []string{"journal", "archive", "summary"} {
 		ping := map[string]any{
 			"specversion": "1.0", "type": "dev.knative.sources.ping", "source": "/scenario", "tick": tick,
-			"id": fmt.Sprintf("%s-%d-%d", tick, p.events, time.Now().UnixNano()), "datacontenttype": "application/json", "data": map[string]any{},
+			"id": fmt.Sprintf("%s-%d-%d", tick, p.events, time.Now().UnixNano()), "datacontenttype": "application/json", "data": map[string]any{"late": tick == "summary"},
 		}
 		body, err := json.Marshal(ping)
 		if err != nil {
