@@ -1,16 +1,19 @@
 package summary
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/zeebo/xxh3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/footfall/footfall/shared/broker"
@@ -53,6 +56,9 @@ type Config struct {
 	// MergeEvents is how many events a merged document may hold; 0 merges
 	// nothing.
 	MergeEvents int `env:"SUMMARY_MERGE_EVENTS" envDefault:"50000"`
+	// MergeFresh is of how many batches the documents of an hour under way are
+	// merged.
+	MergeFresh int `env:"SUMMARY_MERGE_FRESH" envDefault:"64"`
 	// CacheBytes bounds the memory of decoded documents.
 	CacheBytes int64 `env:"SUMMARY_CACHE_BYTES" envDefault:"16777216"`
 	// RebuildBudget is how much of a tick's time goes into looking for records
@@ -83,6 +89,7 @@ func (c *Config) Validate() error {
 		{"RUN_EVENTS", int64(c.RunEvents), 1, 1 << 40},
 		{"SHARE", int64(c.Share), 0, 1000},
 		{"MERGE_EVENTS", int64(c.MergeEvents), 0, 10_000_000},
+		{"MERGE_FRESH", int64(c.MergeFresh), 2, 1_000_000},
 		{"CACHE_BYTES", c.CacheBytes, 0, 1 << 40},
 		{"BUDGET", int64(c.Budget), int64(time.Second), int64(shardDeadline)},
 		{"HOLD", int64(c.Hold), 0, int64(10 * time.Minute)},
@@ -249,15 +256,33 @@ func (s *Service) left(ctx context.Context, d *shardData) (bool, error) {
 		return err == nil, err
 	}
 	late := s.lateness(ctx, d)
-	left := false
-	err := s.pages(ctx, false, d.shard(), d.Watermark, func(whole []store.DirtyHour, _ bool) bool {
+	left, open := false, 0
+	var looking error
+	err := s.pages(ctx, false, d.shard(), d.Watermark.Add(ahead), func(whole []store.DirtyHour, _ bool) bool {
 		for _, hours := range byMerchant(whole) {
-			left = left || late.asks(hours)
+			last := hours[len(hours)-1]
+			ended, _ := slices.BinarySearchFunc(hours, d.Watermark, func(h store.DirtyHour, at time.Time) int { return cmp.Compare(h.Hour, event.HourOf(at)) })
+			left = left || ended > 0 && late.asks(hours[:ended])
+			if ended < len(hours) && !left && looking == nil {
+				// Of so many who are at work one has documents to merge.
+				if open++; open > mostLooks {
+					left = true
+				} else {
+					left, looking = s.many(ctx, last.Merchant, last.Hour)
+				}
+			}
 		}
-		return !left
+		return !left && looking == nil
 	})
-	return left, err
+	return left, errors.Join(looking, err)
 }
+
+// mostLooks is how many merchants of a shard are looked at before it is handed out to
+// see whether documents of theirs are to be merged.
+const mostLooks = 16
+
+// ahead is how far beyond the watermark hours may be under way.
+const ahead = 2 * time.Hour
 
 // publish hands shards out.
 func (s *Service) publish(ctx context.Context, events []cloudevents.Event) error {
@@ -401,6 +426,7 @@ func (s *Service) closeShard(ctx context.Context, d *shardData) (more bool, err 
 		err := s.passes(ctx, budget, shard, late, false)
 		if !spent(budget) {
 			s.turnsDone(ctx, shard, late)
+			err = errors.Join(err, s.mergePass(ctx, budget, shard, late))
 		}
 		turn, end := context.WithTimeout(budget, othersTurn)
 		err = errors.Join(err, s.passes(ctx, turn, shard, late, true))
@@ -455,6 +481,40 @@ func (s *Service) pass(ctx, budget context.Context, shard store.Shard, late *lat
 	_ = group.Wait() // its errors are in errs
 	errs.add(err)
 	return some.Load(), errs.err()
+}
+
+// mergePass merges documents of the hours under way and of the last one, of each
+// merchant at every other tick.
+func (s *Service) mergePass(ctx, budget context.Context, shard store.Shard, late *lateness) error {
+	if s.cfg.MergeEvents == 0 {
+		return nil
+	}
+	var errs faults
+	var group errgroup.Group
+	group.SetLimit(s.cfg.Workers)
+	since, minute := event.HourOf(late.watermark)-1, uint64(late.watermark.Unix()/60)
+	err := s.pages(ctx, false, shard, late.watermark.Add(ahead), func(whole []store.DirtyHour, cut bool) bool {
+		for _, dirty := range byMerchant(whole) {
+			merchant, hours := dirty[0].Merchant, hoursOf(dirty)
+			first, _ := slices.BinarySearch(hours, since)
+			if hours = hours[first:]; len(hours) == 0 || (xxh3.HashString(merchant)+minute)%2 != 0 {
+				continue
+			}
+			group.Go(func() error {
+				if !spent(budget) {
+					errs.add(s.mergeHours(ctx, merchant, hours))
+				}
+				return nil
+			})
+		}
+		if cut {
+			_ = group.Wait()
+		}
+		return !spent(budget)
+	})
+	_ = group.Wait() // its errors are in errs
+	errs.add(err)
+	return errs.err()
 }
 
 // pages calls fn with dirty hours, those of a merchant together, until it returns

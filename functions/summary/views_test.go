@@ -319,7 +319,10 @@ func TestViewsComeAndGo(t *testing.T) {
 			in := newScript(seed)
 			rng := rand.New(rand.NewPCG(seed, 11))
 			f := &faulty{rng: rand.New(rand.NewPCG(seed, 12)), in: 12}
-			grace := func(c *fn.Config) { c.ViewGrace, c.Hold = 3*time.Hour, 0 }
+			grace := func(c *fn.Config) {
+				c.ViewGrace, c.Hold = 3*time.Hour, 0
+				c.MergeFresh, c.MergeEvents = 2, []int{0, 10, 50_000}[seed%3]
+			}
 			instance := func(turn func(), faults *faulty) *fn.Service {
 				ports := turning(b.ports(), turn)
 				if faults != nil {
