@@ -25,8 +25,9 @@ import (
 // next reader waits for a new one, so that a quiet merchant's event is seen at
 // once, while the merchant (and all together) have time left for it: an eighth
 // of the machine. Who has none left gets a new picture every now and then, and
-// meanwhile readers get the last one. What it says of the watermark was read
-// before it was taken, so it never claims to hold what it does not.
+// meanwhile readers get the last one, which is no older than a few seconds, or where
+// it costs much and the machine has no more to give, a minute. What it says of the
+// watermark was read before it was taken, so it never claims to hold what it does not.
 type live struct {
 	loader     *history.Loader
 	processed  store.Processed
@@ -51,9 +52,11 @@ type live struct {
 const (
 	leastPause   = 250 * time.Millisecond
 	pausePerCost = 8                      // a merchant's pictures in the background take at most one part in so many of a core
-	agePerCost   = 4                      // where they cost more than that they may be so much older
+	agePerCost   = 12                     // where they cost more than that they may be so much older
+	mostAge      = time.Minute            // but no older, whatever they cost
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
+	mostDebt     = 10 * time.Second       // that all may take beyond it
 	mostWaiting  = 4096
 	// patience is how long a reader waits for what is newer than the last picture,
 	// where readers and events keep coming: most pictures are there by then, and
@@ -313,9 +316,9 @@ func (l *live) mayWait(a *album, p *picture) time.Duration {
 	a.looked = now
 	age := now.Sub(p.began)
 	switch {
-	case age >= max(2*l.age, agePerCost*a.cost):
+	case age >= l.mayAge(a, now):
 		return forever
-	case rare && some && (age >= l.age || l.spare(now)):
+	case rare && some && (age >= l.age && l.debt(now) == 0 || l.spare(now)):
 		return forever
 	case a.allowed.left > ownShare/2 && l.spare(now):
 		return l.patience
@@ -324,17 +327,35 @@ func (l *live) mayWait(a *album, p *picture) time.Duration {
 	}
 }
 
+// mayAge is how old a merchant's picture may be before readers wait for another. Where
+// all pictures together take more than their share of the machine, those that cost
+// most may be older: else they would take it all, and a quiet merchant's readers would
+// wait for a busy one's. The caller holds a.mu.
+func (l *live) mayAge(a *album, now time.Time) time.Duration {
+	stretched := float64(agePerCost*a.cost) * (1 + float64(l.debt(now))/float64(commonShare/2))
+	return max(2*l.age, time.Duration(min(float64(mostAge), stretched)))
+}
+
 func (l *live) spare(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.allowed.refill(now, commonShare, l.cores/pausePerCost)
 }
 
+// debt is what all have taken beyond their share.
+func (l *live) debt(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.allowed.refill(now, commonShare, l.cores/pausePerCost)
+	return max(0, -l.allowed.left)
+}
+
 // refresh takes a new picture in the background where it is time. The caller
 // holds a.mu.
 func (l *live) refresh(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, p *picture) {
 	now := time.Now()
-	if a.taking != nil || now.Before(a.next) || now.Sub(p.began) < l.age/2 && !l.spare(now) {
+	age := now.Sub(p.began)
+	if a.taking != nil || now.Before(a.next) || age < l.age/2 && !l.spare(now) || age < l.mayAge(a, now)/2 && l.debt(now) > 0 {
 		return
 	}
 	select {
@@ -403,7 +424,7 @@ func (l *live) develop(a *album, p *picture, err error) {
 	a.mu.Unlock()
 	l.mu.Lock()
 	l.allowed.refill(now, commonShare, l.cores/pausePerCost)
-	l.allowed.left -= cost
+	l.allowed.left = max(l.allowed.left-cost, -mostDebt)
 	if err == nil {
 		l.resize(a, p.size)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/summary"
@@ -218,5 +219,40 @@ func TestReadersAreNotKept(t *testing.T) {
 	<-taking
 	if got := w.report(query); got.lines("views") != "2\n" || !got.Metadata.Watermark.Equal(w.now) {
 		t.Fatalf("expected 2 views as of %s, got %q as of %s", w.now, got.lines("views"), got.Metadata.Watermark)
+	}
+}
+
+// TestCostlyPicturesMayBeOlder: where pictures take more than their share of the
+// machine, those that cost much are taken less often, up to a minute, and those that
+// cost little as often as ever.
+func TestCostlyPicturesMayBeOlder(t *testing.T) {
+	w := newWorld(t, func(_ *access.Settings, c *Config) { c.LiveAge = time.Second })
+	l := w.service.live
+	now := time.Now()
+	for _, c := range []struct {
+		cost, debt, want time.Duration
+	}{
+		{time.Millisecond, 0, 2 * time.Second},
+		{time.Second, 0, 12 * time.Second},
+		{time.Minute, 0, time.Minute},
+		{time.Millisecond, mostDebt, 2 * time.Second},
+		{50 * time.Millisecond, 2 * time.Second, 5400 * time.Millisecond},
+		{200 * time.Millisecond, mostDebt, time.Minute},
+	} {
+		l.allowed = allowance{left: -c.debt, at: now}
+		if got := l.mayAge(&album{cost: c.cost}, now); got != c.want {
+			t.Errorf("a picture that costs %s may be %s old where %s was taken beyond the share, expected %s", c.cost, got, c.debt, c.want)
+		}
+	}
+	// What was taken beyond it is given back, and it is bounded.
+	const query = "metrics=views&from=2026-03-12&to=2026-03-12"
+	w.put(row("0", "c", "/", midday.Add(-time.Minute)))
+	l.allowed = allowance{left: -mostDebt, at: now}
+	w.report(query)
+	if debt := l.debt(time.Now()); debt > mostDebt || debt == 0 {
+		t.Errorf("%s were taken beyond the share", debt)
+	}
+	if debt := l.debt(time.Now().Add(2 * time.Minute)); debt != 0 {
+		t.Errorf("two minutes later %s are still owed", debt)
 	}
 }
