@@ -57,6 +57,7 @@ const (
 	ownShare     = 800 * time.Millisecond // that a merchant may save up for readers who wait
 	commonShare  = 500 * time.Millisecond // that all may
 	mostDebt     = 10 * time.Second       // that all may take beyond it
+	leastCost    = 5 * time.Millisecond   // that is taken for what a first picture costs, where it took more
 	mostWaiting  = 4096
 	// patience is how long a reader waits for what is newer than the last picture,
 	// where readers and events keep coming: most pictures are there by then, and
@@ -106,7 +107,7 @@ type album struct {
 	waiting int
 	next    time.Time     // before it no picture is taken in the background
 	looked  time.Time     // when the last reader found a picture that was not current
-	cost    time.Duration // of the last picture
+	cost    time.Duration // of the last picture, about
 	allowed allowance
 	size    int64 // that live.bytes counts
 
@@ -318,7 +319,7 @@ func (l *live) mayWait(a *album, p *picture) time.Duration {
 	switch {
 	case age >= l.mayAge(a, now):
 		return forever
-	case rare && some && (age >= l.age && l.debt(now) == 0 || l.spare(now)):
+	case rare && some && (age >= max(l.age, l.stretched(a, now)) || l.spare(now)):
 		return forever
 	case a.allowed.left > ownShare/2 && l.spare(now):
 		return l.patience
@@ -327,13 +328,18 @@ func (l *live) mayWait(a *album, p *picture) time.Duration {
 	}
 }
 
-// mayAge is how old a merchant's picture may be before readers wait for another. Where
-// all pictures together take more than their share of the machine, those that cost
-// most may be older: else they would take it all, and a quiet merchant's readers would
-// wait for a busy one's. The caller holds a.mu.
+// mayAge is how old a merchant's picture may be before readers wait for another. The
+// caller holds a.mu.
 func (l *live) mayAge(a *album, now time.Time) time.Duration {
-	stretched := float64(agePerCost*a.cost) * (1 + float64(l.debt(now))/float64(commonShare/2))
-	return max(2*l.age, time.Duration(min(float64(mostAge), stretched)))
+	return max(2*l.age, l.stretched(a, now))
+}
+
+// stretched is the part of it that a picture's cost gives. Where all pictures together
+// take more than their share of the machine, those that cost most may be older: else
+// they would take it all, and a quiet merchant's readers would wait for a busy one's.
+func (l *live) stretched(a *album, now time.Time) time.Duration {
+	age := float64(agePerCost*a.cost) * (1 + float64(l.debt(now))/float64(commonShare/2))
+	return time.Duration(min(float64(mostAge), age))
 }
 
 func (l *live) spare(now time.Time) bool {
@@ -355,7 +361,7 @@ func (l *live) debt(now time.Time) time.Duration {
 func (l *live) refresh(ctx context.Context, a *album, m *access.Merchant, cal *summary.Calendar, p *picture) {
 	now := time.Now()
 	age := now.Sub(p.began)
-	if a.taking != nil || now.Before(a.next) || age < l.age/2 && !l.spare(now) || age < l.mayAge(a, now)/2 && l.debt(now) > 0 {
+	if a.taking != nil || now.Before(a.next) || age < l.age/2 && !l.spare(now) || age < l.stretched(a, now)/2 {
 		return
 	}
 	select {
@@ -414,7 +420,8 @@ func (l *live) develop(a *album, p *picture, err error) {
 	now := time.Now()
 	cost := now.Sub(p.began)
 	a.mu.Lock()
-	a.taking, a.cost = nil, cost
+	// What takes long once may have waited for the machine.
+	a.taking, a.cost = nil, min(cost, max(2*a.cost, leastCost))
 	a.allowed.refill(now, ownShare, 1.0/pausePerCost)
 	a.allowed.left -= cost
 	a.next = p.began.Add(max(leastPause, pausePerCost*cost))
