@@ -29,7 +29,7 @@ const mostLate = 48
 // of its own, so that they do not all come at once.
 type lateness struct {
 	every     int64 // ms
-	from, to  int64 // turns after from, up to to; ms since the Unix epoch
+	from, to  int64 // turns after from, up to to; ms since the Unix epoch, by the watermark: while it stands still nobody misses a turn
 	watermark time.Time
 }
 
@@ -90,7 +90,7 @@ func turnsKey(shard store.Shard) store.SummaryKey {
 // lateness is whose turn it is in a shard since a run last came to its end, as a note
 // beside the records says. Without one it is everybody's.
 func (s *Service) lateness(ctx context.Context, d *shardData) *lateness {
-	l := &lateness{every: s.cfg.LateEvery.Milliseconds(), to: s.Clock().UnixMilli(), watermark: d.Watermark}
+	l := &lateness{every: s.cfg.LateEvery.Milliseconds(), to: d.Watermark.UnixMilli(), watermark: d.Watermark}
 	if d.Late {
 		l.every = 0
 	}
@@ -103,15 +103,17 @@ func (s *Service) lateness(ctx context.Context, d *shardData) *lateness {
 		l.from = l.to
 		return l
 	}
-	if from, err := strconv.ParseInt(string(notes[0]), 10, 64); err == nil && from <= l.to {
-		l.from = from // else the clock was ahead
+	// An event that comes late is of an older watermark; a note far ahead is of a clock
+	// that was.
+	if from, err := strconv.ParseInt(string(notes[0]), 10, 64); err == nil && from <= l.to+l.every {
+		l.from = min(from, l.to)
 	}
 	return l
 }
 
 // turnsDone notes that all had their turn. Where it cannot, they have it again.
 func (s *Service) turnsDone(ctx context.Context, shard store.Shard, l *lateness) {
-	if l.every == 0 {
+	if l.every == 0 || l.from == l.to {
 		return
 	}
 	note := store.SummaryEntry{Key: turnsKey(shard), Data: strconv.AppendInt(nil, l.to, 10)}

@@ -144,7 +144,7 @@ func (s *Service) getNotes(ctx context.Context, keys []store.SummaryKey) ([][]by
 	defer cancel()
 	data, err := s.Summaries.Get(ctx, keys)
 	if err != nil {
-		return nil, fmt.Errorf("cannot look whether records were lost: %w", err)
+		return nil, fmt.Errorf("cannot read notes beside the records: %w", err)
 	}
 	return data, nil
 }
@@ -153,7 +153,7 @@ func (s *Service) putNotes(ctx context.Context, entries []store.SummaryEntry) er
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	if err := s.Summaries.Put(ctx, entries); err != nil {
-		return fmt.Errorf("cannot note how far the search for lost records has come: %w", err)
+		return fmt.Errorf("cannot write notes beside the records: %w", err)
 	}
 	return nil
 }
