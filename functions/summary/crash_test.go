@@ -110,7 +110,7 @@ func TestTicksThatDieMidway(t *testing.T) {
 // Two instances at the same shard, with data coming in: what is in force is right at
 // any moment.
 func TestTwoAtOnce(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range scripts(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			b := newBench(t, "UTC")
 			defer b.close()

@@ -128,7 +128,7 @@ func TestLateEventsWait(t *testing.T) {
 
 // Whatever waits, at any moment every record that is in force is right.
 func TestRecordsEqualHistoryWhileLateEventsWait(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range scripts(20) {
 		b, tick, _ := late(t)
 		in := newScript(seed)
 		rng := rand.New(rand.NewPCG(seed, 3))

@@ -3,11 +3,21 @@ package summary_test
 import (
 	"context"
 	"math/rand/v2"
+	"testing"
 
 	fn "github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/store"
 )
+
+// scripts is how many scripts a test plays: fewer where it is to be short, as under
+// the race detector, which finds nothing in actors that take turns.
+func scripts(n int) uint64 {
+	if testing.Short() {
+		n /= 5
+	}
+	return uint64(n)
+}
 
 // interleave runs actors at once, but one at a time: whenever it is somebody's
 // turn, chance says whose. The same chance has the same happen.

@@ -312,7 +312,7 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 // Two instances, of which one meets faults, views that come and go, and events all
 // the time: what is shown is right at any moment, and all is right when it is quiet.
 func TestViewsComeAndGo(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range scripts(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			b := newBench(t, "UTC")
 			defer b.close()
