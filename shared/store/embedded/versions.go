@@ -52,9 +52,12 @@ func (v *versions) changedFrom(merchant string, last uint64) bool {
 
 func (v *versions) set(p *versionsPart, key xxh3.Uint128) {
 	n := v.last.Add(1)
-	if _, known := p.at[key]; !known && (p.at == nil || len(p.at) >= maxVersions) {
+	if _, known := p.at[key]; !known && len(p.at) >= maxVersions {
 		// The number is later than all that the forgotten ones had.
-		p.at, p.floor = make(map[xxh3.Uint128]uint64), n
+		p.at, p.floor = nil, n
+	}
+	if p.at == nil {
+		p.at = make(map[xxh3.Uint128]uint64)
 	}
 	p.at[key] = n
 }
