@@ -315,11 +315,11 @@ func (l *live) mayWait(a *album, p *picture) time.Duration {
 	some := a.allowed.refill(now, ownShare, 1.0/pausePerCost)
 	rare := now.Sub(a.looked) >= l.age/4
 	a.looked = now
-	age := now.Sub(p.began)
+	age, stretched := now.Sub(p.began), l.stretched(a, now)
 	switch {
-	case age >= l.mayAge(a, now):
+	case l.age == 0 || age >= max(2*l.age, stretched):
 		return forever
-	case rare && some && (age >= max(l.age, l.stretched(a, now)) || l.spare(now)):
+	case rare && some && (age >= max(l.age, stretched) || l.spare(now)):
 		return forever
 	case a.allowed.left > ownShare/2 && l.spare(now):
 		return l.patience
@@ -328,15 +328,10 @@ func (l *live) mayWait(a *album, p *picture) time.Duration {
 	}
 }
 
-// mayAge is how old a merchant's picture may be before readers wait for another. The
-// caller holds a.mu.
-func (l *live) mayAge(a *album, now time.Time) time.Duration {
-	return max(2*l.age, l.stretched(a, now))
-}
-
-// stretched is the part of it that a picture's cost gives. Where all pictures together
-// take more than their share of the machine, those that cost most may be older: else
-// they would take it all, and a quiet merchant's readers would wait for a busy one's.
+// stretched is how old a merchant's picture may be for what it costs. Where all pictures
+// together take more than their share of the machine, those that cost most may be older:
+// else they would take it all, and a quiet merchant's readers would wait for a busy
+// one's. The caller holds a.mu.
 func (l *live) stretched(a *album, now time.Time) time.Duration {
 	age := float64(agePerCost*a.cost) * (1 + float64(l.debt(now))/float64(commonShare/2))
 	return time.Duration(min(float64(mostAge), age))

@@ -226,21 +226,21 @@ func TestReadersAreNotKept(t *testing.T) {
 // machine, those that cost much are taken less often, up to a minute, and those that
 // cost little as often as ever.
 func TestCostlyPicturesMayBeOlder(t *testing.T) {
-	w := newWorld(t, func(_ *access.Settings, c *Config) { c.LiveAge = time.Second })
+	w := newWorld(t, nil)
 	l := w.service.live
 	now := time.Now()
 	for _, c := range []struct {
 		cost, debt, want time.Duration
 	}{
-		{time.Millisecond, 0, 2 * time.Second},
+		{time.Millisecond, 0, 12 * time.Millisecond},
 		{time.Second, 0, 12 * time.Second},
 		{time.Minute, 0, time.Minute},
-		{time.Millisecond, mostDebt, 2 * time.Second},
+		{time.Millisecond, mostDebt, 492 * time.Millisecond},
 		{50 * time.Millisecond, 2 * time.Second, 5400 * time.Millisecond},
 		{200 * time.Millisecond, mostDebt, time.Minute},
 	} {
 		l.allowed = allowance{left: -c.debt, at: now}
-		if got := l.mayAge(&album{cost: c.cost}, now); got != c.want {
+		if got := l.stretched(&album{cost: c.cost}, now); got != c.want {
 			t.Errorf("a picture that costs %s may be %s old where %s was taken beyond the share, expected %s", c.cost, got, c.debt, c.want)
 		}
 	}
@@ -254,5 +254,23 @@ func TestCostlyPicturesMayBeOlder(t *testing.T) {
 	}
 	if debt := l.debt(time.Now().Add(2 * time.Minute)); debt != 0 {
 		t.Errorf("two minutes later %s are still owed", debt)
+	}
+}
+
+// TestReadersAlwaysWait: where pictures may not be older at all, what was put last is
+// in every answer, whatever the pictures cost.
+func TestReadersAlwaysWait(t *testing.T) {
+	w := newWorld(t, func(_ *access.Settings, c *Config) { c.LiveAge = 0 })
+	const query = "metrics=views&from=2026-03-12&to=2026-03-12"
+	for i := range 5 {
+		w.put(row(fmt.Sprint(i), "c", "/", midday.Add(-time.Minute)))
+		if got := w.report(query).lines("views"); got != fmt.Sprintln(i+1) {
+			t.Fatalf("expected event %d to be seen, got %q", i+1, got)
+		}
+		a := w.service.live.of(keyOf(&w.merchant))
+		a.mu.Lock()
+		a.cost, a.looked = time.Minute, time.Now().Add(time.Hour)
+		a.allowed = allowance{left: -time.Hour, at: time.Now()}
+		a.mu.Unlock()
 	}
 }
