@@ -116,20 +116,15 @@ func TestTwoAtOnce(t *testing.T) {
 			defer b.close()
 			in := newScript(seed)
 			rng := rand.New(rand.NewPCG(seed, 5))
-			at := func(turn func()) {
-				b.pass(b.service(func(c *fn.Config) { c.Hold = 0 }, turning(b.ports(), turn)))
+			instance := func(turn func()) *fn.Service {
+				return b.service(func(c *fn.Config) { c.Hold = 0 }, turning(b.ports(), turn))
 			}
 			for range 12 {
 				for range 3 {
 					b.put(in.next(b.now.UnixMilli()))
 				}
 				b.now = b.now.Add(70 * time.Minute)
-				late := in.next(b.now.UnixMilli() - 2*hourMs)
-				b.rows = append(b.rows, late...)
-				interleave(rng, at, at, func(turn func()) {
-					turn()
-					b.putAgain(late)
-				})
+				b.atOnce(rng, in.next(b.now.UnixMilli()-2*hourMs), instance, instance)
 				b.check()
 			}
 			b.now = b.now.Add(4 * time.Hour)

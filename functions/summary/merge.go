@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
@@ -14,8 +17,7 @@ import (
 
 // Documents of the hours under way are merged, too, when there are many: a busy
 // merchant's batches bring a few events each, and whoever counts the hour meanwhile
-// would spend most of its time on opening documents. So it is with a late hour that
-// waits.
+// would spend most of its time on opening documents.
 const (
 	// someFresh is how many events of batches are merged without a look at what was
 	// merged before.
@@ -25,58 +27,40 @@ const (
 	mostMerges = 8
 )
 
-// mergeHours merges the documents of a merchant's dirty hours of LiveQueue, as far as
-// there are many.
-func (s *Service) mergeHours(ctx context.Context, merchant string, hours []event.Hour) error {
-	c := &closing{Service: s, m: access.Merchant{ID: merchant}}
+// mergePass merges documents of the hours under way and of the last one, of each
+// merchant at every other tick.
+func (s *Service) mergePass(ctx, budget context.Context, shard store.Shard, watermark time.Time) error {
+	if s.cfg.MergeEvents == 0 {
+		return nil
+	}
+	since, minute := event.HourOf(watermark)-1, uint64(watermark.Unix()/60)
+	return s.eachMerchant(ctx, budget, false, shard, watermark.Add(ahead), func(dirty []store.DirtyHour) (work func() error) {
+		merchant, hours := dirty[0].Merchant, hoursOf(dirty)
+		first, _ := slices.BinarySearch(hours, since)
+		if hours = hours[first:]; len(hours) == 0 || (xxh3.HashString(merchant)+minute)%2 != 0 {
+			return nil
+		}
+		return func() error { return s.mergeUnderWay(ctx, merchant, hours) }
+	})
+}
+
+// mergeUnderWay merges the documents of a merchant's hours as far as there are many.
+func (s *Service) mergeUnderWay(ctx context.Context, merchant string, hours []event.Hour) error {
 	for _, h := range hours {
 		for range mostMerges {
-			more, err := c.mergeFresh(ctx, h)
+			many, err := s.many(ctx, merchant, h)
+			if err == nil && many {
+				many, err = s.mergeHour(ctx, merchant, store.LiveRevision, h, false)
+			}
 			if err != nil {
 				return fmt.Errorf("cannot merge documents of hour %s of %q: %w", h, merchant, err)
 			}
-			if !more {
+			if !many {
 				break
 			}
 		}
 	}
 	return nil
-}
-
-// mergeFresh merges documents of batches; more is true where others may be left.
-func (c *closing) mergeFresh(ctx context.Context, h event.Hour) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	if many, err := c.many(ctx, c.m.ID, h); err != nil || !many {
-		return false, err
-	}
-	var chosen []store.DocKey
-	union, bytes := processed.NewUnion(processed.Everything()), 0
-	err = c.Processed.Scan(ctx, c.m.ID, store.LiveRevision, h, h+1, func(d store.Doc) error {
-		// Merged ones stand behind those of batches.
-		if d.Key.IsMerged() {
-			return errEnough
-		}
-		if union.Len()+d.Events > c.cfg.MergeEvents || bytes+len(d.Data) > mergeBytes {
-			more = true
-			return errEnough
-		}
-		chosen = append(chosen, d.Key)
-		bytes += len(d.Data)
-		return union.Add(d.Data, nil)
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return false, err
-	}
-	if union.Len() < someFresh && !more {
-		return false, c.mergeHour(ctx, store.LiveRevision, h)
-	}
-	if len(chosen) < 2 {
-		return false, nil
-	}
-	// Batches sort before all that is merged, so that no reader misses what takes
-	// their place, wherever that stands among the merged ones.
-	return more, c.replace(ctx, union, chosen, 1)
 }
 
 // many reports whether so many batches have brought documents of an hour that they are
@@ -100,20 +84,6 @@ func (s *Service) many(ctx context.Context, merchant string, h event.Hour) (bool
 	return fresh >= s.cfg.MergeFresh, nil
 }
 
-// errEnough ends a scan.
-var errEnough = errors.New("enough")
-
-// replace puts a document of all that was gathered in place of the chosen ones.
-func (c *closing) replace(ctx context.Context, union *processed.Union, chosen []store.DocKey, place uint64) error {
-	merged, err := union.Frame()
-	if err != nil {
-		return err
-	}
-	doc := store.Doc{Key: chosen[0], Events: merged.Len, Data: processed.Encode(merged)}
-	doc.Key.Batch = store.MergedInto(place, chosen)
-	return c.Processed.Replace(ctx, chosen, doc)
-}
-
 // mergeDocuments puts one document in place of an hour's small ones, so that
 // whoever reads the hour again reads little. Those of a reprocess are merged
 // when a view of them is built, for later nothing is added to them. A document that is large already
@@ -128,7 +98,7 @@ func (c *closing) mergeDocuments(ctx context.Context, hours []event.Hour) error 
 			continue // nothing came to it
 		}
 		for _, h := range hours {
-			if err := c.mergeHour(ctx, rev, h); err != nil {
+			if _, err := c.mergeHour(ctx, c.m.ID, rev, h, true); err != nil {
 				return fmt.Errorf("cannot merge documents of hour %s: %w", h, err)
 			}
 		}
@@ -136,46 +106,63 @@ func (c *closing) mergeDocuments(ctx context.Context, hours []event.Hour) error 
 	return nil
 }
 
-func (c *closing) mergeHour(ctx context.Context, rev store.Revision, h event.Hour) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+// mergeHour puts one document in place of those of an hour that choose picks: of all,
+// or else of those that stand first, where batches stand, as long as they fill a
+// document or are some. more is true where it was filled.
+func (s *Service) mergeHour(ctx context.Context, merchant string, rev store.Revision, h event.Hour, all bool) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	// Nearly always all documents are merged, so that they are gathered while
 	// they are listed.
 	var docs []listed
 	union, gathered, bytes := processed.NewUnion(processed.Everything()), 0, 0
-	if err := c.Processed.Scan(ctx, c.m.ID, rev, h, h+1, func(d store.Doc) error {
+	err = s.Processed.Scan(ctx, merchant, rev, h, h+1, func(d store.Doc) error {
+		fits := union.Len()+d.Events <= s.cfg.MergeEvents && bytes+len(d.Data) <= mergeBytes
+		if !all && (!fits || d.Key.IsMerged() && union.Len() >= someFresh) {
+			more = !fits
+			return errEnough
+		}
 		docs = append(docs, listed{key: d.Key, events: d.Events, bytes: len(d.Data)})
-		if gathered < len(docs)-1 || union.Len()+d.Events > c.cfg.MergeEvents || bytes+len(d.Data) > mergeBytes {
+		if !fits || gathered < len(docs)-1 {
 			return nil
 		}
 		gathered++
 		bytes += len(d.Data)
 		return union.Add(d.Data, nil)
-	}); err != nil {
-		return err
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return false, err
 	}
-	chosen, place := choose(docs, c.cfg.MergeEvents)
+	chosen, place := choose(docs, s.cfg.MergeEvents)
 	if len(chosen) < 2 {
-		return nil
+		return false, nil
 	}
 	if gathered < len(docs) || len(chosen) < len(docs) {
-		var err error
-		if union, err = c.gather(ctx, rev, h, chosen); union == nil {
-			return err
+		if union, err = s.gather(ctx, merchant, rev, h, chosen); union == nil {
+			return false, err
 		}
 	}
-	return c.replace(ctx, union, chosen, place+1)
+	merged, err := union.Frame()
+	if err != nil {
+		return false, err
+	}
+	doc := store.Doc{Key: chosen[0], Events: merged.Len, Data: processed.Encode(merged)}
+	doc.Key.Batch = store.MergedInto(place+1, chosen)
+	return more, s.Processed.Replace(ctx, chosen, doc)
 }
+
+// errEnough ends a scan.
+var errEnough = errors.New("enough")
 
 // gather reads the chosen documents; nil where some are not there any more,
 // because another instance has merged them meanwhile.
-func (c *closing) gather(ctx context.Context, rev store.Revision, h event.Hour, chosen []store.DocKey) (*processed.Union, error) {
+func (s *Service) gather(ctx context.Context, merchant string, rev store.Revision, h event.Hour, chosen []store.DocKey) (*processed.Union, error) {
 	take := make(map[store.DocKey]bool, len(chosen))
 	for _, k := range chosen {
 		take[k] = true
 	}
 	union, found := processed.NewUnion(processed.Everything()), 0
-	if err := c.Processed.Scan(ctx, c.m.ID, rev, h, h+1, func(d store.Doc) error {
+	if err := s.Processed.Scan(ctx, merchant, rev, h, h+1, func(d store.Doc) error {
 		if !take[d.Key] {
 			return nil
 		}
@@ -204,7 +191,8 @@ const rewritten = 1000
 
 // choose picks the documents to merge: those of batches, and merged ones that
 // are small, or not much larger than what is to be added. place is the highest
-// place of a merged document there.
+// place of a merged document among them: what takes the place of some sorts after all
+// of these, so that no reader misses it.
 func choose(docs []listed, most int) (chosen []store.DocKey, place uint64) {
 	for _, d := range docs {
 		place = max(place, d.key.Place())

@@ -3,6 +3,7 @@ package summary_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,18 @@ type slowly struct {
 func (s slowly) Scan(ctx context.Context, m string, rev store.Revision, from, to event.Hour, call func(store.Doc) error) error {
 	s.scan(m)
 	return s.Processed.Scan(ctx, m, rev, from, to, call)
+}
+
+// cleaned is processed data that tells when marks were taken off.
+type cleaned struct {
+	store.Processed
+	then func()
+}
+
+func (c cleaned) Clean(ctx context.Context, marks []store.Mark) error {
+	err := c.Processed.Clean(ctx, marks)
+	c.then()
+	return err
 }
 
 // manyDirty is a bench with merchants of whom each has an hour to close.
@@ -146,15 +159,20 @@ func TestHotMerchantHoldsNobodyUp(t *testing.T) {
 	const merchants = 50
 	b := manyDirty(t, merchants)
 	ports := b.ports()
-	ports.Processed = slowly{ports.Processed, func(m string) {
+	alone := make(chan struct{})
+	leave := sync.OnceFunc(func() { close(alone) })
+	ports.Processed = cleaned{slowly{ports.Processed, func(m string) {
 		if m != "m003" {
 			return
 		}
-		for end := time.Now().Add(20 * time.Second); b.left(t) > 1; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Error("the others wait for the merchant who takes long")
-				return
-			}
+		select {
+		case <-alone:
+		case <-time.After(20 * time.Second):
+			t.Error("the others wait for the merchant who takes long")
+		}
+	}}, func() {
+		if b.left(t) == 1 {
+			leave()
 		}
 	}}
 	s := b.service(func(c *fn.Config) { c.Shards, c.Workers, c.Page, c.MergeEvents = 1, 2, 4, 0 }, ports)

@@ -7,6 +7,7 @@ import (
 
 	fn "github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -59,6 +60,19 @@ func interleave(rng *rand.Rand, actors ...func(turn func())) {
 		waiting = append(waiting[:k], waiting[k+1:]...)
 		goes[last] <- struct{}{}
 	}
+}
+
+// atOnce has instances do what is to be done, while a batch of late events comes.
+func (b *bench) atOnce(rng *rand.Rand, late []processed.Row, instances ...func(turn func()) *fn.Service) {
+	b.rows = append(b.rows, late...)
+	actors := []func(turn func()){func(turn func()) {
+		turn()
+		b.putAgain(late)
+	}}
+	for _, instance := range instances {
+		actors = append(actors, func(turn func()) { b.pass(instance(turn)) })
+	}
+	interleave(rng, actors...)
 }
 
 // turning are ports each of whose calls waits for its turn. The service behind them

@@ -34,7 +34,15 @@ func (s *Service) closeView(ctx, budget context.Context, dirty []store.DirtyHour
 		}
 		return nil
 	}
-	c, err := s.closing(&m, v, v.Generation == shown.Generation, watermark)
+	isShown := v.Generation == shown.Generation
+	if began := time.Now(); isShown && v.State == access.ViewReady {
+		// What it has in its queue was reopened: it is held back as late events are.
+		if !s.pace.free(id, began) {
+			return nil
+		}
+		defer func() { s.pace.worked(id, began, time.Now(), s.cfg.Share) }()
+	}
+	c, err := s.closing(&m, v, isShown, watermark)
 	if err == nil {
 		err = c.advance(ctx, budget, hours)
 	}

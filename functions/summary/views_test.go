@@ -354,14 +354,8 @@ func TestViewsComeAndGo(t *testing.T) {
 				}
 				b.check()
 				b.now = b.now.Add(time.Duration(20+rng.IntN(80)) * time.Minute)
-				late := in.next(b.now.UnixMilli() - 2*hourMs)
-				b.rows = append(b.rows, late...)
-				interleave(rng, func(turn func()) { b.pass(instance(turn, nil)) },
-					func(turn func()) { b.pass(instance(turn, f)) },
-					func(turn func()) {
-						turn()
-						b.putAgain(late)
-					})
+				b.atOnce(rng, in.next(b.now.UnixMilli()-2*hourMs), func(turn func()) *fn.Service { return instance(turn, nil) },
+					func(turn func()) *fn.Service { return instance(turn, f) })
 				b.check()
 			}
 			b.now = b.now.Add(5 * time.Hour)
