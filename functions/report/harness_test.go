@@ -158,6 +158,10 @@ func (w *world) summarise() {
 	users, millis := facts.Firsts()
 	_, err = w.stores.Visitors.See(ctx, m.ID, m.Generation, users, millis)
 	w.must(err)
+	claim, err := w.stores.Processed.Claimed(ctx, m.ID)
+	w.must(err)
+	_, err = w.stores.Processed.Claim(ctx, m.ID, claim)
+	w.must(err)
 	for _, day := range cal.Days(first.Start().UnixMilli(), last.End().UnixMilli()) {
 		var records []*summary.Record
 		for i, hour := range cal.Hours(day.From, day.To) {

@@ -40,6 +40,7 @@ type counted struct {
 	since event.Hour // the first hour that was dirty when it was begun, or came later
 	stale []event.Hour
 	view  followed
+	claim uint64 // the last one when it was counted: as long as it is, nobody has been told to be seen earlier
 	held  map[batchHour]*holding
 	// merged are the batches of merged documents that were looked at.
 	merged map[store.DocKey][]event.BatchID
@@ -90,6 +91,12 @@ func (f *Following) Wholes() int { return f.wholes }
 
 // Snapshot is Loader.Snapshot.
 func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*Snapshot, error) {
+	// Whoever closes hours tells the visitors' store, claims, and then takes the marks
+	// off: what was closed without being seen to be dirty was claimed.
+	claim, err := f.loader.claimed(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	s, dirty, err := f.loader.frame(ctx, m)
 	if err != nil {
 		return nil, err
@@ -99,7 +106,7 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 		return s, nil
 	}
 	if f.tally != nil && f.view == followedBy(m) {
-		more, err := f.goOn(ctx, m, s, dirty)
+		more, err := f.goOn(ctx, m, s, dirty, claim)
 		if err != nil {
 			f.counted = counted{}
 			return nil, err
@@ -128,8 +135,20 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	}
 	if t.kept != nil {
 		f.counted = *t.kept
+		f.claim = claim
 	}
 	return s, nil
+}
+
+// claimed is the last claim of a merchant's hours.
+func (l *Loader) claimed(ctx context.Context, m *access.Merchant) (claim uint64, err error) {
+	if err = l.within(ctx, func(ctx context.Context) error {
+		claim, err = l.processed.Claimed(ctx, m.ID)
+		return err
+	}); err != nil {
+		return 0, fmt.Errorf("cannot tell whether hours of %q were closed: %w", m.ID, err)
+	}
+	return claim, nil
 }
 
 // keep makes a tally of what was loaded, where it can be counted on and is not
@@ -185,7 +204,7 @@ func (c *counted) hold(f *processed.Frame) {
 }
 
 // goOn counts what came since the last snapshot. false: all must be counted anew.
-func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, dirty []event.Hour) (bool, error) {
+func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, dirty []event.Hour, claim uint64) (bool, error) {
 	if dirty[0] > f.since+mostStale || f.Size() > f.most {
 		return false, nil
 	}
@@ -223,18 +242,19 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, d
 			return false, err
 		}
 	}
-	adopted, ok, err := f.tally.Add(rows, firstSeen, func(h event.Hour) bool {
+	adopted, ok, err := f.tally.Add(rows, summary.Around{FirstSeen: firstSeen, Earlier: claim != f.claim, Whole: func(h event.Hour) bool {
 		from, to := f.tally.Needs(h)
 		whole := f.readsAll(from, to)
 		if at := f.spanOf(h); !whole && at >= 0 {
 			f.short = max(f.short, f.spans[at].from-from)
 		}
 		return whole
-	})
+	}})
 	if err != nil || !ok {
 		return false, err
 	}
 	f.hold(rows)
+	f.claim = claim
 	for h := range fresh {
 		f.since = min(f.since, h)
 	}

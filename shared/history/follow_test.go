@@ -108,11 +108,26 @@ func (s *shopTraffic) close(l *history.Loader, m *access.Merchant, hours ...even
 			s.t.Fatal(err)
 		}
 		names, millis := facts.Firsts()
-		if _, err := s.stores.Visitors.See(ctx, m.ID, m.Generation, names, millis); err != nil {
-			s.t.Fatal(err)
-		}
+		s.see(names, millis)
 	}
 	clean(s.t, s.stores, hours...)
+}
+
+// see makes known when users were seen, and claims the merchant, as closing hours
+// does before it takes their marks off.
+func (s *shopTraffic) see(names []uint64, millis []int64) {
+	s.t.Helper()
+	ctx := context.Background()
+	if _, err := s.stores.Visitors.See(ctx, merchant, 1, names, millis); err != nil {
+		s.t.Fatal(err)
+	}
+	last, err := s.stores.Processed.Claimed(ctx, merchant)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if ok, err := s.stores.Processed.Claim(ctx, merchant, last); err != nil || !ok {
+		s.t.Fatalf("expected to claim the merchant: %v, %v", ok, err)
+	}
 }
 
 // Who follows a merchant sees what a snapshot of all sees, to the byte, whatever
@@ -195,9 +210,7 @@ func TestFollowingIsTheWhole(t *testing.T) {
 		millis[i] = int64(now-20) * hourMs
 	}
 	look("the late hour closed")
-	if _, err := s.stores.Visitors.See(ctx, merchant, 1, users[:50], millis[:50]); err != nil {
-		t.Fatal(err)
-	}
+	s.see(users[:50], millis[:50])
 	s.batch(1, now, now+1)
 	look("users who were seen earlier")
 	s.merge(now, 2, true)

@@ -245,7 +245,9 @@ type Visitors interface {
 	// was seen (ms since the Unix epoch), and math.MaxInt64 for unknown ones.
 	FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) ([]int64, error)
 	// See lowers first-seen instants to the given ones where these are
-	// earlier, and returns what stood there before, as FirstSeen does.
+	// earlier, and returns what stood there before, as FirstSeen does. Who has
+	// closed hours so claims the merchant afterwards (Processed.Claim): readers take
+	// it that nothing was lowered as long as the claim is the same.
 	See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error)
 	// Forget forgets users of a merchant's generation; one that is not known is
 	// no error. When it has returned they are forgotten for good.

@@ -23,6 +23,14 @@ func (f *Facts) Firsts() (names []uint64, millis []int64) {
 	return names, millis
 }
 
+// whose is the user whose name stands at a place of Firsts.
+func (f *Facts) whose(i int) (user uint64) {
+	if n := len(f.actors.users); i >= n {
+		return f.Frame.User[f.actors.bought[i-n]]
+	}
+	return f.actors.users[i]
+}
+
 // indexBuyers finds the first event of a purchase of each user, in the order of
 // these events. One that repeats a transaction is one, too: else a late event of
 // another user could undo a first purchase, and stores only know earlier ones.

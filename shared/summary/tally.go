@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -12,11 +13,14 @@ import (
 // from, and goes on counting as rows come: the records are those of all rows
 // counted at once.
 //
-// What new rows change lies in the rows that share a client, a user, an event id or
-// a transaction with them, or with such a row, and so on. These alone are resolved
+// What new rows change lies in the rows that share a session, an event id or a
+// transaction with them, or with such a row, and so on. These alone are resolved
 // and grouped, by the same code, without the new rows and with them, and the
 // difference is added to the records. It holds because no other row shares
-// anything with them: neither sessions nor users nor duplicates reach across.
+// anything with them: neither sessions nor duplicates reach across. Users do; but
+// what a user's other rows count for changes only where the user is seen earlier than
+// before, or not any more where it was seen first, and only who has left a row of a
+// table may have to leave its users: then all of the user's rows are looked at, too.
 //
 // Of rows in hours that it does not count, who asks when users were first seen is
 // told; so it is of what is summarised.
@@ -30,8 +34,14 @@ type Tally struct {
 	first    map[uint64]int64     // when the users of the counted hours were first seen, and first bought, ms; by name as Firsts has it
 	fresh    map[uint64]uint64    // those of them who are new in a counted hour, or as buyers: their users
 	indexes  [numIndexes]rowIndex // what rows share
-	met      []uint32             // by row: the round that met it last
+	met      []met
 	round    uint32
+}
+
+// met is what of a row was followed last.
+type met struct {
+	round   uint32
+	indexes uint32 // bits: those by which the round has followed it
 }
 
 // tallied is an hour that is counted.
@@ -56,7 +66,7 @@ func NewTally(facts []*Facts, cal *Calendar, hours func(*Facts) []Window) *Tally
 	}
 	for _, f := range facts {
 		t.Hold(f.Frame)
-		t.learn(f, false)
+		t.learn(f, nil)
 		for _, w := range hours(f) {
 			h := &tallied{place: t.place(w)}
 			h.count(fullRecord(f.Slice(w), h.place, true))
@@ -122,7 +132,7 @@ func (t *Tally) Hold(rows *processed.Frame) {
 	start := t.Rows()
 	t.stack.Append(rows)
 	f := t.stack.Frame()
-	t.met = append(t.met, make([]uint32, rows.Len)...)
+	t.met = append(t.met, make([]met, rows.Len)...)
 	for i := range t.indexes {
 		t.indexes[i].grow(f, start)
 	}
@@ -153,42 +163,51 @@ func (t *Tally) adopt(h event.Hour, end uint32, firstSeen FirstSeen) (ok bool, e
 			seeds = append(seeds, uint32(row))
 		}
 	}
-	rows := t.related(seeds)
-	n, _ := slices.BinarySearch(rows, end)
-	rows = rows[:n]
-	was, is := t.within(t.resolve(rows)), t.resolve(rows)
-	t.remind(was)
-	for _, w := range hours {
-		t.hours[w.From] = &tallied{place: t.place(w)}
+	r := t.related(seeds)
+	var was, is *Facts
+	for {
+		rows := r.before(end)
+		was, is = t.within(t.resolve(rows)), t.within(t.resolve(rows), hours...)
+		if !r.widen(r.inQuestion(is)) {
+			break
+		}
 	}
-	is = t.within(is)
-	names, _ := is.Firsts()
-	stored, err := firstSeen(names)
+	t.remind(was)
+	names, told, err := r.tell(is, firstSeen)
 	if err != nil {
 		return false, err
 	}
-	is.SetFirstSeen(names, stored)
+	is.SetFirstSeen(names, told)
 	for _, row := range was.Rows {
 		if was.NewUser[row] != is.NewUser[row] || first(was, row) != first(is, row) {
 			return false, nil
 		}
 	}
-	t.learn(is, true)
+	t.learn(is, r)
 	for _, w := range hours {
-		h := t.hours[w.From]
+		h := &tallied{place: t.place(w)}
 		h.count(fullRecord(is.Slice(w), h.place, true))
+		t.hours[w.From] = h
 	}
 	return true, nil
 }
 
 func first(f *Facts, row uint32) bool { return f.FirstPurchase != nil && f.FirstPurchase[row] }
 
+// Around is what counting asks of the merchant's other data.
+type Around struct {
+	FirstSeen FirstSeen
+	// Earlier says that users may have been seen earlier than FirstSeen has said so far.
+	Earlier bool
+	// Whole says of a UTC hour whether all rows are there that Adopt needs.
+	Whole func(event.Hour) bool
+}
+
 // Add counts rows of counted hours that were not there before. Where they change
-// other hours, too, these are adopted; whole says of a UTC hour whether all rows
-// are there that Adopt needs. adopted are those. ok is false where that cannot be:
+// other hours, too, these are adopted, and listed. ok is false where that cannot be:
 // then all must be counted anew, and the tally must not be used any more; so it is
 // after an error.
-func (t *Tally) Add(rows *processed.Frame, firstSeen FirstSeen, whole func(event.Hour) bool) (adopted []event.Hour, ok bool, err error) {
+func (t *Tally) Add(rows *processed.Frame, around Around) (adopted []event.Hour, ok bool, err error) {
 	start := uint32(t.Rows())
 	t.Hold(rows)
 	seeds := make([]uint32, 0, rows.Len)
@@ -199,57 +218,66 @@ func (t *Tally) Add(rows *processed.Frame, firstSeen FirstSeen, whole func(event
 		}
 		seeds = append(seeds, row)
 	}
-	older, err := t.older(firstSeen)
-	if err != nil {
-		return nil, false, err
-	}
-	all := t.related(append(seeds, older...))
-	if len(all) == 0 {
-		return nil, true, nil
-	}
-	n, _ := slices.BinarySearch(all, start)
-	before, after := t.resolve(all[:n]), t.resolve(all)
-	others := t.differing(before, after, all)
-	var names []uint64
-	var stored []int64
-	for {
-		// An adopted hour may hold users who cease to be new in yet another one.
-		for h := range others {
-			if !whole(h) {
-				return nil, false, nil
-			}
-			if ok, err := t.adopt(h, start, firstSeen); !ok || err != nil {
-				return nil, false, err
-			}
-			adopted = append(adopted, h)
-		}
-		clear(others)
-		var millis []int64
-		names, millis = t.within(after).Firsts()
-		if stored, err = firstSeen(names); err != nil {
+	if around.Earlier {
+		older, err := t.older(around.FirstSeen)
+		if err != nil {
 			return nil, false, err
 		}
-		for _, h := range Reopened(millis, stored) {
+		seeds = append(seeds, older...)
+	}
+	if len(seeds) == 0 {
+		return nil, true, nil
+	}
+	r := t.related(seeds)
+	for {
+		had := r.before(start)
+		before, after := t.resolve(had), t.resolve(r.rows)
+		less, more := t.within(before), t.within(after)
+		_, leavers := compare(less, more)
+		if r.widen(slices.AppendSeq(r.inQuestion(less, more), maps.Keys(leavers))) {
+			continue
+		}
+		others := t.differing(before, after)
+		names, told, err := r.tell(more, around.FirstSeen)
+		if err != nil {
+			return nil, false, err
+		}
+		_, millis := more.Firsts()
+		for _, h := range Reopened(millis, told) {
 			if !t.Counts(h) {
 				others[h] = true
 			}
 		}
 		if len(others) == 0 {
-			break
+			t.remind(less)
+			more.SetFirstSeen(names, told)
+			t.learn(more, r)
+			return adopted, t.exchange(less, more), nil
 		}
+		for h := range others {
+			if !around.Whole(h) {
+				return nil, false, nil
+			}
+			if ok, err := t.adopt(h, start, around.FirstSeen); !ok || err != nil {
+				return nil, false, err
+			}
+			adopted = append(adopted, h)
+		}
+		// An adopted hour may hold users who cease to be new in yet another one.
+		r.restart(slices.Clone(r.rows))
 	}
-	before, after = t.within(before), t.within(after)
-	t.remind(before)
-	after.SetFirstSeen(names, stored)
-	t.learn(after, true)
+}
+
+// exchange counts facts in place of others. false: that cannot be told.
+func (t *Tally) exchange(before, after *Facts) bool {
 	before, after = changed(before, after)
 	for from, h := range t.hours {
 		w := t.cal.Hour(from)
 		if !h.exchange(before.Slice(w), after.Slice(w)) {
-			return nil, false, nil
+			return false
 		}
 	}
-	return adopted, true, nil
+	return true
 }
 
 // clock are the hours of the merchant's clock that touch a UTC hour.
@@ -258,8 +286,8 @@ func (t *Tally) clock(h event.Hour) []Window {
 	return t.cal.Hours(w.From, w.To)
 }
 
-// within are the facts of the rows in counted hours.
-func (t *Tally) within(f *Facts) *Facts {
+// within are the facts of the rows in counted hours, and in some more.
+func (t *Tally) within(f *Facts, more ...Window) *Facts {
 	s := *f
 	s.actors = actors{}
 	s.Rows = make([]uint32, 0, len(f.Rows))
@@ -268,7 +296,7 @@ func (t *Tally) within(f *Facts) *Facts {
 	for _, row := range f.Rows {
 		if ms := f.Frame.Millis[row]; ms < hour.From || ms >= hour.To {
 			hour = t.cal.Hour(ms)
-			in = t.hours[hour.From] != nil
+			in = t.hours[hour.From] != nil || slices.Contains(more, hour)
 		}
 		if in {
 			s.Rows = append(s.Rows, row)
@@ -288,13 +316,24 @@ func (t *Tally) remind(f *Facts) {
 }
 
 // learn remembers when the users of facts were first seen and first bought, and
-// who is new; all says that the facts have all rows of theirs in counted hours.
-func (t *Tally) learn(f *Facts, all bool) {
+// who is new. The facts are of all rows, or of some: then those of users of whom
+// others are not among them say nothing of that.
+func (t *Tally) learn(f *Facts, some *relation) {
+	gone := map[uint64]bool{}
+	if some != nil {
+		for user := range some.full {
+			gone[user], gone[Buyer(user)] = true, true
+		}
+	}
 	note := func(name, user uint64, at int64, fresh bool) {
+		if some != nil && some.knows(name, user) {
+			return
+		}
+		delete(gone, name)
 		t.first[name] = at
 		if fresh {
 			t.fresh[name] = user
-		} else if all {
+		} else if some != nil {
 			delete(t.fresh, name)
 		}
 	}
@@ -304,6 +343,10 @@ func (t *Tally) learn(f *Facts, all bool) {
 	for i, row := range f.actors.bought {
 		u := f.Frame.User[row]
 		note(Buyer(u), u, f.actors.firstBought[i], f.FirstPurchase[row])
+	}
+	for name := range gone {
+		delete(t.first, name)
+		delete(t.fresh, name)
 	}
 }
 
@@ -320,40 +363,57 @@ func (t *Tally) older(firstSeen FirstSeen) (rows []uint32, err error) {
 	}
 	byUser := &t.indexes[indexUser]
 	for i, name := range names {
-		if stored[i] < t.first[name] {
-			byUser.each(t.stack.Frame(), t.fresh[name], 0, func(row uint32) { rows = append(rows, row) })
+		if stored[i] >= t.first[name] {
+			continue
+		}
+		if first, ok := byUser.any(t.stack.Frame(), t.fresh[name], 0); ok {
+			rows = append(rows, first)
+			for row := byUser.next[first]; row != first; row = byUser.next[row] {
+				rows = append(rows, row)
+			}
 		}
 	}
 	return rows, nil
+}
+
+// What is said of a row of two facts, the second ones with more rows.
+const (
+	inLess uint8 = 1 << iota // counts in the first ones
+	inMore
+	differs
+)
+
+// compare says of each row whether it counts with less rows and with more, of which
+// the facts with less have the first ones, and whether it counts for something else
+// in a record's tables; and who has left a row of a table so.
+func compare(less, more *Facts) (marks []uint8, leavers map[uint64]bool) {
+	marks, leavers = make([]uint8, more.Frame.Len), map[uint64]bool{}
+	for _, row := range less.Rows {
+		marks[row] |= inLess
+	}
+	for _, row := range more.Rows {
+		marks[row] |= inMore
+	}
+	for _, row := range less.Rows {
+		b, a := less.Session[row], more.Session[row]
+		if marks[row]&inMore == 0 || b[AttributionRow] != a[AttributionRow] || b[LandingRow] != a[LandingRow] {
+			marks[row] |= differs
+			leavers[more.Frame.User[row]] = true
+		}
+	}
+	return marks, leavers
 }
 
 // changed are facts without the rows that are the same in both, of which before has
 // the first ones, and count nothing otherwise. Who may have left a row of a table keeps
 // all rows, for one of these may hold it there.
 func changed(before, after *Facts) (less, more *Facts) {
-	const was, is, differs = 1, 2, 4
-	marks := make([]uint8, after.Frame.Len)
-	for _, row := range before.Rows {
-		marks[row] |= was
-	}
-	for _, row := range after.Rows {
-		marks[row] |= is
-	}
-	leavers := map[uint64]bool{}
-	for row := range marks {
-		switch mark := marks[row]; mark {
-		case was, was | is:
-			b, a := before.Session[row], after.Session[row]
-			switch {
-			case mark == was || b[AttributionRow] != a[AttributionRow] || b[LandingRow] != a[LandingRow]:
-				marks[row] |= differs
-				leavers[after.Frame.User[row]] = true
-			case before.Begins[row] != after.Begins[row] || before.EngagedBegin[row] != after.EngagedBegin[row] ||
-				before.SessionMillis[row] != after.SessionMillis[row] || before.NewUser[row] != after.NewUser[row] ||
-				before.Purchase[row] != after.Purchase[row] || first(before, uint32(row)) != first(after, uint32(row)):
-				marks[row] |= differs
-			}
-		case is:
+	marks, leavers := compare(before, after)
+	for row, mark := range marks {
+		if mark&differs == 0 && mark != 0 && (mark&inLess == 0 ||
+			before.Begins[row] != after.Begins[row] || before.EngagedBegin[row] != after.EngagedBegin[row] ||
+			before.SessionMillis[row] != after.SessionMillis[row] || before.NewUser[row] != after.NewUser[row] ||
+			before.Purchase[row] != after.Purchase[row] || first(before, uint32(row)) != first(after, uint32(row))) {
 			marks[row] |= differs
 		}
 	}
@@ -371,40 +431,6 @@ func changed(before, after *Facts) (less, more *Facts) {
 	return only(before), only(after)
 }
 
-// related are the rows that share something with the seeds, with these in order.
-func (t *Tally) related(seeds []uint32) (rows []uint32) {
-	f := t.stack.Frame()
-	t.round++
-	meet := func(row uint32) {
-		if t.met[row] != t.round {
-			t.met[row] = t.round
-			rows = append(rows, row)
-		}
-	}
-	for _, row := range seeds {
-		meet(row)
-	}
-	var walked [numIndexes]map[uint32]bool // by the first row of a list
-	for i := range walked {
-		walked[i] = map[uint32]bool{}
-	}
-	for i := 0; i < len(rows); i++ {
-		for k := range t.indexes {
-			index := &t.indexes[k]
-			a, b, has := index.key(f, rows[i])
-			if !has {
-				continue
-			}
-			if head := index.head(f, a, b); !walked[k][head] {
-				walked[k][head] = true
-				index.each(f, a, b, meet)
-			}
-		}
-	}
-	slices.Sort(rows)
-	return rows
-}
-
 // resolve works out the facts of some rows, wherever in time they lie.
 func (t *Tally) resolve(rows []uint32) *Facts {
 	f := t.stack.Select(rows)
@@ -420,7 +446,7 @@ func (t *Tally) resolve(rows []uint32) *Facts {
 
 // differing are the UTC hours of rows that are in no counted hour and whose facts
 // differ. after is of all rows, of which before has the first ones.
-func (t *Tally) differing(before, after *Facts, all []uint32) hourSet {
+func (t *Tally) differing(before, after *Facts) hourSet {
 	hours := hourSet{}
 	var rest []int // rows of before that are in no counted hour
 	for row, ms := range before.Frame.Millis {
@@ -432,7 +458,7 @@ func (t *Tally) differing(before, after *Facts, all []uint32) hourSet {
 		return hours
 	}
 	counts := func(f *Facts) []bool {
-		rows := make([]bool, len(all))
+		rows := make([]bool, after.Frame.Len)
 		for _, row := range f.Rows {
 			rows[row] = true
 		}

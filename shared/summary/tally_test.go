@@ -102,13 +102,19 @@ func TestTallyIsTheWhole(t *testing.T) {
 			order = slices.Clone(rows)
 		}
 		at := rapid.IntRange(0, len(order)-1).Draw(t, "there before")
-		tally := wholeTally(order[:at], seen, settings, cal, counted)
-		seen.see(order[:at], settings, cal, tally)
+		begin := func() *summary.Tally {
+			// Who was seen elsewhere is known by then.
+			seen.see(order[:at], settings, cal, wholeTally(order[:at], seen, settings, cal, counted))
+			return wholeTally(order[:at], seen, settings, cal, counted)
+		}
+		tally := begin()
 		for at < len(order) {
 			n := min(len(order)-at, rapid.IntRange(1, 6).Draw(t, "more"))
+			around := summary.Around{FirstSeen: seen.of, Whole: func(event.Hour) bool { return true }}
 			for u := range uint64(3) {
 				if user := order[rapid.IntRange(0, len(order)-1).Draw(t, "seen")].User; rapid.IntRange(0, 5).Draw(t, "lower") == int(u) {
 					seen[user] = min(orElse(seen, user), order[at].Millis-rapid.Int64Range(0, 50*hourMs).Draw(t, "before"))
+					around.Earlier = true
 				}
 			}
 			come := order[at : at+n]
@@ -129,13 +135,12 @@ func TestTallyIsTheWhole(t *testing.T) {
 			given++
 			var adopted []event.Hour
 			if ok {
-				if adopted, ok, err = tally.Add(frameOf(come), seen.of, func(event.Hour) bool { return true }); err != nil {
+				if adopted, ok, err = tally.Add(frameOf(come), around); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if !ok {
-				tally = wholeTally(order[:at], seen, settings, cal, counted)
-				seen.see(order[:at], settings, cal, tally)
+				tally = begin()
 				continue
 			}
 			added++
@@ -198,7 +203,7 @@ func TestTallyOfManyUsers(t *testing.T) {
 	}
 	come := rows[users-1] // the last one's event, from another client and a moment earlier
 	come.Batch, come.User, come.Client, come.Millis = event.BatchID{2}, 1, 1, come.Millis-1
-	if _, ok, err := tally.Add(frameOf([]processed.Row{come}), sights{}.of, func(event.Hour) bool { return true }); !ok || err != nil {
+	if _, ok, err := tally.Add(frameOf([]processed.Row{come}), summary.Around{FirstSeen: sights{}.of, Whole: func(event.Hour) bool { return true }}); !ok || err != nil {
 		t.Fatalf("expected it to be counted on: %v, %v", ok, err)
 	}
 	want := wholeTally(slices.Concat(rows, []processed.Row{come}), sights{}, settings, cal, w).Record(w.From)

@@ -1,0 +1,132 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
+)
+
+// visits makes the events of a busy shop in the order of time: sessions of some
+// four events, half of them of a hundred visitors, the others of a million.
+type visits struct {
+	r     *rand.Rand
+	at    time.Time
+	step  time.Duration
+	open  []visit
+	ids   int
+	pages *rand.Zipf
+}
+
+type visit struct {
+	client  string
+	session uint64
+	left    int
+}
+
+func newVisits(from time.Time, perSecond int) *visits {
+	r := rand.New(rand.NewPCG(5, 6))
+	return &visits{r: r, at: from, step: time.Second / time.Duration(perSecond), pages: rand.NewZipf(r, 1.3, 2, 499)}
+}
+
+func (v *visits) next(n int) []processed.Row {
+	rows := make([]processed.Row, n)
+	for i := range rows {
+		// As many are open as send an event every 25 seconds.
+		most := int(25 * time.Second / v.step)
+		k := v.r.IntN(most)
+		if k >= len(v.open) {
+			client := fmt.Sprint("c", v.r.IntN(100))
+			if v.r.IntN(2) == 0 {
+				client = fmt.Sprint("c", v.r.IntN(1_000_000))
+			}
+			v.ids++
+			v.open = append(v.open, visit{client, uint64(v.ids) * 0x9e3779b97f4a7c15, 1 + v.r.IntN(7)})
+			k = len(v.open) - 1
+		}
+		at := &v.open[k]
+		v.at = v.at.Add(v.step)
+		row := row(fmt.Sprint(v.at.UnixNano()), at.client, fmt.Sprint("/p", v.pages.Uint64()), v.at)
+		row.Session = at.session
+		row.Text[processed.ColCountry] = "DE"
+		row.Text[processed.ColBrowser] = []string{"Chrome", "Firefox", "Safari", "Edge"}[at.session%4]
+		row.Text[processed.ColPageTitle] = row.Text[processed.ColPagePath]
+		if at.left--; at.left == 0 {
+			v.open[k] = v.open[len(v.open)-1]
+			v.open = v.open[:len(v.open)-1]
+		}
+		rows[i] = row
+	}
+	return rows
+}
+
+// merge puts one document in place of those of batches in an hour, as the
+// summary function does.
+func (w *world) merge(h event.Hour, place uint64) {
+	w.t.Helper()
+	ctx := context.Background()
+	union := processed.NewUnion(processed.Everything())
+	var keys []store.DocKey
+	w.must(w.stores.Processed.Scan(ctx, w.merchant.ID, store.LiveRevision, h, h+1, func(d store.Doc) error {
+		if d.Key.IsMerged() {
+			return nil
+		}
+		keys = append(keys, d.Key)
+		return union.Add(d.Data, nil)
+	}))
+	f, err := union.Frame()
+	w.must(err)
+	doc := store.Doc{Key: keys[0], Events: f.Len, Data: processed.Encode(f)}
+	doc.Key.Batch = store.MergedInto(place, keys)
+	w.must(w.stores.Processed.Replace(ctx, keys, doc))
+}
+
+// BenchmarkBusyHour takes a picture each second of a merchant who is sent 2,000
+// events a second, by how many his hour has already.
+func BenchmarkBusyHour(b *testing.B) {
+	for _, open := range []int{50_000, 200_000, 800_000} {
+		b.Run(fmt.Sprint(open), func(b *testing.B) {
+			w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes = 4 << 30 })
+			h := event.HourOf(midday)
+			v := newVisits(h.Start(), 2000)
+			for i := 0; i < open; i += 16 * 500 {
+				for range 16 * 5 {
+					w.put(v.next(100)...)
+				}
+				w.merge(h, uint64(i/8000+1))
+			}
+			_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
+			w.must(err)
+			a := w.service.live.of(keyOf(&w.merchant))
+			take := func(i int) {
+				p, err := w.service.live.expose(context.Background(), a.follow, &w.merchant, cal, uint64(i))
+				w.must(err)
+				if !p.Whole {
+					b.Fatal("expected a picture")
+				}
+			}
+			began := cpuTime(b)
+			take(0)
+			b.ReportMetric(float64(cpuTime(b)-began)/1e3, "first-cpu-µs")
+			b.ReportAllocs()
+			var took time.Duration
+			for i := 0; b.Loop(); i++ {
+				for range 20 {
+					w.put(v.next(100)...)
+				}
+				began := cpuTime(b)
+				take(i)
+				took += cpuTime(b) - began
+			}
+			b.ReportMetric(float64(took)/float64(b.N)/1e3, "cpu-µs/op")
+			b.ReportMetric(float64(a.follow.Wholes()), "wholes")
+			b.ReportMetric(float64(a.follow.Size())/(1<<20), "MiB")
+		})
+	}
+}
