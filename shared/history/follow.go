@@ -182,7 +182,7 @@ func (t *taking) keep(since event.Hour) bool {
 }
 
 // bytesPerRow is about what a row of a tally takes.
-const bytesPerRow = 256
+const bytesPerRow = 100
 
 // mostStale is how many hours stay in a tally after they were closed.
 const mostStale = 2

@@ -1,114 +1,175 @@
 package processed
 
 import (
-	"slices"
+	"sort"
+	"strings"
 
 	"github.com/footfall/footfall/shared/event"
 )
 
-// Stack is a frame that grows at its end: rows keep their places. The zero value
-// is ready. It is for one goroutine.
+// Stack is rows of many frames, packed closely, and grows at its end: rows keep their
+// places. The zero value is ready. It is for one goroutine.
 type Stack struct {
-	f      Frame
-	text   [NumStringColumns]dictionary
-	items  [NumItemColumns]dictionary
-	params map[string]*paramColumn
-	remap  []uint32 // scratch: codes of one frame to codes of another; 0 where not met
+	len                              int
+	batches                          []event.BatchID
+	batch, seq                       lane
+	ids                              [][]ID // in blocks of blockRows
+	millis, flags, engaged, value    lane
+	users                            numbering[uint64]
+	sessions                         numbering[Session]
+	user, session                    lane // numbers
+	text                             [NumStringColumns]stackText
+	params                           map[string]*stackText
+	items                            int
+	itemRow, itemPrice, itemQuantity lane
+	itemText                         [NumItemColumns]stackText
+	remap                            []uint32 // scratch: codes of one frame to codes of another; 0 where not met
 }
 
-// Frame is what lies on the stack. It may be read until the next Append.
-func (s *Stack) Frame() *Frame { return &s.f }
+// Session is whose session a row belongs to, and what the client calls it; 0: nothing.
+type Session struct{ Client, Session uint64 }
+
+// stackText is a text column of a stack. Rows beyond the end of codes have none.
+type stackText struct {
+	texts Strings // without codes
+	dict  dictionary
+	codes lane
+}
+
+// Len is how many rows there are.
+func (s *Stack) Len() int { return s.len }
+
+// Millis is when a row happened, ms since the Unix epoch.
+func (s *Stack) Millis(row uint32) int64 { return s.millis.at(row) }
+
+// ID is that of a row's event.
+func (s *Stack) ID(row uint32) ID { return s.ids[row>>blockBits][row&(blockRows-1)] }
+
+// User is the number of a row's user, in the order in which they came, from 0.
+func (s *Stack) User(row uint32) uint32 { return uint32(s.user.at(row)) }
+
+// UserNumber is the number of a user; ok is false where no row is its.
+func (s *Stack) UserNumber(user uint64) (number uint32, ok bool) { return s.users.find(user) }
+
+// Session is the number of a row's session, in the order in which they came, from 0.
+func (s *Stack) Session(row uint32) uint32 { return uint32(s.session.at(row)) }
+
+// Code is what stands for a row's text in a column: 0 for none.
+func (s *Stack) Code(c StringColumn, row uint32) uint32 { return uint32(s.text[c].codes.at(row)) }
+
+// Size is about how much memory the rows take.
+func (s *Stack) Size() int64 {
+	const perText = 48
+	n := int64(cap(s.batches))*16 + s.users.size(8) + s.sessions.size(16)
+	for _, block := range s.ids {
+		n += int64(cap(block)) * 16
+	}
+	for _, c := range []*lane{&s.batch, &s.seq, &s.millis, &s.flags, &s.engaged, &s.value, &s.user, &s.session, &s.itemRow, &s.itemPrice, &s.itemQuantity} {
+		n += c.size()
+	}
+	text := func(t *stackText) { n += t.codes.size() + int64(t.dict.bytes+perText*len(t.texts.Dict)) }
+	for c := range s.text {
+		text(&s.text[c])
+	}
+	for _, p := range s.params {
+		text(p)
+	}
+	for c := range s.itemText {
+		text(&s.itemText[c])
+	}
+	return n
+}
 
 // Append copies a frame's rows to the end. All frames of a stack were decoded
 // with Identity, Actors and the same other columns.
 func (s *Stack) Append(from *Frame) {
-	f := &s.f
-	start := f.Len
-	f.Len += from.Len
-	first := uint32(len(f.Batches))
-	f.Batches = append(f.Batches, from.Batches...)
-	for _, b := range from.Batch {
-		f.Batch = append(f.Batch, b+first)
+	start, first := s.len, len(s.batches)
+	s.len += from.Len
+	s.batches = append(s.batches, from.Batches...)
+	for row := range from.Len {
+		s.batch.append(int64(from.Batch[row]) + int64(first))
+		s.seq.append(int64(from.Seq[row]))
+		s.addID(start+row, from.EventID[row])
+		s.millis.append(from.Millis[row])
+		s.user.append(int64(s.users.number(from.User[row])))
+		s.session.append(int64(s.sessions.number(Session{from.Client[row], from.Session[row]})))
+		s.flags.append(int64(from.Flags[row]))
+		s.engaged.append(from.Engaged[row])
+		s.value.append(from.Value[row])
 	}
-	f.Seq = append(f.Seq, from.Seq...)
-	f.EventID = append(f.EventID, from.EventID...)
-	f.Millis = append(f.Millis, from.Millis...)
-	f.User = append(f.User, from.User...)
-	f.Client = append(f.Client, from.Client...)
-	f.Session = append(f.Session, from.Session...)
-	f.Flags = append(f.Flags, from.Flags...)
-	f.Engaged = append(f.Engaged, from.Engaged...)
-	f.Value = append(f.Value, from.Value...)
-	for c := range f.Text {
-		s.join(&f.Text[c], &s.text[c], &from.Text[c], start, f.Len)
+	for c := range s.text {
+		s.join(&s.text[c], &from.Text[c], start)
 	}
 	for key, column := range from.Params {
 		p := s.params[key]
 		if p == nil {
 			if s.params == nil {
-				s.params, f.Params = map[string]*paramColumn{}, map[string]*Strings{}
+				s.params = map[string]*stackText{}
 			}
-			p = &paramColumn{}
-			s.params[key], f.Params[key] = p, &p.column
+			p = &stackText{}
+			s.params[key] = p
 		}
-		s.join(&p.column, &p.dict, column, start, f.Len)
+		s.join(p, column, start)
 	}
-	for key, p := range s.params {
-		if from.Params[key] == nil {
-			pad(&p.column, f.Len)
-		}
+	items := &from.Items
+	for i := range items.Len {
+		s.itemRow.append(int64(items.Row[i]) + int64(start))
+		s.itemPrice.append(items.Price[i])
+		s.itemQuantity.append(items.Quantity[i])
 	}
-	items := &f.Items
-	at := items.Len
-	items.Len += from.Items.Len
-	for _, row := range from.Items.Row {
-		items.Row = append(items.Row, row+uint32(start))
+	for c := range s.itemText {
+		s.join(&s.itemText[c], &items.Text[c], s.items)
 	}
-	items.Price = append(items.Price, from.Items.Price...)
-	items.Quantity = append(items.Quantity, from.Items.Quantity...)
-	for c := range items.Text {
-		s.join(&items.Text[c], &s.items[c], &from.Items.Text[c], at, items.Len)
-	}
+	s.items += items.Len
 }
 
-// join adds a column's rows, which go to [start, end).
-func (s *Stack) join(to *Strings, d *dictionary, from *Strings, start, end int) {
-	if from.Code != nil && len(from.Dict) > 1 {
-		if to.Dict == nil {
-			to.Dict = append(to.Dict, "")
-		}
-		pad(to, start)
-		s.remap = append(s.remap[:0], make([]uint32, len(from.Dict))...)
-		for _, code := range from.Code {
-			if code != 0 && s.remap[code] == 0 {
-				s.remap[code] = d.code(to, from.Dict[code])
-			}
-			to.Code = append(to.Code, s.remap[code])
-		}
+func (s *Stack) addID(row int, id ID) {
+	if row&(blockRows-1) == 0 {
+		s.ids = append(s.ids, nil)
 	}
-	pad(to, end)
+	block := &s.ids[len(s.ids)-1]
+	*block = append(*block, id)
+}
+
+// join adds a column's rows, which begin at start.
+func (s *Stack) join(to *stackText, from *Strings, start int) {
+	if from.Code == nil || len(from.Dict) <= 1 {
+		return
+	}
+	to.codes.pad(start)
+	s.remap = append(s.remap[:0], make([]uint32, len(from.Dict))...)
+	for _, code := range from.Code {
+		if code != 0 && s.remap[code] == 0 {
+			// The frame's text may hold the memory of a whole document.
+			s.remap[code] = to.dict.code(&to.texts, strings.Clone(from.Dict[code]))
+		}
+		to.codes.append(int64(s.remap[code]))
+	}
 }
 
 // Select is a frame of some rows, given in ascending order.
 func (s *Stack) Select(rows []uint32) *Frame {
-	f, n := &s.f, len(rows)
-	out := &Frame{Len: n, Batch: make([]uint32, n)}
-	s.remap = append(s.remap[:0], make([]uint32, len(f.Batches))...)
+	n := len(rows)
+	out := &Frame{Len: n, Batch: make([]uint32, n), EventID: make([]ID, n), User: make([]uint64, n), Client: make([]uint64, n), Session: make([]uint64, n)}
+	s.remap = append(s.remap[:0], make([]uint32, len(s.batches))...)
 	for i, row := range rows {
-		b := f.Batch[row]
+		b := s.batch.at(row)
 		if s.remap[b] == 0 {
-			out.Batches = append(out.Batches, f.Batches[b])
+			out.Batches = append(out.Batches, s.batches[b])
 			s.remap[b] = uint32(len(out.Batches))
 		}
 		out.Batch[i] = s.remap[b] - 1
+		out.EventID[i] = s.ID(row)
+		out.User[i] = s.users.keys[s.User(row)]
+		of := s.sessions.keys[s.Session(row)]
+		out.Client[i], out.Session[i] = of.Client, of.Session
 	}
-	out.Seq, out.EventID, out.Millis = pick(f.Seq, rows), pick(f.EventID, rows), pick(f.Millis, rows)
-	out.User, out.Client, out.Session = pick(f.User, rows), pick(f.Client, rows), pick(f.Session, rows)
-	out.Flags, out.Engaged, out.Value = pick(f.Flags, rows), pick(f.Engaged, rows), pick(f.Value, rows)
-	for c := range f.Text {
-		out.Text[c] = s.choose(&f.Text[c], rows)
+	out.Seq, out.Flags = pick[uint32](&s.seq, rows), pick[uint8](&s.flags, rows)
+	out.Millis, out.Engaged, out.Value = pick[int64](&s.millis, rows), pick[int64](&s.engaged, rows), pick[int64](&s.value, rows)
+	for c := range s.text {
+		out.Text[c] = s.choose(&s.text[c], rows)
 	}
-	for key, column := range f.Params {
+	for key, column := range s.params {
 		if chosen := s.choose(column, rows); chosen.Code != nil {
 			if out.Params == nil {
 				out.Params = map[string]*Strings{}
@@ -116,18 +177,19 @@ func (s *Stack) Select(rows []uint32) *Frame {
 			out.Params[key] = &chosen
 		}
 	}
-	if f.Items.Len > 0 {
+	if s.items > 0 {
 		s.chooseItems(out, rows)
 	}
 	return out
 }
 
 func (s *Stack) chooseItems(out *Frame, rows []uint32) {
-	from, to := &s.f.Items, &out.Items
+	to := &out.Items
 	var chosen []uint32
+	at := 0
 	for i, row := range rows {
-		at, _ := slices.BinarySearch(from.Row, row)
-		for ; at < from.Len && from.Row[at] == row; at++ {
+		at += sort.Search(s.items-at, func(n int) bool { return s.itemRow.at(uint32(at+n)) >= int64(row) })
+		for ; at < s.items && s.itemRow.at(uint32(at)) == int64(row); at++ {
 			chosen = append(chosen, uint32(at))
 			to.Row = append(to.Row, uint32(i))
 		}
@@ -135,27 +197,27 @@ func (s *Stack) chooseItems(out *Frame, rows []uint32) {
 	if to.Len = len(chosen); to.Len == 0 {
 		return
 	}
-	to.Price, to.Quantity = pick(from.Price, chosen), pick(from.Quantity, chosen)
-	for c := range from.Text {
-		to.Text[c] = s.choose(&from.Text[c], chosen)
+	to.Price, to.Quantity = pick[int64](&s.itemPrice, chosen), pick[int64](&s.itemQuantity, chosen)
+	for c := range s.itemText {
+		to.Text[c] = s.choose(&s.itemText[c], chosen)
 	}
 }
 
 // choose is a column of some rows, with the texts that stand in them.
-func (s *Stack) choose(from *Strings, rows []uint32) Strings {
-	if from.Code == nil {
+func (s *Stack) choose(from *stackText, rows []uint32) Strings {
+	if from.codes.n == 0 {
 		return Strings{}
 	}
-	s.remap = append(s.remap[:0], make([]uint32, len(from.Dict))...)
+	s.remap = append(s.remap[:0], make([]uint32, len(from.texts.Dict))...)
 	out := Strings{Dict: []string{""}, Code: make([]uint32, len(rows))}
 	for i, row := range rows {
-		code := from.Code[row]
+		code := from.codes.at(row)
 		if code == 0 {
 			continue
 		}
 		if s.remap[code] == 0 {
 			s.remap[code] = uint32(len(out.Dict))
-			out.Dict = append(out.Dict, from.Dict[code])
+			out.Dict = append(out.Dict, from.texts.Dict[code])
 		}
 		out.Code[i] = s.remap[code]
 	}
@@ -165,10 +227,10 @@ func (s *Stack) choose(from *Strings, rows []uint32) Strings {
 	return out
 }
 
-func pick[T any](from []T, rows []uint32) []T {
+func pick[T uint8 | uint32 | int64](from *lane, rows []uint32) []T {
 	out := make([]T, len(rows))
 	for i, row := range rows {
-		out[i] = from[row]
+		out[i] = T(from.at(row))
 	}
 	return out
 }

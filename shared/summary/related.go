@@ -6,46 +6,43 @@ import "slices"
 // a session, an event id or a transaction with one of them are among them.
 type relation struct {
 	*Tally
-	rows     []uint32
-	followed int             // of rows: those whose near ones are among them
-	full     map[uint64]bool // users all of whose rows are among them
+	rows []uint32
+	seen map[uint32]seen // by row
+	full map[uint64]bool // users all of whose rows are among them
 }
+
+// seen is what of a row is among the rows of a relation.
+type seen uint8
+
+const (
+	itself  seen = 1 << iota
+	sharing      // bits from here on: those that share one of the kinds of things with it
+)
 
 // related are the rows that have to do with the seeds.
 func (t *Tally) related(seeds []uint32) *relation {
-	r := &relation{Tally: t, rows: make([]uint32, 0, 2*len(seeds)), full: map[uint64]bool{}}
-	r.restart(seeds)
+	r := &relation{Tally: t, rows: make([]uint32, 0, 2*len(seeds)), seen: make(map[uint32]seen, 2*len(seeds)), full: map[uint64]bool{}}
+	for _, row := range seeds {
+		r.meet(row)
+	}
 	return r
 }
 
-// restart marks the rows anew, where the tally's marks were used for others.
-func (r *relation) restart(rows []uint32) {
-	r.round++
-	r.rows, r.followed = r.rows[:0], 0
-	for _, row := range rows {
-		r.meet(row)
-	}
-	r.follow()
-}
-
+// meet takes in a row and all that have to do with it.
 func (r *relation) meet(row uint32) {
-	if r.met[row].round != r.round {
-		r.met[row] = met{round: r.round}
-		r.rows = append(r.rows, row)
+	from := len(r.rows)
+	add := func(row uint32, what seen) {
+		if r.seen[row]&itself == 0 {
+			r.rows = append(r.rows, row)
+		}
+		r.seen[row] |= itself | what
 	}
-}
-
-func (r *relation) follow() {
-	for ; r.followed < len(r.rows); r.followed++ {
-		row := r.rows[r.followed]
-		for k := range numNear {
-			next := r.indexes[k].next
-			if next[row] == row || r.met[row].indexes>>k&1 != 0 {
-				continue
-			}
-			for other := next[row]; other != row; other = next[other] {
-				r.meet(other)
-				r.met[other].indexes |= 1 << k
+	for add(row, 0); from < len(r.rows); from++ {
+		row := r.rows[from]
+		for kind := range kinds {
+			// Whoever was met as one of many need not look for the others again.
+			if what := sharing << kind; r.seen[row]&what == 0 {
+				r.index.eachNear(kind, row, func(other uint32) { add(other, what) })
 			}
 		}
 	}
@@ -54,19 +51,10 @@ func (r *relation) follow() {
 // widen takes in all rows of users; more says whether that were any.
 func (r *relation) widen(users []uint64) (more bool) {
 	n := len(r.rows)
-	byUser := &r.indexes[indexUser]
 	for _, user := range users {
 		r.full[user] = true
-		first, ok := byUser.any(r.stack.Frame(), user, 0)
-		if !ok {
-			continue
-		}
-		r.meet(first)
-		for row := byUser.next[first]; row != first; row = byUser.next[row] {
-			r.meet(row)
-		}
+		r.index.eachOf(&r.stack, user, r.meet)
 	}
-	r.follow()
 	return len(r.rows) > n
 }
 

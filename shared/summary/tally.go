@@ -31,17 +31,9 @@ type Tally struct {
 	cal      *Calendar
 	stack    processed.Stack
 	hours    map[int64]*tallied
-	first    map[uint64]int64     // when the users of the counted hours were first seen, and first bought, ms; by name as Firsts has it
-	fresh    map[uint64]uint64    // those of them who are new in a counted hour, or as buyers: their users
-	indexes  [numIndexes]rowIndex // what rows share
-	met      []met
-	round    uint32
-}
-
-// met is what of a row was followed last.
-type met struct {
-	round   uint32
-	indexes uint32 // bits: those by which the round has followed it
+	first    map[uint64]int64  // when the users of the counted hours were first seen, and first bought, ms; by name as Firsts has it
+	fresh    map[uint64]uint64 // those of them who are new in a counted hour, or as buyers: their users
+	index    rowIndex
 }
 
 // tallied is an hour that is counted.
@@ -62,7 +54,7 @@ const keptRows = 2 * MaxTableRows
 func NewTally(facts []*Facts, cal *Calendar, hours func(*Facts) []Window) *Tally {
 	t := &Tally{
 		settings: facts[0].Settings, cal: cal, hours: map[int64]*tallied{},
-		first: map[uint64]int64{}, fresh: map[uint64]uint64{}, indexes: newIndexes(),
+		first: map[uint64]int64{}, fresh: map[uint64]uint64{}, index: newRowIndex(),
 	}
 	for _, f := range facts {
 		t.Hold(f.Frame)
@@ -100,12 +92,12 @@ func (t *Tally) Records() map[int64]*Record {
 }
 
 // Rows is how many rows the tally holds.
-func (t *Tally) Rows() int { return t.stack.Frame().Len }
+func (t *Tally) Rows() int { return t.stack.Len() }
 
 // Size is about how much memory the rows take.
 func (t *Tally) Size() int64 {
-	const perRow, perUser = 230, 96 // columns and indexes; maps
-	n := int64(t.Rows()*perRow + len(t.first)*perUser)
+	const perUser = 64 // of two maps
+	n := t.stack.Size() + t.index.size() + int64(len(t.first)*perUser)
 	for _, h := range t.hours {
 		n += h.extra
 	}
@@ -129,13 +121,8 @@ type FirstSeen func(names []uint64) ([]int64, error)
 
 // Hold takes in rows that are around hours that will be counted.
 func (t *Tally) Hold(rows *processed.Frame) {
-	start := t.Rows()
 	t.stack.Append(rows)
-	f := t.stack.Frame()
-	t.met = append(t.met, make([]met, rows.Len)...)
-	for i := range t.indexes {
-		t.indexes[i].grow(f, start)
-	}
+	t.index.grow(&t.stack)
 }
 
 // Adopt counts a UTC hour from now on, too: all hours of the clock that touch it,
@@ -158,9 +145,9 @@ func (t *Tally) adopt(h event.Hour, end uint32, firstSeen FirstSeen) (ok bool, e
 	}
 	whole := Window{hours[0].From, hours[len(hours)-1].To}
 	var seeds []uint32
-	for row, ms := range t.stack.Frame().Millis[:end] {
-		if ms >= whole.From && ms < whole.To {
-			seeds = append(seeds, uint32(row))
+	for row := range end {
+		if ms := t.stack.Millis(row); ms >= whole.From && ms < whole.To {
+			seeds = append(seeds, row)
 		}
 	}
 	r := t.related(seeds)
@@ -213,7 +200,7 @@ func (t *Tally) Add(rows *processed.Frame, around Around) (adopted []event.Hour,
 	seeds := make([]uint32, 0, rows.Len)
 	for i := range rows.Len {
 		row := start + uint32(i)
-		if !t.counted(t.stack.Frame().Millis[row]) {
+		if !t.counted(t.stack.Millis(row)) {
 			return nil, false, nil
 		}
 		seeds = append(seeds, row)
@@ -264,7 +251,6 @@ func (t *Tally) Add(rows *processed.Frame, around Around) (adopted []event.Hour,
 			adopted = append(adopted, h)
 		}
 		// An adopted hour may hold users who cease to be new in yet another one.
-		r.restart(slices.Clone(r.rows))
 	}
 }
 
@@ -361,16 +347,9 @@ func (t *Tally) older(firstSeen FirstSeen) (rows []uint32, err error) {
 	if err != nil {
 		return nil, err
 	}
-	byUser := &t.indexes[indexUser]
 	for i, name := range names {
-		if stored[i] >= t.first[name] {
-			continue
-		}
-		if first, ok := byUser.any(t.stack.Frame(), t.fresh[name], 0); ok {
-			rows = append(rows, first)
-			for row := byUser.next[first]; row != first; row = byUser.next[row] {
-				rows = append(rows, row)
-			}
+		if stored[i] < t.first[name] {
+			t.index.eachOf(&t.stack, t.fresh[name], func(row uint32) { rows = append(rows, row) })
 		}
 	}
 	return rows, nil
