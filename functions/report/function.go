@@ -39,7 +39,7 @@ type Config struct {
 	LiveAge     time.Duration `env:"REPORT_LIVE_AGE" envDefault:"1500ms"`      // of what is worked out of open hours, while events keep coming
 	LiveEvents  int64         `env:"REPORT_LIVE_EVENTS" envDefault:"4000000"`  // that it is worked out of once for all readers, some 300 B each meanwhile; of more each question looks at them by itself
 	LiveBytes   int           `env:"REPORT_LIVE_BYTES" envDefault:"67108864"`  // memory for it
-	TallyBytes  int           `env:"REPORT_TALLY_BYTES" envDefault:"67108864"` // memory for counting on from there; 0 counts all anew
+	TallyBytes  int           `env:"REPORT_TALLY_BYTES" envDefault:"-1"`       // memory for counting on from there; 0 counts all anew, -1 is an eighth of what the process may take
 	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`      // how long a merchant's settings are kept
 }
 
@@ -55,7 +55,7 @@ func (c *Config) Validate() error {
 		{"REPORT_QUEUE", int64(c.Queue), 0}, {"REPORT_QUEUE_WAIT", int64(c.QueueWait), 1}, {"REPORT_MAX_EVENTS", c.MaxEvents, 1},
 		{"REPORT_MAX_GROUPS", int64(c.MaxGroups), 1}, {"REPORT_SETTINGS_AGE", int64(c.SettingsAge), 0},
 		{"REPORT_CACHE_BYTES", int64(c.CacheBytes), 0}, {"REPORT_LIVE_AGE", int64(c.LiveAge), 0}, {"REPORT_LIVE_EVENTS", c.LiveEvents, 1}, {"REPORT_LIVE_BYTES", int64(c.LiveBytes), 0},
-		{"REPORT_TALLY_BYTES", int64(c.TallyBytes), 0},
+		{"REPORT_TALLY_BYTES", int64(c.TallyBytes), -1},
 	} {
 		if f.v < f.least {
 			errs = append(errs, fmt.Errorf("%s%s: expected at least %d, got %d", function.Prefix, f.name, f.least, f.v))

@@ -47,6 +47,7 @@ type live struct {
 	order   *list.List // of *album; asked about last in front
 	byView  map[albumKey]*list.Element
 	allowed allowance // of all together
+	resting bool      // forgetIdle is to come
 }
 
 const (
@@ -136,7 +137,7 @@ func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
 		loader: ports.History.Within(int(min(config.LiveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
-		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: int64(config.TallyBytes), patience: patience,
+		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: mostTally(config), patience: patience,
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},
 	}
@@ -373,6 +374,7 @@ func (l *live) take(ctx context.Context, a *album, m *access.Merchant, cal *summ
 	number, done := a.number, make(chan struct{})
 	a.taking, a.since = done, time.Now()
 	merchant, follow := *m, l.follower(a)
+	l.rest()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), history.DefaultTimeout)
 	go func() {
 		defer cancel()

@@ -3,6 +3,7 @@ package report
 import (
 	"time"
 
+	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/history"
 )
 
@@ -12,7 +13,17 @@ import (
 const (
 	tallyPart = 2                // of the memory, that one merchant's may take
 	tallyRest = 10 * time.Second // that nobody asked about a merchant before it makes room for another
+	tallyIdle = 5 * time.Minute  // that nobody asked about one before its memory is given back
+	tallyOf   = 8                // of the process's memory, that all may take by default
 )
+
+// mostTally is the memory that counting goes on from.
+func mostTally(c *Config) int64 {
+	if c.TallyBytes < 0 {
+		return function.Memory() / tallyOf
+	}
+	return int64(c.TallyBytes)
+}
 
 func (l *live) anew() *history.Following { return l.loader.Follow(l.mostTally / tallyPart) }
 
@@ -52,4 +63,33 @@ func (l *live) count(a *album, follow *history.Following, size int64) {
 func (l *live) forget(a *album) {
 	l.tallies -= a.tally
 	a.follow, a.tally = l.anew(), 0
+}
+
+// rest sees to it that idle tallies are forgotten by and by.
+func (l *live) rest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.resting {
+		l.resting = true
+		time.AfterFunc(tallyIdle, l.forgetIdle)
+	}
+}
+
+// forgetIdle gives the memory back of merchants that nobody asked about for a while.
+func (l *live) forgetIdle() {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resting = false
+	for at := l.order.Back(); at != nil; at = at.Prev() {
+		a := at.Value.(*album)
+		if now.Sub(a.asked) < tallyIdle {
+			l.resting = true
+			time.AfterFunc(tallyIdle-now.Sub(a.asked), l.forgetIdle)
+			return
+		}
+		if a.tally > 0 {
+			l.forget(a)
+		}
+	}
 }

@@ -52,3 +52,31 @@ func TestTalliesKeepTheirBound(t *testing.T) {
 		}
 	})
 }
+
+// TestIdleTalliesAreForgotten: what nobody asks about gives its memory back, and what
+// somebody does keeps it.
+func TestIdleTalliesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &live{most: 1 << 20, mostTally: 100, order: list.New(), byView: map[albumKey]*list.Element{}}
+		ask := func(merchant string) *album {
+			a := l.of(albumKey{merchant: merchant})
+			l.rest()
+			l.count(a, l.follower(a), 10)
+			return a
+		}
+		quiet, busy := ask("quiet"), ask("busy")
+		for range 3 {
+			time.Sleep(tallyIdle * 2 / 3)
+			ask("busy")
+		}
+		synctest.Wait()
+		if quiet.tally != 0 || busy.tally != 10 || l.tallies != 10 {
+			t.Errorf("the quiet merchant's tally takes %d bytes, the busy one's %d, all %d", quiet.tally, busy.tally, l.tallies)
+		}
+		time.Sleep(2 * tallyIdle)
+		synctest.Wait()
+		if busy.tally != 0 || l.tallies != 0 || l.resting {
+			t.Errorf("%d bytes are left, and more is to come: %v", l.tallies, l.resting)
+		}
+	})
+}

@@ -67,6 +67,7 @@ func run(ctx context.Context, build func(ctx context.Context, p *Process) ([]Fun
 	if err := Load(os.Environ(), nil, append([]any{&cfg}, cfgs...)...); err != nil {
 		return err
 	}
+	BoundMemory()
 	p, err := NewProcess(ctx, cfg, os.Stderr)
 	if err != nil {
 		return err

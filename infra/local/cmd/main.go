@@ -15,6 +15,7 @@ import (
 	"github.com/footfall/footfall/infra/local/demo"
 	"github.com/footfall/footfall/infra/local/importer"
 	"github.com/footfall/footfall/infra/local/topics"
+	"github.com/footfall/footfall/shared/function"
 )
 
 const usage = `Footfall: analytics for a million merchants, here in one process.
@@ -33,6 +34,7 @@ FOOTFALL_ADDR (127.0.0.1:8080), FOOTFALL_DATA (./data), FOOTFALL_ADMIN_TOKEN, â€
 `
 
 func main() {
+	function.BoundMemory()
 	if err := run(signals.NewContext(), os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "footfall:", err)
 		os.Exit(1)
