@@ -361,7 +361,7 @@ func (f *Following) news(ctx context.Context, m *access.Merchant) (_ *processed.
 	n := look{Following: f, union: processed.NewUnion(summary.Needs(summary.RecordKeys()))}
 	for _, rev := range m.Layers.Revisions() {
 		for _, s := range f.spans {
-			if err := f.loader.scan(ctx, m, rev, s.from, s.to, n.at); err != nil {
+			if err := f.loader.pick(ctx, m, rev, s.from, s.to, n.wants, n.at); err != nil {
 				return nil, false, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
 			}
 		}
@@ -386,23 +386,27 @@ type look struct {
 	other bool // a batch is not what it was
 }
 
-func (n *look) at(d store.Doc, keep processed.Keep) error {
+// wants reports whether a document may have rows that are not in the tally.
+func (n *look) wants(key store.DocKey, events int) bool {
 	switch {
 	case n.other:
-	case !d.Key.IsMerged():
-		if keep == nil || keep(d.Key.Batch) {
-			if !n.met(batchHour{d.Key.Batch, d.Key.Hour}, d.Events) {
-				return n.union.Add(d.Data, nil)
-			}
-		}
-	case n.merged[d.Key] != nil:
-		for _, batch := range n.merged[d.Key] {
-			n.met(batchHour{batch, d.Key.Hour}, -1)
-		}
-	default:
+		return false
+	case !key.IsMerged():
+		return !n.met(batchHour{key.Batch, key.Hour}, events)
+	case n.merged[key] == nil:
+		return true
+	}
+	for _, batch := range n.merged[key] {
+		n.met(batchHour{batch, key.Hour}, -1)
+	}
+	return false
+}
+
+func (n *look) at(d store.Doc, keep processed.Keep) error {
+	if d.Key.IsMerged() {
 		return n.atMerged(d, keep)
 	}
-	return nil
+	return n.union.Add(d.Data, keep)
 }
 
 // atMerged looks at a merged document for the first time.

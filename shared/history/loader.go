@@ -102,20 +102,44 @@ func (l *Loader) Load(ctx context.Context, m *access.Merchant, from, to event.Ho
 // scan calls fn with each document of a revision that may have rows that count,
 // and with what says which do.
 func (l *Loader) scan(ctx context.Context, m *access.Merchant, rev store.Revision, from, to event.Hour, fn func(store.Doc, processed.Keep) error) error {
-	var keep processed.Keep
-	if len(m.Layers) > 0 {
-		keep = func(b event.BatchID) bool { return m.Layers.Owner(b.Millis()) == rev }
-	}
+	o := ownedOf(m, rev)
 	return l.processed.Scan(ctx, m.ID, rev, from, to, func(d store.Doc) error {
-		// What the ETL wrote is of one batch, until it is merged.
-		if keep == nil || rev != store.LiveRevision || d.Key.IsMerged() {
-			return fn(d, keep)
-		}
-		if !keep(d.Key.Batch) {
+		if !o.some(d.Key) {
 			return nil
 		}
-		return fn(d, nil)
+		return fn(d, o.of(d.Key))
 	})
+}
+
+// pick is scan of the documents that want asks for.
+func (l *Loader) pick(ctx context.Context, m *access.Merchant, rev store.Revision, from, to event.Hour, want func(store.DocKey, int) bool, fn func(store.Doc, processed.Keep) error) error {
+	o := ownedOf(m, rev)
+	return l.processed.Pick(ctx, m.ID, rev, from, to, func(k store.DocKey, events int) bool { return o.some(k) && want(k, events) },
+		func(d store.Doc) error { return fn(d, o.of(d.Key)) })
+}
+
+// owned says what of a revision's documents counts.
+type owned struct {
+	keep  processed.Keep // nil: all
+	whole bool           // what the ETL wrote is of one batch, until it is merged
+}
+
+func ownedOf(m *access.Merchant, rev store.Revision) owned {
+	if len(m.Layers) == 0 {
+		return owned{}
+	}
+	return owned{func(b event.BatchID) bool { return m.Layers.Owner(b.Millis()) == rev }, rev == store.LiveRevision}
+}
+
+// some reports whether a document may have rows that count.
+func (o *owned) some(k store.DocKey) bool { return !o.whole || k.IsMerged() || o.keep(k.Batch) }
+
+// of says which rows do, of a document that may have some.
+func (o *owned) of(k store.DocKey) processed.Keep {
+	if o.whole && !k.IsMerged() {
+		return nil
+	}
+	return o.keep
 }
 
 // loading is a frame that is being read.

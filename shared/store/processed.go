@@ -165,6 +165,13 @@ type Processed interface {
 	// Scan calls fn with each document of a merchant's hours in [from, to).
 	Scan(ctx context.Context, merchant string, rev Revision, from, to event.Hour, fn func(Doc) error) error
 
+	// Pick is Scan for who has most documents already: want is asked for each by
+	// its key and number of events, in order, and fn is called with those that it
+	// wants, before or after want is asked for later ones. A document that is
+	// replaced meanwhile may be asked for and not come; then want is asked for
+	// what stands in its place.
+	Pick(ctx context.Context, merchant string, rev Revision, from, to event.Hour, want func(key DocKey, events int) bool, fn func(Doc) error) error
+
 	// Dirty lists dirty hours of a shard whose end is not after the given
 	// time, at most limit, after the given one (zero = from the start): the
 	// hours of a merchant's queue together and in order, a merchant's queues

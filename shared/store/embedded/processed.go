@@ -235,6 +235,14 @@ func (p *processed) apply(w *writing) error {
 
 // Scan implements store.Processed.
 func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour, fn func(store.Doc) error) error {
+	return p.Pick(ctx, merchant, rev, from, to, func(store.DocKey, int) bool { return true }, fn)
+}
+
+// Pick implements store.Processed. The documents are read all the same: one that is
+// not wanted costs what it takes to step over it.
+func (p *processed) Pick(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour,
+	want func(store.DocKey, int) bool, fn func(store.Doc) error,
+) error {
 	var fromCaller error
 	err := p.e.read(ctx, "scan processed data", func() error {
 		return p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, it *pebble.Iterator) error {
@@ -244,7 +252,7 @@ func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revisio
 			}
 			d := decoder{b: v}
 			doc := store.Doc{Key: k, Events: int(d.uvarint()), Data: d.b}
-			if d.err != nil {
+			if d.err != nil || !want(k, doc.Events) {
 				return d.err
 			}
 			fromCaller = fn(doc)

@@ -347,6 +347,78 @@ func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revisio
 	})
 }
 
+// Pick implements store.Processed. Cost: a query for keys and numbers, and then one
+// for as many documents of an hour as fit pickAtOnce.
+func (p *processed) Pick(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour,
+	want func(store.DocKey, int) bool, fn func(store.Doc) error,
+) error {
+	if from >= to {
+		return nil
+	}
+	asked := map[store.DocKey]bool{}
+	var wanted []store.DocKey // and did not come yet
+	return p.call(ctx, "pick processed data", func(ctx context.Context) error {
+		for range maxTries {
+			cursor, err := p.docs.Find(ctx, ofHours(merchant, rev, from, to), options.Find().SetSort(ascending("h", "b")).SetProjection(only("h", "b", "n")))
+			if err := each(ctx, cursor, err, func(d *docDoc) error {
+				key := store.DocKey{Merchant: merchant, Revision: rev, Hour: event.Hour(d.Hour), Batch: batchOf(d.Batch)}
+				if !asked[key] {
+					if asked[key] = true; want(key, d.Events) {
+						wanted = append(wanted, key)
+					}
+				}
+				return ctx.Err()
+			}); err != nil {
+				return err
+			}
+			gone := false
+			for len(wanted) > 0 {
+				n, hour := 1, wanted[0].Hour
+				for n < min(len(wanted), pickAtOnce) && wanted[n].Hour == hour {
+					n++
+				}
+				came, err := p.pick(ctx, wanted[:n], fn)
+				if err != nil {
+					wanted = slices.DeleteFunc(wanted, func(k store.DocKey) bool { return k.Hour == hour && came[k.Batch] })
+					return err
+				}
+				gone = gone || len(came) < n
+				wanted = wanted[n:]
+			}
+			if !gone {
+				return nil
+			}
+			// What was listed has been replaced since: look at what stands there now.
+		}
+		return fault.New(fault.Transient, "cannot pick processed data of merchant %q: they are replaced as fast as they are read", merchant)
+	})
+}
+
+// pickAtOnce is how many documents are named in one query.
+const pickAtOnce = 500
+
+// pick calls fn with documents of one hour, and says which of them were there.
+func (p *processed) pick(ctx context.Context, keys []store.DocKey, fn func(store.Doc) error) (came map[event.BatchID]bool, err error) {
+	ids := make([]event.BatchID, len(keys))
+	for i, k := range keys {
+		ids[i] = k.Batch
+	}
+	came = make(map[event.BatchID]bool, len(keys))
+	cursor, err := p.docs.Find(ctx, ofBatches(keys[0], ids), options.Find().SetSort(ascending("b")).SetProjection(only("b", "n", "data")))
+	return came, each(ctx, cursor, err, func(d *docDoc) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		key := keys[0]
+		key.Batch = batchOf(d.Batch)
+		came[key.Batch] = true
+		if err := fn(store.Doc{Key: key, Events: d.Events, Data: d.Data}); err != nil {
+			return callerError{err}
+		}
+		return nil
+	})
+}
+
 // Extent implements store.Processed. Cost: two look-ups for each revision, side
 // by side.
 func (p *processed) Extent(ctx context.Context, merchant string, revs ...store.Revision) (first, last event.Hour, ok bool, err error) {

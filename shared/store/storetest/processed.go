@@ -216,6 +216,57 @@ func Processed(t *testing.T, open Opener[store.Processed]) {
 		ok(t, err)
 		same(t, "extent of nothing", some, false)
 	})
+	sub(t, open, "pick what is new", func(t *testing.T, p P, _ func() P) {
+		for id := range 6 {
+			put(t, p, id, live, []string{"m", "mm"}, 1, 2, event.Hour(3+id))
+		}
+		ok(t, p.PutRevision(deadline(t), 7, []store.Doc{doc("m", 2, 7, batchID(1))}, nil))
+		var asked, wanted, got []store.DocKey
+		ok(t, p.Pick(deadline(t), "m", live, 1, 7, func(k store.DocKey, events int) bool {
+			if want := doc("m", k.Hour, live, k.Batch).Events; events != want {
+				t.Errorf("asked for a document of %d events, expected %d", events, want)
+			}
+			if asked = append(asked, k); len(asked)%2 == 0 {
+				return false
+			}
+			wanted = append(wanted, k)
+			return true
+		}, func(d store.Doc) error {
+			same(t, "document", d, doc("m", d.Key.Hour, live, d.Key.Batch))
+			got = append(got, d.Key)
+			return nil
+		}))
+		var all []store.DocKey
+		for _, d := range scan(t, p, "m", live, 1, 7) {
+			all = append(all, d.Key)
+		}
+		same(t, "keys that were asked for", asked, all)
+		same(t, "documents that were wanted", got, wanted)
+		stop, calls := errors.New("stop"), 0
+		err := p.Pick(deadline(t), "m", live, 0, 9, func(store.DocKey, int) bool { return true }, func(store.Doc) error { calls++; return stop })
+		if !errors.Is(err, stop) || calls != 1 {
+			t.Fatalf("pick returned %v after %d calls, expected the callback's error after one", err, calls)
+		}
+	})
+	sub(t, open, "what is replaced while it is picked", func(t *testing.T, p P, _ func() P) {
+		put(t, p, 1, live, []string{"m"}, 1, 2)
+		put(t, p, 2, live, []string{"m"}, 1, 2)
+		var got []store.DocKey
+		merged := doc("m", 2, live, store.MergedBatchID(1))
+		replaced := false
+		ok(t, p.Pick(deadline(t), "m", live, 1, 3, func(k store.DocKey, _ int) bool {
+			if !replaced {
+				replaced = true
+				ok(t, p.Replace(deadline(t), []store.DocKey{doc("m", 2, live, batchID(1)).Key, doc("m", 2, live, batchID(2)).Key}, merged))
+			}
+			return true
+		}, func(d store.Doc) error { got = append(got, d.Key); return nil }))
+		first := []store.DocKey{doc("m", 1, live, batchID(1)).Key, doc("m", 1, live, batchID(2)).Key}
+		before := append(slices.Clone(first), doc("m", 2, live, batchID(1)).Key, doc("m", 2, live, batchID(2)).Key)
+		if after := append(slices.Clone(first), merged.Key); !slices.Equal(got, before) && !slices.Equal(got, after) {
+			t.Fatalf("picked %v, expected the old documents or the merged one", got)
+		}
+	})
 	sub(t, open, "the error of a callback", func(t *testing.T, p P, _ func() P) {
 		put(t, p, 1, live, []string{"m"}, 1, 2)
 		stop, calls := errors.New("stop"), 0
