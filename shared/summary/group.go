@@ -52,7 +52,6 @@ func Group(f *Facts, keys []Key, o GroupOptions) *Table {
 		g.some(o.Keep)
 	}
 	g.number()
-	g.arrange()
 	if items {
 		g.countItems(o.ItemEvents)
 	} else {
@@ -74,7 +73,7 @@ type grouping struct {
 	place  []uint32   // by unit: place in Facts.Rows
 	item   []uint32   // by unit: item; nil for rows
 	group  []uint32   // by unit; nil: all in group 0
-	first  []uint32   // by group: a unit in it
+	groups int        // in the order of their values
 	values [][]string // by key, then by group
 	counts []Counters
 	sets   []Users
@@ -129,51 +128,6 @@ func (g *grouping) unitOf(k, u int) uint32 {
 	return g.place[u]
 }
 
-// number gives each unit its group, one key after the other: the group so far
-// and the next key's code make the new group.
-func (g *grouping) number() {
-	units := len(g.place)
-	if len(g.keys) == 0 {
-		g.first = []uint32{0}
-		return
-	}
-	g.group = make([]uint32, units)
-	groups := min(units, 1)
-	for k := range g.keys {
-		column := &g.columns[k]
-		item := g.keys[k].Dim.IsItem()
-		from := g.place
-		if item {
-			from = g.item
-		}
-		size := len(column.Dict)
-		g.first = g.first[:0]
-		if groups*size <= max(4*units, 1<<16) {
-			// A direct table: group × code.
-			renumber := make([]uint32, groups*size)
-			for u, at := range from {
-				slot := &renumber[int(g.group[u])*size+int(column.Code[at])]
-				if *slot == 0 {
-					g.first = append(g.first, uint32(u))
-					*slot = uint32(len(g.first))
-				}
-				g.group[u] = *slot - 1
-			}
-		} else {
-			numbers := newPairs(units)
-			for u, at := range from {
-				before := numbers.len()
-				n := numbers.add(uint64(g.group[u]), uint64(column.Code[at]))
-				if int(n) == before {
-					g.first = append(g.first, uint32(u))
-				}
-				g.group[u] = n - 1
-			}
-		}
-		groups = len(g.first)
-	}
-}
-
 func (g *grouping) of(u int) uint32 {
 	if g.group == nil {
 		return 0
@@ -183,7 +137,7 @@ func (g *grouping) of(u int) uint32 {
 
 func (g *grouping) countRows() {
 	f := g.facts
-	g.counts = make([]Counters, len(g.first))
+	g.counts = make([]Counters, g.groups)
 	m := &f.money
 	itemAt := f.itemAt
 	for u, place := range g.place {
@@ -203,8 +157,8 @@ func (g *grouping) countRows() {
 
 func (g *grouping) countItems(events bool) {
 	f := g.facts
-	g.counts = make([]Counters, len(g.first))
-	counted := make([]uint32, len(g.first)) // by group: 1 + the last row whose event it has
+	g.counts = make([]Counters, g.groups)
+	counted := make([]uint32, g.groups) // by group: 1 + the last row whose event it has
 	m := &f.money
 	for u, place := range g.place {
 		row := f.Rows[place]
@@ -247,12 +201,12 @@ func (g *grouping) gatherUsers() {
 func (g *grouping) distinct(of func(place uint32) int64) []Users {
 	f := g.facts
 	f.indexUsers()
-	sets := make([]Users, len(g.first))
+	sets := make([]Users, g.groups)
 	a := &f.actors
 	if len(g.place) == 0 {
 		return sets
 	}
-	starts := make([]uint32, len(g.first)+1)
+	starts := make([]uint32, g.groups+1)
 	users := make([]uint32, len(g.place))
 	places, groups := g.place, g.group
 	if of != nil {
@@ -305,42 +259,6 @@ func (g *grouping) distinct(of func(place uint32) int64) []Users {
 	return sets
 }
 
-// arrange puts the groups into the order of their values, and makes groups of
-// the same values one, before anything is counted: the number of a group is cheap
-// to move, its counters are not.
-func (g *grouping) arrange() {
-	g.values = make([][]string, len(g.keys))
-	for k := range g.keys {
-		g.values[k] = make([]string, len(g.first))
-		for i, u := range g.first {
-			g.values[k][i] = g.columns[k].Dict[g.columns[k].Code[g.unitOf(k, int(u))]]
-		}
-	}
-	order, starts := inOrder(g.values, len(g.first))
-	if order == nil || len(g.keys) == 0 {
-		return
-	}
-	row := make([]uint32, len(order)) // by group
-	rows := len(starts) - 1
-	for i := range rows {
-		for _, group := range order[starts[i]:starts[i+1]] {
-			row[group] = uint32(i)
-		}
-	}
-	for u, group := range g.group {
-		g.group[u] = row[group]
-	}
-	first := make([]uint32, rows)
-	for k, of := range g.values {
-		values := make([]string, rows)
-		for i, at := range starts[:rows] {
-			values[i], first[i] = of[order[at]], g.first[order[at]]
-		}
-		g.values[k] = values
-	}
-	g.first = first
-}
-
 // extras measures the groups.
 func (g *grouping) extras(measures []Measure, items bool) []Extra {
 	out := make([]Extra, len(measures))
@@ -350,8 +268,8 @@ func (g *grouping) extras(measures []Measure, items bool) []Extra {
 			out[i].Users = g.distinct(of)
 			continue
 		}
-		sums := make([]int64, len(g.first))
-		counted := make([]uint32, len(g.first)) // by group: 1 + the last place that it has
+		sums := make([]int64, g.groups)
+		counted := make([]uint32, g.groups) // by group: 1 + the last place that it has
 		for u, place := range g.place {
 			group := g.of(u)
 			if items {
