@@ -15,6 +15,7 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/function"
+	"github.com/footfall/footfall/shared/history"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/store"
@@ -42,17 +43,20 @@ func trafficOf(n, days int) []processed.Row {
 	return rows
 }
 
-func (w *world) bench(b *testing.B, query string) {
+// bench asks the i-th question each time.
+func (w *world) bench(b *testing.B, question func(i int) string) {
 	b.Helper()
 	m, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
-	w.must(err)
-	v, err := url.ParseQuery(encode(query))
 	w.must(err)
 	var sources report.Sources
 	rows := 0
 	b.ReportAllocs()
 	began := cpuTime(b)
-	for b.Loop() {
+	query := ""
+	for i := 0; b.Loop(); i++ {
+		query = question(i)
+		v, err := url.ParseQuery(encode(query))
+		w.must(err)
 		q, err := report.ParseURL(w.service.catalog, m.ID, v, w.service.today(cal))
 		w.must(err)
 		result, _, err := w.service.run(context.Background(), m, cal, q, "")
@@ -67,6 +71,8 @@ func (w *world) bench(b *testing.B, query string) {
 	b.ReportMetric(float64(sources.DayRecords+sources.HourRecords), "records")
 	b.ReportMetric(float64(sources.Events), "events")
 }
+
+func always(query string) func(int) string { return func(int) string { return query } }
 
 // cpuTime is what the process has used: wall time says little on a machine
 // that does other work, too.
@@ -85,10 +91,10 @@ func BenchmarkRecords(b *testing.B) {
 		w.put(trafficOf(28*perDay, 28)...)
 		w.summariseDays()
 		const core = "metrics=users,new_users,sessions,engaged_sessions,bounceRate,averageSessionDuration,views,events,key_events,revenue"
-		b.Run(fmt.Sprintf("28 days by day, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=date") })
+		b.Run(fmt.Sprintf("28 days by day, %d events a day", perDay), func(b *testing.B) { w.bench(b, always(core+"&dimensions=date")) })
 		w.pendingBatch()
-		b.Run(fmt.Sprintf("28 days by day with a batch pending, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=date") })
-		b.Run(fmt.Sprintf("28 days by source, %d events a day", perDay), func(b *testing.B) { w.bench(b, core+"&dimensions=source,medium") })
+		b.Run(fmt.Sprintf("28 days by day with a batch pending, %d events a day", perDay), func(b *testing.B) { w.bench(b, always(core+"&dimensions=date")) })
+		b.Run(fmt.Sprintf("28 days by source, %d events a day", perDay), func(b *testing.B) { w.bench(b, always(core+"&dimensions=source,medium")) })
 	}
 }
 
@@ -108,7 +114,7 @@ func BenchmarkDashboard(b *testing.B) {
 			"items": "metrics=items,itemRevenue&dimensions=item&limit=10",
 		} {
 			query += "&from=27daysAgo&to=today"
-			b.Run(fmt.Sprintf("%s, %d events a day", name, perDay), func(b *testing.B) { w.bench(b, query) })
+			b.Run(fmt.Sprintf("%s, %d events a day", name, perDay), func(b *testing.B) { w.bench(b, always(query)) })
 			b.Run(fmt.Sprintf("%s again, %d events a day", name, perDay), func(b *testing.B) {
 				began := cpuTime(b)
 				for b.Loop() {
@@ -151,12 +157,27 @@ func (w *world) summariseDays() {
 }
 
 // BenchmarkDocuments asks what no summary holds: two dimensions and a filter on
-// a third, exact users and sessions, over a million events.
+// a third, exact users and sessions, over a million events: first, and once more
+// with another filter and other dimensions.
 func BenchmarkDocuments(b *testing.B) {
 	w := newWorld(b, nil)
 	w.put(trafficOf(1_000_000, 7)...)
-	const query = "metrics=users,sessions,views&dimensions=country,device&filter=browser!=Edge&from=7daysAgo&to=yesterday"
-	b.Run("first", func(b *testing.B) { w.bench(b, query) })
+	for dims, query := range map[string]string{
+		"country, device": "metrics=users,sessions,views&dimensions=country,device&filter=browser!=%s&from=7daysAgo&to=yesterday",
+		"page, device":    "metrics=users,sessions,views&dimensions=page,device&filter=browser!=%s&from=7daysAgo&to=yesterday",
+	} {
+		b.Run(dims+", first", func(b *testing.B) {
+			w.bench(b, func(i int) string {
+				w.service.ports.History = history.New(w.stores.Processed, w.stores.Visitors, history.Options{CacheBytes: 64 << 20})
+				return fmt.Sprintf(query, "Edge")
+			})
+		})
+		b.Run(dims+", next", func(b *testing.B) {
+			_, err := w.ask(fmt.Sprintf(query, "Firefox"))
+			w.must(err)
+			w.bench(b, func(i int) string { return fmt.Sprintf(query, []string{"Edge", "Opera", "Chrome", "Lynx"}[i%4]) })
+		})
+	}
 }
 
 // BenchmarkUnderLoad asks for 28 days by day while a batch comes in every

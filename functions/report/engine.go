@@ -24,6 +24,7 @@ type reading struct {
 	cal      *summary.Calendar
 	plan     *report.Plan
 	sources  report.Sources
+	version  store.Version    // of the merchant's data, before they are read
 	now      int64            // ms
 	picture  *picture         // that the answer is from; nil where it is not from one
 	leave    func()           // gives the slot back; nil before documents are read
@@ -77,6 +78,7 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 	if err != nil {
 		return nil, version, fmt.Errorf("cannot tell whether the data of merchant %q changed: %w", m.ID, err)
 	}
+	r.version = version
 	first, last, some, err := s.ports.Processed.Extent(ctx, m.ID, m.Layers.Revisions()...)
 	if err != nil {
 		return nil, version, fmt.Errorf("cannot find the events of merchant %q: %w", m.ID, err)
@@ -337,6 +339,9 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 	if err := r.enter(ctx); err != nil {
 		return err
 	}
+	if r.plan.Packed {
+		return r.fromPacked(ctx, b, windows)
+	}
 	loader := r.s.ports.History
 	if r.plan.Lean {
 		loader = loader.Lean()
@@ -345,11 +350,7 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 	if err != nil {
 		return fmt.Errorf("cannot count the events of merchant %q: %w", r.merchant.ID, err)
 	}
-	for _, w := range windows {
-		from, to := w.UTCHours()
-		r.sources.Hours += int(to - from)
-	}
-	if err := r.room(facts.Frame.Len); err != nil {
+	if err := r.looked(windows, facts.Frame.Len); err != nil {
 		return err
 	}
 	if r.plan.Origins {
@@ -359,6 +360,38 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 	}
 	r.askAgain(facts, windows)
 	return b.AddFacts(facts, windows)
+}
+
+// fromPacked adds windows that lie close together from packed facts, which may have
+// been kept since another question.
+func (r *reading) fromPacked(ctx context.Context, b *report.Builder, windows []summary.Window) error {
+	w := hullOf(windows)
+	columns := r.plan.Columns
+	columns.Actors = !r.plan.Timeless || len(r.merchant.Settings.CurrencyRates) > 0 || w.To-w.From != lengthOf(windows)
+	packed, err := r.s.ports.History.Packed(ctx, &r.merchant, w, columns, r.version)
+	if err != nil {
+		return fmt.Errorf("cannot count the events of merchant %q: %w", r.merchant.ID, err)
+	}
+	if err := r.looked(windows, packed.Looked); err != nil {
+		return err
+	}
+	return b.AddFacts(packed.Facts(history.SettingsOf(r.merchant.Settings), columns.Actors), windows)
+}
+
+func lengthOf(windows []summary.Window) (millis int64) {
+	for _, w := range windows {
+		millis += w.To - w.From
+	}
+	return millis
+}
+
+// looked notes the windows that documents were read for.
+func (r *reading) looked(windows []summary.Window, events int) error {
+	for _, w := range windows {
+		from, to := w.UTCHours()
+		r.sources.Hours += int(to - from)
+	}
+	return r.room(events)
 }
 
 // room counts events that were looked at, within the budget of reports.

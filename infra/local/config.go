@@ -29,7 +29,8 @@ type Config struct {
 	Security     kafka.Security  // of KafkaBrokers
 	// StoreCacheBytes is the memory for blocks read from the stores.
 	StoreCacheBytes int64 `env:"STORE_CACHE_BYTES" envDefault:"33554432"`
-	// FrameCacheBytes is the memory for decoded processed data.
+	// FrameCacheBytes is the memory for decoded processed data, and for facts packed
+	// from them.
 	FrameCacheBytes int64 `env:"FRAME_CACHE_BYTES" envDefault:"25165824"`
 	// KafkaRetentionBytes bounds what each partition of the Kafka in this process
 	// keeps of what is not delivered; what is goes within a minute.

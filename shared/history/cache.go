@@ -9,10 +9,12 @@ import (
 
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
 )
 
-// cache keeps decoded documents, the ones used last, within a bound of bytes.
-// A document never changes under its key, so nothing is ever stale.
+// cache keeps decoded documents and packed facts, the ones used last, within a
+// bound of bytes. A document never changes under its key; facts say of which
+// version of their merchant's data they are.
 type cache struct {
 	most int64
 
@@ -22,15 +24,18 @@ type cache struct {
 	byKey map[cacheKey]*list.Element
 }
 
+// cacheKey names a document in a view, or packed facts: then there is no document.
 type cacheKey struct {
 	doc  store.DocKey
 	view string
 }
 
 type entry struct {
-	key   cacheKey
-	frame *processed.Frame
-	bytes int64
+	key    cacheKey
+	frame  *processed.Frame
+	packed *summary.Packed
+	of     store.Version // of the data that packed is of
+	bytes  int64
 }
 
 func newCache(most int64) *cache {
@@ -45,17 +50,32 @@ func viewOf(c processed.Columns) string {
 }
 
 func (c *cache) get(doc store.DocKey, view string) *processed.Frame {
+	if e := c.find(cacheKey{doc, view}); e != nil {
+		return e.frame
+	}
+	return nil
+}
+
+// packed are facts that were kept, and of which version.
+func (c *cache) packed(name string) (*summary.Packed, store.Version) {
+	if e := c.find(cacheKey{view: name}); e != nil {
+		return e.packed, e.of
+	}
+	return nil, store.Version{}
+}
+
+func (c *cache) find(key cacheKey) *entry {
 	if c.most <= 0 {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := c.byKey[cacheKey{doc, view}]
+	at := c.byKey[key]
 	if at == nil {
 		return nil
 	}
 	c.order.MoveToFront(at)
-	return at.Value.(*entry).frame
+	return at.Value.(*entry)
 }
 
 // put keeps a frame, and returns its size where it does.
@@ -70,16 +90,44 @@ func (c *cache) put(doc store.DocKey, view string, f *processed.Frame) int64 {
 	if c.byKey[key] != nil {
 		return 0
 	}
-	c.byKey[key] = c.order.PushFront(&entry{key, f, size})
-	c.bytes += size
-	for c.bytes > c.most {
-		last := c.order.Back()
-		e := last.Value.(*entry)
-		c.order.Remove(last)
-		delete(c.byKey, e.key)
-		c.bytes -= e.bytes
-	}
+	c.add(&entry{key: key, frame: f, bytes: size})
 	return size
+}
+
+// keep keeps packed facts in place of others of the same name. They may be most of
+// what is kept: they are what is left of many documents.
+func (c *cache) keep(name string, p *summary.Packed, of store.Version) {
+	size := p.Size() + int64(len(name))
+	if size > mostPacked(c.most) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := cacheKey{view: name}
+	if at := c.byKey[key]; at != nil {
+		c.remove(at)
+	}
+	c.add(&entry{key: key, packed: p, of: of, bytes: size})
+}
+
+// mostPacked is how much packed facts of one name may take.
+func mostPacked(most int64) int64 { return most / 4 * 3 }
+
+// The caller of the next two holds c.mu.
+
+func (c *cache) add(e *entry) {
+	c.byKey[e.key] = c.order.PushFront(e)
+	c.bytes += e.bytes
+	for c.bytes > c.most {
+		c.remove(c.order.Back())
+	}
+}
+
+func (c *cache) remove(at *list.Element) {
+	e := at.Value.(*entry)
+	c.order.Remove(at)
+	delete(c.byKey, e.key)
+	c.bytes -= e.bytes
 }
 
 // sizeOf is about how much memory a frame takes.

@@ -17,7 +17,8 @@ import (
 
 // Options of a Loader; the zero value is usable.
 type Options struct {
-	// CacheBytes bounds the memory of decoded documents; 0 caches nothing.
+	// CacheBytes bounds the memory of decoded documents and packed facts; 0 caches
+	// nothing.
 	CacheBytes int64
 	// MaxRows bounds how many events one Load takes into memory; 0 is no
 	// bound.

@@ -28,6 +28,9 @@ type Plan struct {
 	Users, FirstSeen, Origins bool
 	// Lean facts are enough: nothing is asked of the rows of sessions.
 	Lean bool
+	// Packed facts are enough: lean ones of which nothing is asked but what all
+	// counters and groupings of events read. Timeless: nor about their instants.
+	Packed, Timeless bool
 	// Columns of documents that facts must have been resolved from.
 	Columns processed.Columns
 
@@ -103,13 +106,15 @@ func NewPlan(q *Query) *Plan {
 		p.Records, p.ByTable = false, false
 	}
 	p.Lean = !p.FirstSeen && !slices.ContainsFunc(p.fixed, func(k summary.Key) bool { return k.Dim.OfSession() })
-	p.Columns = summary.Needs(p.fixed)
+	p.Columns = summary.Reads(p.fixed)
 	for _, param := range summary.MeasureColumns(p.measures) {
 		if !slices.Contains(p.Columns.Params, param) {
 			p.Columns.Params = append(p.Columns.Params, param)
 		}
 	}
 	p.Columns.Items = p.Columns.Items || p.countsItems()
+	p.Packed = p.Lean && !p.Records && len(p.measures) == 0 && !p.Columns.Items
+	p.Timeless = !p.timed && !p.converts() && !slices.ContainsFunc(p.base, (*catalog.Dimension).Time)
 	if len(filterItem) > 0 && !p.itemEvents && !slices.ContainsFunc(p.keys, func(k summary.Key) bool { return k.Dim.IsItem() }) {
 		p.keys, p.itemKey = append(p.keys, filterItem[0]), true
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/footfall/footfall/shared/catalog"
@@ -270,16 +271,17 @@ func (b *Builder) AddFacts(f *summary.Facts, windows []summary.Window) error {
 		return c
 	}
 	for _, d := range p.Query.Dimensions {
-		column(d.Of)
+		if d.Of.Made != nil {
+			column(d.Of) // which facts do not have
+		}
 	}
-	keep, keepItems := p.keep(f, column)
+	keep, keepItems := p.keep(f, b.cal, column)
 	if p.trails() {
 		b.trailFacts(f, summary.GroupOptions{Keep: within(f, windows, slices.Clone(keep)), KeepItems: keepItems})
 		windows = slices.DeleteFunc(slices.Clone(windows), func(w summary.Window) bool { return w.From < b.span.From })
 	}
 	for _, w := range windows {
-		s := f.Slice(w)
-		b.leftOut(s.Duplicates, s.Filtered)
+		b.leftOut(f.LeftOut(w))
 	}
 	for _, windows := range p.byRate(windows) {
 		o := summary.GroupOptions{
@@ -453,14 +455,12 @@ func within(f *summary.Facts, windows []summary.Window, keep []bool) []bool {
 			keep[i] = true
 		}
 	}
-	at := 0
+	at := 0 // rows of one instant's neighbourhood mostly follow each other
 	for i, row := range f.Rows {
 		ms := f.Frame.Millis[row]
-		for at < len(windows) && ms >= windows[at].To {
-			at++
-		}
-		if at == len(windows) || ms < windows[at].From {
-			keep[i] = false
+		if w := windows[at]; ms < w.From || ms >= w.To {
+			at = sort.Search(len(windows)-1, func(i int) bool { return ms < windows[i].To })
+			keep[i] = keep[i] && ms >= windows[at].From && ms < windows[at].To
 		}
 	}
 	return keep
@@ -469,7 +469,7 @@ func within(f *summary.Facts, windows []summary.Window, keep []bool) []bool {
 // keep decides the filter for facts: by place in Rows, or by item where the
 // filter asks about items; nil keeps all. Each text is looked at once, each
 // event costs one look-up for each condition.
-func (p *Plan) keep(f *summary.Facts, column func(*catalog.Dimension) summary.Column) (rows, items []bool) {
+func (p *Plan) keep(f *summary.Facts, cal *summary.Calendar, column func(*catalog.Dimension) summary.Column) (rows, items []bool) {
 	filter := p.Query.DimensionFilter
 	if filter == nil {
 		return nil, nil
@@ -486,6 +486,10 @@ func (p *Plan) keep(f *summary.Facts, column func(*catalog.Dimension) summary.Co
 	filter.each(func(l *Filter) { byItem = byItem || l.Dimension.Dim.IsItem() })
 	if !byItem {
 		return mask(filter, len(f.Rows), func(l *Filter, out []bool) {
+			if l.Dimension.Made == nil {
+				f.Match(l.Dimension.Key(), cal, func(text string) bool { return l.Test.MatchText(l.Dimension.Show(text)) }, out)
+				return
+			}
 			v, code := verdicts(l)
 			for i, c := range code {
 				out[i] = v[c]

@@ -142,8 +142,16 @@ func (k Key) paramOf() string {
 
 // Needs are the columns that Resolve and a grouping or filter by keys read.
 func Needs(keys []Key) processed.Columns {
+	c := Reads(keys)
+	c.Text |= ResolveText
+	return c
+}
+
+// Reads are the columns that a grouping or filter by keys reads besides those of
+// Resolve, or of ResolveLean.
+func Reads(keys []Key) processed.Columns {
 	c := processed.Columns{
-		Identity: true, Actors: true, Text: ResolveText | 1<<processed.ColCurrency,
+		Identity: true, Actors: true, Text: 1 << processed.ColCurrency,
 		Params: []string{paramTax, paramShipping},
 	}
 	for _, k := range keys {
@@ -243,13 +251,16 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 	case DimFirstDate:
 		return f.firstDate(cal)
 	case DimIsKeyEvent:
+		if f.packed != nil {
+			return f.packed.keyEvents(f.classes)
+		}
 		code := make([]uint32, len(f.Rows))
 		for i, row := range f.Rows {
 			if f.KeyEvent[row] {
 				code[i] = 1
 			}
 		}
-		return Column{[]string{"false", "true"}, code}
+		return Column{keyEventValues, code}
 	case DimScreenClass:
 		return f.orScreen(f.text(processed.ColPageTitle), screenClasses)
 	case DimScreenName:
@@ -272,8 +283,40 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 	return f.constant("")
 }
 
+// Match writes for each place in Rows whether its value of a dimension of events
+// passes. Each text is asked about once.
+func (f *Facts) Match(k Key, cal *Calendar, passes func(text string) bool, out []bool) {
+	if f.packed != nil {
+		if t, ok := f.packed.textOf(k); ok {
+			t.match(passes, out)
+			return
+		}
+	}
+	c := f.Column(k, cal)
+	verdicts := verdictsOf(c.Dict, passes)
+	for i, code := range c.Code {
+		out[i] = verdicts[code]
+	}
+}
+
+func verdictsOf(texts []string, passes func(text string) bool) []bool {
+	verdicts := make([]bool, len(texts))
+	for i, text := range texts {
+		verdicts[i] = passes(text)
+	}
+	return verdicts
+}
+
+// keyEventValues are those of DimIsKeyEvent. Read only.
+var keyEventValues = []string{"false", "true"}
+
 // text is a column of the frame.
-func (f *Facts) text(c processed.StringColumn) Column { return f.gather(&f.Frame.Text[c]) }
+func (f *Facts) text(c processed.StringColumn) Column {
+	if f.packed != nil {
+		return f.packed.column(&f.packed.text[c])
+	}
+	return f.gather(&f.Frame.Text[c])
+}
 
 // sessionText is the same of a row of each row's session.
 func (f *Facts) sessionText(c processed.StringColumn, of SessionRow) Column {
@@ -289,6 +332,10 @@ func (f *Facts) sessionText(c processed.StringColumn, of SessionRow) Column {
 }
 
 func (f *Facts) param(name string) Column {
+	if f.packed != nil {
+		t := f.packed.params[name]
+		return f.packed.column(&t)
+	}
 	if p := f.Frame.Params[name]; p != nil {
 		return f.gather(p)
 	}
@@ -309,7 +356,7 @@ func withQuery(v []string) string {
 // orScreen fills what a web page has with what an app says of its screen.
 func (f *Facts) orScreen(page Column, params []string) Column {
 	for _, name := range params {
-		if f.Frame.Params[name] != nil {
+		if f.Frame.Params[name] != nil || f.packed != nil {
 			page = joined(func(v []string) string { return cmp.Or(v[0], v[1]) }, page, f.param(name))
 		}
 	}

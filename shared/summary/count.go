@@ -29,19 +29,7 @@ func (c *Counters) addEvent(f *Facts, row uint32, cl class, m *currencies, rate 
 		c[KeyEvents]++
 	}
 	if frame.Flags != nil && frame.Flags[row]&processed.FlagHasValue != 0 {
-		v, ok := own(frame.Value[row], rate)
-		switch {
-		case !ok:
-			c[Unconverted]++
-		case cl&isPurchase == 0:
-			c[ValueMicros] += v
-			if cl&isRefund != 0 {
-				c[RefundMicros] += v
-			}
-		case f.Purchase[row]:
-			c[ValueMicros] += v
-			c[RevenueMicros] += v
-		}
+		c.addValue(frame.Value[row], cl, f.Purchase[row], rate)
 	}
 	if cl&^(isView|isKeyEvent) == 0 {
 		return
@@ -49,14 +37,43 @@ func (c *Counters) addEvent(f *Facts, row uint32, cl class, m *currencies, rate 
 	if cl&isPurchase != 0 && f.FirstPurchase != nil && f.FirstPurchase[row] {
 		c[FirstPurchases]++
 	}
+	if f.Purchase[row] {
+		c.addPurchase(cl, m.tax.at(int(row)), m.shipping.at(int(row)), rate)
+	} else {
+		c.addClass(cl)
+	}
+}
+
+// addValue counts the value of an event, which a transaction has once.
+func (c *Counters) addValue(micros int64, cl class, bought bool, rate money.Rate) {
+	v, ok := own(micros, rate)
 	switch {
-	case f.Purchase[row]:
-		c[Transactions]++
-		if cl&isAppPurchase != 0 {
-			c[AppTransactions]++
+	case !ok:
+		c[Unconverted]++
+	case cl&isPurchase == 0:
+		c[ValueMicros] += v
+		if cl&isRefund != 0 {
+			c[RefundMicros] += v
 		}
-		c[TaxMicros] += owned(m.tax.at(int(row)), rate)
-		c[ShippingMicros] += owned(m.shipping.at(int(row)), rate)
+	case bought:
+		c[ValueMicros] += v
+		c[RevenueMicros] += v
+	}
+}
+
+// addPurchase counts a transaction.
+func (c *Counters) addPurchase(cl class, tax, shipping int64, rate money.Rate) {
+	c[Transactions]++
+	if cl&isAppPurchase != 0 {
+		c[AppTransactions]++
+	}
+	c[TaxMicros] += owned(tax, rate)
+	c[ShippingMicros] += owned(shipping, rate)
+}
+
+// addClass counts what an event stands for that is no transaction.
+func (c *Counters) addClass(cl class) {
+	switch {
 	case cl&isPurchase != 0:
 		c[DuplicateOrders]++
 	case cl&isAddToCart != 0:

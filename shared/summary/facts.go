@@ -96,6 +96,8 @@ type Facts struct {
 	classes []class  // what the codes of the name column stand for
 	money   currencies
 	actors  actors // distinct users of Rows, worked out when first asked for
+
+	packed *Packed // what they are made of: then there is neither the frame nor facts of rows
 }
 
 // SessionRows are the rows of a session that say something of all of them,

@@ -33,6 +33,9 @@ type GroupOptions struct {
 // item counters and users count unless ItemEvents is set, and the other keys are
 // those of the item's event.
 func Group(f *Facts, keys []Key, o GroupOptions) *Table {
+	if f.packed != nil {
+		return f.packed.group(f, keys, o)
+	}
 	columns := make([]Column, len(keys))
 	items := o.ItemEvents
 	for i, k := range keys {

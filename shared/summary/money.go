@@ -36,11 +36,15 @@ func amountsOf(s *processed.Strings) amounts {
 	if s == nil || s.Code == nil {
 		return amounts{}
 	}
-	a := amounts{code: s.Code, micros: make([]int64, len(s.Dict))}
-	for i, text := range s.Dict {
-		a.micros[i], _ = money.Micros(text)
+	return amounts{code: s.Code, micros: microsOf(s.Dict)}
+}
+
+func microsOf(texts []string) []int64 {
+	micros := make([]int64, len(texts))
+	for i, text := range texts {
+		micros[i], _ = money.Micros(text)
 	}
-	return a
+	return micros
 }
 
 func (a amounts) at(i int) int64 {
@@ -93,7 +97,12 @@ func (m *currencies) rate(row uint32) money.Rate {
 	if code == nil {
 		return money.One
 	}
-	rates := m.rates[code[row]]
+	return m.of(code[row], row)
+}
+
+// of is that of a row whose currency has a code.
+func (m *currencies) of(code, row uint32) money.Rate {
+	rates := m.rates[code]
 	if len(rates) == 1 && rates[0].From == math.MinInt64 {
 		return rates[0].Rate
 	}

@@ -98,6 +98,12 @@ func (f *Facts) Slice(w Window) *Facts {
 	return &s
 }
 
+// LeftOut counts the events of a part of the window that do not count: duplicates,
+// and what the merchant's filters leave out.
+func (f *Facts) LeftOut(w Window) (duplicates, filtered int64) {
+	return int64(len(w.cut(f.duplicateAt))), int64(len(w.cut(f.filteredAt)))
+}
+
 func (f *Facts) rowBefore(row uint32, ms int64) int { return cmp.Compare(f.Frame.Millis[row], ms) }
 
 // cut is the part of ascending instants that lies in the window.

@@ -6,8 +6,8 @@ import (
 )
 
 // timeDims names the values of a time dimension, hour by hour or minute by
-// minute: rows come in order of time, so that nearly all of them fall into the
-// one at hand.
+// minute: where rows come in order of time nearly all of them fall into the one at
+// hand.
 type timeDims struct {
 	cal    *Calendar
 	dim    Dimension
@@ -15,14 +15,29 @@ type timeDims struct {
 	code   uint32
 	codes  map[string]uint32
 	dict   []string
+	met    map[int64]timeSpan // by hour, or minute, of UTC: the last one there
+}
+
+// timeSpan is a window of one value.
+type timeSpan struct {
+	window Window
+	code   uint32
 }
 
 func newTimeDims(cal *Calendar, dim Dimension) *timeDims {
-	return &timeDims{cal: cal, dim: dim, codes: map[string]uint32{}}
+	return &timeDims{cal: cal, dim: dim, codes: map[string]uint32{}, met: map[int64]timeSpan{}}
 }
 
 func (t *timeDims) at(ms int64) uint32 {
 	if ms >= t.window.From && ms < t.window.To {
+		return t.code
+	}
+	slot := floorDiv(ms, hourMillis)
+	if t.dim.Minutely() {
+		slot = floorDiv(ms, minuteMillis)
+	}
+	if met, ok := t.met[slot]; ok && ms >= met.window.From && ms < met.window.To {
+		t.window, t.code = met.window, met.code
 		return t.code
 	}
 	r := t.cal.regimeAt(ms)
@@ -41,6 +56,7 @@ func (t *timeDims) at(ms int64) uint32 {
 		t.codes[value] = code
 	}
 	t.code = code
+	t.met[slot] = timeSpan{t.window, code}
 	return code
 }
 

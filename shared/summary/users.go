@@ -64,7 +64,10 @@ func UsersOf(users ...uint64) Users {
 	return hashSet(hashes, false)
 }
 
-func userHash(user uint64) uint64 { return mix(user) >> (64 - hashBits) }
+func userHash(user uint64) uint64 { return setHash(mix(user)) }
+
+// setHash is what a set keeps of a mixed hash of a user.
+func setHash(mixed uint64) uint64 { return mixed >> (64 - hashBits) }
 
 // hashSet takes hashes of 48 bits, which it sorts but does not keep. distinct
 // says that they come from different users, so that their number tells enough.

@@ -15,7 +15,7 @@ import (
 func main() {
 	var cfg report.Config
 	var memory struct {
-		FrameCacheBytes int64 `env:"FRAME_CACHE_BYTES" envDefault:"67108864"` // of decoded processed data
+		FrameCacheBytes int64 `env:"FRAME_CACHE_BYTES" envDefault:"67108864"` // of decoded processed data, and of facts packed from them
 	}
 	var stores mongo.Config
 	var cache redis.Config
