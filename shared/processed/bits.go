@@ -61,3 +61,22 @@ func unpack[T uint32 | uint64](dst []T, src []byte, width uint) {
 		bit += int(width)
 	}
 }
+
+// packedAt is the i-th value of a width in src, which must hold at least packedLen
+// bytes.
+func packedAt(src []byte, i int, width uint) uint64 {
+	bit := i * int(width)
+	if at := bit >> 3; width <= 57 && at+8 <= len(src) {
+		return binary.LittleEndian.Uint64(src[at:]) >> (bit & 7) & (1<<width - 1)
+	}
+	var v uint64
+	for got := 0; got < int(width); {
+		b := bit + got
+		v |= uint64(src[b>>3]>>(b&7)) << got
+		got += 8 - b&7
+	}
+	if width < 64 {
+		v &= 1<<width - 1
+	}
+	return v
+}

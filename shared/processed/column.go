@@ -102,13 +102,37 @@ func (r *reader) ints(c column, dst []int64) {
 			dst[i+1] = int64(v)
 		}
 	case intDelta:
-		var v int64
-		for i := range dst {
-			v += unzigzag(b.uvarint())
-			dst[i] = v
-		}
+		b.data = b.data[r.deltas(c.data, dst):]
 	}
 	r.done(&b)
+}
+
+// deltas decodes differences from the number before, and returns how many bytes
+// they take.
+func (r *reader) deltas(data []byte, dst []int64) (at int) {
+	var v int64
+	for i := range dst {
+		var u uint64
+		switch {
+		case at < len(data) && data[at] < 0x80:
+			u = uint64(data[at])
+			at++
+		case at+1 < len(data) && data[at+1] < 0x80:
+			u = uint64(data[at]&0x7f) | uint64(data[at+1])<<7
+			at += 2
+		default:
+			long, n := binary.Uvarint(data[at:])
+			if n <= 0 {
+				r.fail("as many numbers as rows")
+				return at
+			}
+			u = long
+			at += n
+		}
+		v += unzigzag(u)
+		dst[i] = v
+	}
+	return at
 }
 
 // unpacked reads a width and n packed values into scratch room.

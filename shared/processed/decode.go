@@ -2,6 +2,7 @@ package processed
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
@@ -59,10 +60,8 @@ func (r *reader) next(wanted bool) column {
 	return c
 }
 
-// inflate unpacks a length and a zstd stream of that many bytes.
-func (r *reader) inflate(data []byte) []byte { return r.inflateTo(data, nil) }
-
-// inflateTo is inflate into given room, where it is enough.
+// inflateTo unpacks a length and a zstd stream of that many bytes, into given room
+// where it is enough.
 func (r *reader) inflateTo(data, room []byte) []byte {
 	b := bytesReader{data: data}
 	length := b.uvarint()
@@ -84,6 +83,33 @@ func (r *reader) inflateTo(data, room []byte) []byte {
 		return nil
 	}
 	return raw
+}
+
+// open reads a document's header. A compressed body is unpacked into room, which
+// may grow.
+func (r *reader) open(data []byte, room *[]byte) (present uint64) {
+	r.err, r.body = nil, bytesReader{data: data}
+	if v := r.body.byte(); v < oldestVersion || v > formatVersion {
+		r.fail(fmt.Sprintf("version %d to %d, got %d", oldestVersion, formatVersion, v))
+		return 0
+	}
+	flags := r.body.byte()
+	rows := r.body.uvarint()
+	if flags > flagCompressed {
+		r.fail("flags of this version")
+	}
+	if flags == flagCompressed && r.err == nil {
+		*room = r.inflateTo(r.body.data, *room)
+		r.body.data = *room
+	}
+	r.size = len(r.body.data)
+	present = r.body.uvarint()
+	// Every row has its event id in full, so that rows are bounded by bytes.
+	if r.body.short || rows > uint64(len(r.body.data)/16) || present>>(hasText+int(NumStringColumns)) != 0 {
+		r.fail("a header and as many rows as bytes can hold")
+	}
+	r.rows = int(rows)
+	return present
 }
 
 func (r *reader) numbers(present bool, wanted bool, n int) []int64 {
@@ -205,28 +231,12 @@ func (r *reader) hashColumn(present, wanted bool, same []uint64) []uint64 {
 // share memory with one another: a frame is read, never written. Bytes that
 // Encode did not write give an Invalid error.
 func Decode(data []byte, columns Columns) (*Frame, error) {
-	r := &reader{body: bytesReader{data: data}}
-	if v := r.body.byte(); v < oldestVersion || v > formatVersion {
-		return nil, fault.New(fault.Invalid, "cannot decode processed document: expected version %d to %d, got %d", oldestVersion, formatVersion, v)
-	}
-	flags := r.body.byte()
-	rows := r.body.uvarint()
-	if flags > flagCompressed {
-		r.fail("flags of this version")
-	}
-	if flags == flagCompressed && r.err == nil {
-		r.body.data = r.inflate(r.body.data)
-	}
-	r.size = len(r.body.data)
-	present := r.body.uvarint()
-	// Every row has its event id in full, so that rows are bounded by bytes.
-	if r.body.short || rows > uint64(len(r.body.data)/16) || present>>(hasText+int(NumStringColumns)) != 0 {
-		r.fail("a header and as many rows as bytes can hold")
-	}
+	r := &reader{}
+	var body []byte
+	present := r.open(data, &body)
 	if r.err != nil {
 		return nil, r.err
 	}
-	r.rows = int(rows)
 	f := &Frame{Len: r.rows}
 	has := func(bit int) bool { return present>>bit&1 != 0 }
 

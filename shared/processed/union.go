@@ -191,23 +191,7 @@ func (u *Union) fill() error {
 // decode reads a document into its place.
 func (u *Union) decode(r *reader, p *part) error {
 	f, n := u.f, p.end-p.start
-	r.err, r.rows = nil, n
-	r.body = bytesReader{data: p.data}
-	r.body.byte()
-	flags := r.body.byte()
-	r.body.uvarint()
-	if flags > flagCompressed {
-		r.fail("flags of this version")
-	}
-	if flags == flagCompressed {
-		u.body = r.inflateTo(r.body.data, u.body[:0])
-		r.body.data = u.body
-	}
-	r.size = len(r.body.data)
-	present := r.body.uvarint()
-	if r.body.short || n > len(r.body.data)/16 || present>>(hasText+int(NumStringColumns)) != 0 {
-		r.fail("a header and as many rows as bytes can hold")
-	}
+	present := r.open(p.data, &u.body)
 	if r.err != nil {
 		return r.err
 	}
