@@ -12,7 +12,6 @@ import (
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/history"
-	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 	"github.com/footfall/footfall/shared/view"
@@ -151,23 +150,23 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	if err != nil || len(marks) == 0 {
 		return err // none: another instance was quicker
 	}
-	w := summary.Of(dirty[0], dirty[len(dirty)-1]+1)
-	from, to := w.Needs()
-	frame, err := loader.Load(ctx, &c.m, from, to, c.columns)
+	windows := make([]summary.Window, len(dirty))
+	for i, h := range dirty {
+		windows[i] = summary.Of(h, h+1)
+	}
+	near, err := loader.Near(ctx, &c.m, c.columns, windows...)
 	if err != nil {
 		return err
 	}
-	c.looked = frame.Len
-	p, err := c.plan(ctx, dirty, frame, summary.Of(from, to))
+	c.looked = near.Frame().Len
+	p, err := c.plan(ctx, dirty, near)
 	if err != nil {
 		return err
 	}
-	if needFrom, needTo := p.span().Needs(); needFrom < from || needTo > to {
-		if frame, err = loader.Load(ctx, &c.m, min(from, needFrom), max(to, needTo), c.columns); err != nil {
-			return err
-		}
+	if err := near.Add(ctx, p.windows...); err != nil {
+		return err
 	}
-	facts := summary.Resolve(frame, p.span(), c.settings)
+	facts := summary.Resolve(near.Frame(), p.span(), c.settings)
 	seen, err := c.see(ctx, facts, p)
 	if err != nil {
 		return err
@@ -255,9 +254,9 @@ func byStart(w summary.Window, from int64) int {
 // plan finds the windows that the dirty hours change, and the records of the
 // other hours of their days. Where such a record is missing although there are
 // events (the store of records was emptied), its hour is counted, too.
-func (c *closing) plan(ctx context.Context, dirty []event.Hour, frame *processed.Frame, loaded summary.Window) (*plan, error) {
+func (c *closing) plan(ctx context.Context, dirty []event.Hour, near *history.Near) (*plan, error) {
 	hours := slices.Clone(dirty)
-	for _, h := range summary.Affected(dirty, frame, c.settings) {
+	for _, h := range summary.Affected(dirty, near.Frame(), c.settings) {
 		if !h.End().After(c.watermark) {
 			hours = append(hours, h)
 		}
@@ -278,7 +277,7 @@ func (c *closing) plan(ctx context.Context, dirty []event.Hour, frame *processed
 			p.days = append(p.days, d)
 		}
 	}
-	missing, err := c.otherHours(ctx, p, frame, loaded)
+	missing, err := c.otherHours(ctx, p, near)
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +288,7 @@ func (c *closing) plan(ctx context.Context, dirty []event.Hour, frame *processed
 
 // otherHours reads the records of the hours of the plan's days that are not
 // counted anew, and returns the hours whose records are missing.
-func (c *closing) otherHours(ctx context.Context, p *plan, frame *processed.Frame, loaded summary.Window) ([]summary.Window, error) {
+func (c *closing) otherHours(ctx context.Context, p *plan, near *history.Near) ([]summary.Window, error) {
 	type place struct{ day, hour int } // hour -1: the day's own record
 	var keys []store.SummaryKey
 	var places []place
@@ -333,9 +332,9 @@ func (c *closing) otherHours(ctx context.Context, p *plan, frame *processed.Fram
 			continue
 		}
 		if occupied == nil {
-			occupied = c.occupied(p, frame)
+			occupied = c.occupied(near)
 		}
-		if occupied[w] || w.From < loaded.From || w.To > loaded.To {
+		if looked := near.Looked(); occupied[w] || w.From < looked.From || w.To > looked.To {
 			missing = append(missing, w)
 		}
 	}
@@ -359,16 +358,23 @@ func (c *closing) decode(data []byte, whole bool) *summary.Record {
 	return r
 }
 
-// occupied are the hours of the plan's days in which the frame has events.
-func (c *closing) occupied(p *plan, frame *processed.Frame) map[summary.Window]bool {
+// occupied are the hours of the clock that may have events, of those that were
+// looked at.
+func (c *closing) occupied(near *history.Near) map[summary.Window]bool {
 	set := map[summary.Window]bool{}
 	var at summary.Window
-	for _, ms := range frame.Millis {
+	for _, ms := range near.Frame().Millis {
 		if ms >= at.From && ms < at.To {
 			continue
 		}
 		at = c.cal.Hour(ms)
 		set[at] = true
+	}
+	for h := range near.Passed() {
+		w := summary.Of(h, h+1)
+		for _, hour := range c.cal.Hours(w.From, w.To) {
+			set[hour] = true
+		}
 	}
 	return set
 }

@@ -1,6 +1,7 @@
 // Package history reads a merchant's processed data for whoever counts it: the
 // summary function, which closes hours, and reports, which ask for what no
-// record holds. It knows which records do not hold what is there, so that both
-// count the same. Which view of the history is read is the merchant's own:
-// callers pass access.Merchant.In.
+// record holds. Of what lies around the hours that are counted it takes what
+// matters to them (Near). It knows which records do not hold what is there, so
+// that both count the same. Which view of the history is read is the merchant's
+// own: callers pass access.Merchant.In.
 package history

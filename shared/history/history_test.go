@@ -24,7 +24,7 @@ const (
 
 var shop = &access.Merchant{ID: merchant, Generation: 1}
 
-func open(t *testing.T) *embedded.Stores {
+func open(t testing.TB) *embedded.Stores {
 	t.Helper()
 	s, err := embedded.Open("/data", embedded.Options{FS: vfs.NewMem(), NoSync: true, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
 	if err != nil {

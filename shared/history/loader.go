@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,12 +24,19 @@ type Options struct {
 	// MaxRows bounds how many events one Load takes into memory; 0 is no
 	// bound.
 	MaxRows int
+	// FewAround is how many events around what is counted are taken as they come,
+	// where to pass some over would cost as much; 0 is DefaultFewAround, and less
+	// is none.
+	FewAround int
 	// Timeout bounds each call of a store; 0 is DefaultTimeout.
 	Timeout time.Duration
 }
 
 // DefaultTimeout is how long one call of a store may take.
 const DefaultTimeout = 30 * time.Second
+
+// DefaultFewAround of events take some ms.
+const DefaultFewAround = 1 << 14
 
 // Loader reads processed data. It may be used by many goroutines at once.
 type Loader struct {
@@ -41,9 +49,7 @@ type Loader struct {
 
 // New makes a loader over two stores.
 func New(p store.Processed, v store.Visitors, o Options) *Loader {
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
+	o.Timeout, o.FewAround = cmp.Or(o.Timeout, DefaultTimeout), cmp.Or(o.FewAround, DefaultFewAround)
 	return &Loader{processed: p, visitors: v, options: o, cache: newCache(o.CacheBytes)}
 }
 
@@ -77,6 +83,17 @@ var errTooMany = errors.New("too many events")
 // batch. More rows than Options.MaxRows are a fault of kind TooLarge. The frame
 // is shared: it must not be written.
 func (l *Loader) Load(ctx context.Context, m *access.Merchant, from, to event.Hour, columns processed.Columns) (*processed.Frame, error) {
+	hours := stretch{from, to}
+	f, err := l.load(ctx, m, hours, columns, nil)
+	if err != nil {
+		return nil, l.readFault(m, hours, err)
+	}
+	return f, nil
+}
+
+// load is Load that ends with errTooMany, too, where more says of a document that it is
+// one too many.
+func (l *Loader) load(ctx context.Context, m *access.Merchant, hours stretch, columns processed.Columns, more func(store.Doc) bool) (*processed.Frame, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.options.Timeout)
 	defer cancel()
 	// A batch counts once per hour: without the rows' identity and instant
@@ -84,20 +101,26 @@ func (l *Loader) Load(ctx context.Context, m *access.Merchant, from, to event.Ho
 	columns.Identity, columns.Actors = true, true
 	r := loading{Loader: l, columns: columns, view: viewOf(columns), union: processed.NewUnion(columns)}
 	for _, rev := range m.Layers.Revisions() {
-		err := l.scan(ctx, m, rev, from, to, r.add)
-		if errors.Is(err, errTooMany) {
-			return nil, &fault.Error{Kind: fault.TooLarge,
-				Err: fmt.Errorf("cannot read the events of %q from %s to %s: more than %d", m.ID, from, to, l.options.MaxRows)}
-		}
+		err := l.scan(ctx, m, rev, hours.from, hours.to, func(d store.Doc, keep processed.Keep) error {
+			if more != nil && !more(d) {
+				return errTooMany
+			}
+			return r.add(d, keep)
+		})
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
+			return nil, err
 		}
 	}
-	f, err := r.union.Frame()
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the events of %q from %s to %s: %w", m.ID, from, to, err)
+	return r.union.Frame()
+}
+
+// readFault is the fault of reading a merchant's hours.
+func (l *Loader) readFault(m *access.Merchant, hours stretch, err error) error {
+	if errors.Is(err, errTooMany) {
+		return &fault.Error{Kind: fault.TooLarge,
+			Err: fmt.Errorf("cannot read the events of %q from %s to %s: more than %d", m.ID, hours.from, hours.to, l.options.MaxRows)}
 	}
-	return f, nil
+	return fmt.Errorf("cannot read the events of %q from %s to %s: %w", m.ID, hours.from, hours.to, err)
 }
 
 // scan calls fn with each document of a revision that may have rows that count,
@@ -259,17 +282,16 @@ func ratesOf(s access.Settings) []summary.Rate {
 // a look-up for each user; open is what Open returned for a range that holds
 // the window, and may be nil where all earlier hours are summarised.
 func (l *Loader) Facts(ctx context.Context, m *access.Merchant, w summary.Window, columns processed.Columns, newUsers bool, open *Open) (*summary.Facts, error) {
-	from, to := w.Needs()
 	resolve, text := summary.Resolve, summary.ResolveText
 	if l.lean {
 		resolve, text = summary.ResolveLean, summary.LeanText
 	}
 	columns.Text |= text
-	f, err := l.Load(ctx, m, from, to, columns)
+	near, err := l.Near(ctx, m, columns, w)
 	if err != nil {
 		return nil, err
 	}
-	facts := resolve(f, w, SettingsOf(m.Settings))
+	facts := resolve(near.Frame(), w, SettingsOf(m.Settings))
 	if newUsers {
 		if err := l.tellFirstSeen(ctx, m, facts, open); err != nil {
 			return nil, err

@@ -103,19 +103,18 @@ func (l *Loader) openRun(ctx context.Context, m *access.Merchant, run []event.Ho
 		}
 	}
 	w := summary.Of(run[0], run[len(run)-1]+1)
-	from, to := w.Needs()
-	f, err := l.Load(ctx, m, from, to, processed.Columns{Text: summary.ResolveText})
+	near, err := l.Near(ctx, m, processed.Columns{Text: summary.ResolveText}, w)
 	if err != nil {
 		return err
 	}
 	settings := SettingsOf(m.Settings)
 	if !many {
-		for _, h := range summary.Affected(run, f, settings) {
+		for _, h := range summary.Affected(run, near.Frame(), settings) {
 			stale[h] = true
 		}
 	}
 	if newUsers {
-		users, millis := summary.Resolve(f, w, settings).Firsts()
+		users, millis := summary.Resolve(near.Frame(), w, settings).Firsts()
 		for i, u := range users {
 			if at, ok := o.first[u]; !ok || millis[i] < at {
 				o.first[u] = millis[i]

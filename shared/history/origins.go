@@ -33,15 +33,14 @@ func (l *Loader) TellOrigins(ctx context.Context, m *access.Merchant, facts *sum
 	columns := processed.Columns{Text: summary.ResolveText | summary.OriginText}
 	for _, run := range Runs(slices.Sorted(maps.Keys(hours)), longestRun) {
 		w := summary.Of(run[0], run[len(run)-1]+1)
-		from, to := w.Needs()
-		f, err := l.Load(ctx, m, from, to, columns)
+		near, err := l.Near(ctx, m, columns, w)
 		if err != nil {
 			return err
 		}
-		if err := room(f.Len); err != nil {
+		if err := room(near.Frame().Len); err != nil {
 			return err
 		}
-		maps.Copy(origins, summary.Resolve(f, w, SettingsOf(m.Settings)).Origins(first))
+		maps.Copy(origins, summary.Resolve(near.Frame(), w, SettingsOf(m.Settings)).Origins(first))
 	}
 	facts.SetOrigins(origins)
 	return nil
