@@ -25,8 +25,12 @@ type DriveOptions struct {
 	Singles float64 // share of the events that come alone, one in a request
 	Reports float64 // questions a second, beside
 	Ask     string  // the one question to ask; "" asks all of them in turn
-	Writers int     // connections of writers; default 32
-	Readers int     // connections of readers; default 16
+	// AdHocEvenly asks questions that no summary holds of all merchants alike, and
+	// not by how much they send: what one takes grows with the merchant's events of
+	// the day, so that asked by Zipf's law they grow as long as the day does.
+	AdHocEvenly bool
+	Writers     int // connections of writers; default 32
+	Readers     int // connections of readers; default 16
 	// Backlog is how many requests may wait for a connection before the loop
 	// waits, too; default 4096. Those that come late for it count from the
 	// instant at which they were due.
@@ -261,6 +265,9 @@ func (d *Drive) write(ctx context.Context, to chan<- Request) {
 // metrics.
 const QuestionMonth = "28 days by day"
 
+// QuestionAdHoc is the one that no summary holds.
+const QuestionAdHoc = "ad hoc"
+
 // questions are the dashboard's and ad hoc ones, by how often they are asked.
 var questions = []struct {
 	name   string
@@ -272,7 +279,7 @@ var questions = []struct {
 	{"sources", 15, url.Values{"metrics": {"sessions,activeUsers,purchaseRevenue"}, "dimensions": {"sessionSource,sessionMedium"}, "limit": {"10"}}},
 	{"devices", 10, url.Values{"metrics": {"activeUsers,sessions"}, "dimensions": {"deviceCategory"}}},
 	{"events", 10, url.Values{"metrics": {"eventCount"}, "dimensions": {"eventName"}, "limit": {"10"}}},
-	{"ad hoc", 10, url.Values{"metrics": {"activeUsers,sessions,eventCount"}, "dimensions": {"browser,pagePath"}, "filter": {"eventName==page_view"}, "from": {"2daysAgo"}, "to": {"today"}, "limit": {"50"}}},
+	{QuestionAdHoc, 10, url.Values{"metrics": {"activeUsers,sessions,eventCount"}, "dimensions": {"browser,pagePath"}, "filter": {"eventName==page_view"}, "from": {"2daysAgo"}, "to": {"today"}, "limit": {"50"}}},
 }
 
 type ask struct {
@@ -303,6 +310,9 @@ func (d *Drive) ask(ctx context.Context, to chan<- ask) {
 			for x := rng.IntN(sum) - questions[0].weight; x >= 0; x -= questions[a.question].weight {
 				a.question++
 			}
+		}
+		if d.o.AdHocEvenly && questions[a.question].name == QuestionAdHoc {
+			a.merchant = rng.IntN(len(d.merchants))
 		}
 		to <- a
 	})

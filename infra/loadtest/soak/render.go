@@ -9,13 +9,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/footfall/footfall/infra/loadtest"
 	"github.com/footfall/footfall/infra/loadtest/plot"
 )
 
 // the questions whose latencies are shown by themselves.
 const (
-	byDay = "28 days by day"
-	adHoc = "ad hoc"
+	byDay = loadtest.QuestionMonth
+	adHoc = loadtest.QuestionAdHoc
 )
 
 // series are the figures of all looks, in the order of the table.
@@ -118,7 +119,7 @@ func (s *Seen) table(w io.Writer) error {
 	if s.Beside != "" {
 		fmt.Fprintf(&b, ", %s", s.Beside)
 	}
-	fmt.Fprintf(&b, ".\n\nOne process on embedded defaults, every acknowledged event synced to disk; %.0f events/s of %d merchants in an open loop (asked for: %.0f; at most %v behind), %s reports/s beside them, for %v: %d events. ",
+	fmt.Fprintf(&b, ".\n\nOne process on embedded defaults, every acknowledged event synced to disk; %.0f events/s of %d merchants in an open loop (asked for: %.0f; at most %v behind), %s reports/s beside them (of merchants by Zipf's law, as the events; a tenth of them ad hoc, of all merchants alike), for %v: %d events. ",
 		rate, s.Merchants, s.Rate, behind.Round(time.Millisecond), plot.Digits(s.Reports), time.Duration(last.At*float64(time.Second)).Round(time.Second), last.Events)
 	switch {
 	case s.Failed != "":

@@ -88,7 +88,7 @@ func Soak(ctx context.Context, o Options) (*Seen, error) {
 	}
 	truth := loadtest.NewTruths()
 	drive := sys.StartDrive(context.WithoutCancel(ctx), merchants, loadtest.DriveOptions{
-		Mix: loadtest.DefaultMix(o.Seed, loadtest.StreamsOf(merchants)), Rate: o.Rate, Batch: 100, Singles: 0.01, Reports: o.Reports,
+		Mix: loadtest.DefaultMix(o.Seed, loadtest.StreamsOf(merchants)), Rate: o.Rate, Batch: 100, Singles: 0.01, Reports: o.Reports, AdHocEvenly: true,
 	}, truth)
 	if err = errors.Join(o.watch(ctx, sys, drive, probe, seen), probe.Stop(), drive.Stop()); err != nil {
 		seen.Failed = err.Error()
