@@ -77,8 +77,8 @@ bench: build ## the budget table of this machine, from real runs of the real bin
 coldstart: services ## how each function's process starts, idles and ends, on real servers
 	$(BIN)/services-tool run -- $(GO) run ./infra/loadtest/coldstart
 
-bench-quick: build ## the same in a minute
-	$(GO) run ./infra/loadtest/bench -quick $(if $(JSON),-json $(JSON))
+bench-quick: build ## the same in a minute; ONLY="one event" of the pipeline's rows those that are named so, PROFILE=file their CPU profile
+	$(GO) run ./infra/loadtest/bench -quick $(if $(JSON),-json $(JSON)) $(if $(ONLY),-only "$(ONLY)") $(if $(PROFILE),-profile $(PROFILE))
 
 # ingest, journal, broker, archive, ETL, summary, reports, reprocess.
 bench-stages: ## each stage alone, by its benchmarks, with allocations: make bench-stages BENCHTIME=1s

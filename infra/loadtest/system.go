@@ -251,6 +251,21 @@ func Get(ctx context.Context, url string) ([]byte, error) {
 	return answer, nil
 }
 
+// Metric is the value of a metric that the process serves, by its name with its
+// labels; 0 where it has not come up yet.
+func (p *Process) Metric(ctx context.Context, name string) (float64, error) {
+	all, err := Get(ctx, p.URL+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(all)) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, nil
+}
+
 // Do sends a request and reads the JSON answer into into, where not nil.
 func (p *Process) Do(ctx context.Context, method, path, token, contentType string, body []byte, want int, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, p.URL+path, bytes.NewReader(body))

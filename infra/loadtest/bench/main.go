@@ -57,6 +57,8 @@ func main() {
 	binary := flag.String("binary", "bin/footfall", "the Footfall binary")
 	quick := flag.Bool("quick", false, "smaller runs, a minute in all")
 	onCluster := flag.Bool("cluster", false, "measure a cluster on this machine instead: real servers, each function as two processes")
+	only := flag.String("only", "", "measure only the rows of the pipeline whose names contain this, such as \"one event\"")
+	profiles := flag.String("profile", "", "a file for the CPU profile of the last of the pipeline's rows")
 	many := flag.Int("merchants", 0, "measure only what goes by the number of merchants, with so many; 1000000 takes some ten minutes")
 	file := flag.String("json", "", "a file for the table as programs read it, besides")
 	flag.Parse()
@@ -65,7 +67,9 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute+time.Duration(*many)*3*time.Millisecond)
 	defer cancel()
 	p := full
-	measure := func(t *table) error { return run(ctx, t, *binary, p) }
+	measure := func(t *table) error {
+		return run(ctx, t, bench{binary: *binary, plan: p, only: *only, profileFile: *profiles})
+	}
 	switch {
 	case *many > 0:
 		p.name = "what goes by the number of merchants"
@@ -89,13 +93,13 @@ func main() {
 }
 
 // run measures one process on embedded defaults.
-func run(ctx context.Context, t *table, binary string, p plan) error {
+func run(ctx context.Context, t *table, b bench) error {
 	dir, err := os.MkdirTemp("", "footfall-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{t: t, plan: p, dir: dir, binary: binary, to: time.Now().UTC().Truncate(time.Hour)}
+	b.t, b.dir, b.to = t, dir, time.Now().UTC().Truncate(time.Hour)
 	b.from = b.to.Add(-27 * 24 * time.Hour)
 	defer func() {
 		if b.sys != nil {
@@ -105,9 +109,11 @@ func run(ctx context.Context, t *table, binary string, p plan) error {
 	if err := b.start(ctx, "empty", profiled); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{
-		b.history, b.pipelines, b.archived, b.lateEvents, b.underLoad, b.adHoc, b.restart, b.reprocess, b.oneCore,
-	} {
+	steps := []func(context.Context) error{b.history, b.pipelines}
+	if b.only == "" {
+		steps = append(steps, b.archived, b.lateEvents, b.underLoad, b.adHoc, b.restart, b.reprocess, b.oneCore)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -115,7 +121,10 @@ func run(ctx context.Context, t *table, binary string, p plan) error {
 	if err := b.sys.Stop(); err != nil {
 		return fmt.Errorf("footfall did not stop cleanly: %w", err)
 	}
-	return errors.Join(manyMerchants(ctx, t, p.closed), coldStarts(ctx, t))
+	if b.only != "" {
+		return nil
+	}
+	return errors.Join(manyMerchants(ctx, t, b.plan.closed), coldStarts(ctx, t))
 }
 
 // bench is a run.
@@ -123,6 +132,8 @@ type bench struct {
 	t           *table
 	plan        plan
 	dir, binary string
+	only        string // of the pipeline's rows those whose names contain it, and nothing else
+	profileFile string // of the last of these rows
 	sys         *loadtest.Process
 	from, to    time.Time // the span of history
 	seed        uint64

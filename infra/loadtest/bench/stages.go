@@ -62,12 +62,20 @@ func (b *bench) profile(ctx context.Context) func() ([]stage, error) {
 	}
 	var failed error
 	spent := map[string]int64{}
+	var taken []*profile.Profile
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		where, err := b.profileURL()
 		for failed = err; failed == nil; {
-			failed = second(ctx, where, spent)
+			var p *profile.Profile
+			if p, failed = second(ctx, where); failed != nil {
+				return
+			}
+			add(p, spent)
+			if b.profileFile != "" {
+				taken = append(taken, p)
+			}
 			select {
 			case <-stop:
 				return
@@ -78,6 +86,9 @@ func (b *bench) profile(ctx context.Context) func() ([]stage, error) {
 	return func() ([]stage, error) {
 		close(stop)
 		<-ended
+		if failed == nil && b.profileFile != "" {
+			failed = keep(taken, b.profileFile)
+		}
 		return shares(spent), failed
 	}
 }
@@ -95,18 +106,30 @@ func (b *bench) profileURL() (string, error) {
 	return "http://" + string(found[len(found)-1][1]) + "/debug/pprof/profile?seconds=1", nil
 }
 
-// second adds what a second's profile says.
-func second(ctx context.Context, where string, spent map[string]int64) error {
+// second is a second's profile.
+func second(ctx context.Context, where string) (*profile.Profile, error) {
 	data, err := loadtest.Get(ctx, where)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := profile.Parse(bytes.NewReader(data))
 	if err != nil {
-		return fmt.Errorf("cannot read the profile: %w", err)
+		return nil, fmt.Errorf("cannot read the profile: %w", err)
 	}
-	add(p, spent)
-	return nil
+	return p, nil
+}
+
+// keep makes one file of a row's profiles, for go tool pprof.
+func keep(taken []*profile.Profile, file string) error {
+	p, err := profile.Merge(taken)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := p.Write(&b); err != nil {
+		return err
+	}
+	return os.WriteFile(file, b.Bytes(), 0o644)
 }
 
 // add adds a profile's samples to what the stages have spent. The last value of
