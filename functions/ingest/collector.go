@@ -196,10 +196,14 @@ func (c *collector) loop() {
 		c.linger(timer)
 		c.take(f)
 		c.writer.flush(f, c.average >= crowd)
+		if age, any := c.writer.due(time.Now()); any && age == 0 {
+			c.writer.release()
+		}
 		if c.writer.failing() {
 			c.turnAway()
 		}
 	}
+	c.writer.seal()
 	c.writer.release()
 }
 
@@ -240,7 +244,7 @@ func (c *collector) next(timer *time.Timer) bool {
 // not before least; nil where nothing waits.
 func (c *collector) publishDue(least time.Duration) <-chan time.Time {
 	c.writer.collect()
-	age, any := c.writer.waiting.due(time.Now())
+	age, any := c.writer.due(time.Now())
 	if !any {
 		return nil
 	}

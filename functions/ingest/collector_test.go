@@ -328,7 +328,11 @@ func stillCollector(t *testing.T, j *memoryJournal, p *topic, change func(*Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newCollector(cfg, Ports{Journal: j, Publisher: p, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}, m)
+	ports := Ports{Journal: j, Publisher: p, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	if j.gathers {
+		ports.Gatherer = j
+	}
+	return newCollector(cfg, ports, m)
 }
 
 func submissionOf(ids ...string) *submission {

@@ -2,10 +2,12 @@
 // once its events are durable: requests join the current batch, and each
 // flush writes its batches to the journal and to the Broker at the same time,
 // once for all requests in it. Where requests come together the journal alone
-// is asked, and the batches of some flushes are published at once a little
-// later: to Broker and consumers a publish costs much the same for one batch as
-// for ten. What a killed instance leaves unpublished is published at the next
-// start, or by a tick.
+// is asked, for to Broker and consumers a batch costs much the same with ten events
+// as with a thousand: a journal that is a store.Gatherer takes flush after flush
+// as parts of one batch, which is published when it has enough of them or has
+// waited long enough; with any other the batches of some flushes are published at
+// once a little later. What a killed instance leaves unpublished is published at
+// the next start, or by a tick.
 //
 // On the way of an event it reads no store: what it knows of streams is
 // a snapshot that is refreshed in the background, and what it does not know

@@ -64,12 +64,7 @@ func (f *flush) seal(cfg *Config, now time.Time) error {
 	for len(f.lanes) < n {
 		f.lanes = append(f.lanes, lane{})
 	}
-	received := now
-	for _, s := range f.subs {
-		if s.receivedAt.Before(received) {
-			received = s.receivedAt
-		}
-	}
+	received := f.received(now)
 	for _, s := range f.subs {
 		first := 0
 		for _, r := range s.runs {

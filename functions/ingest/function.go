@@ -23,6 +23,7 @@ import (
 // Ports are what ingest needs of the world.
 type Ports struct {
 	Journal   store.Journal
+	Gatherer  store.Gatherer // the Journal, where it takes batches in parts; nil: each flush has batches of its own
 	Publisher broker.Publisher
 	Registry  Registry
 	Quotas    store.Quotas // nil: each instance holds tenants to their quotas alone

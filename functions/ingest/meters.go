@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/footfall/footfall/shared/store"
 )
 
 // meters counts what ingest does.
@@ -34,8 +37,8 @@ func newMeters(m metric.Meter) (*meters, error) {
 		accepted:    counter("events.accepted", "{event}", "Events that were acknowledged."),
 		rejected:    counter("events.rejected", "{event}", "Events that were answered with an error, by reason."),
 		refusedLost: counter("events.refused.unrecorded", "{event}", "Refused events that were not kept, because the buffer for them was full."),
-		flushes:     counter("flushes", "{flush}", "Flushes: one write to the journal and one to the Broker each."),
-		batches:     counter("batches", "{batch}", "Batches that were written."),
+		flushes:     counter("flushes", "{flush}", "Flushes: one write to the journal each, and to the Broker one of its own or one with others."),
+		batches:     counter("batches", "{batch}", "Batches that were made: of one flush, or of some."),
 		bytes:       counter("batch.bytes", "By", "Bytes of batches, compressed."),
 		failures:    counter("write.failures", "{write}", "Failed writes, by sink."),
 		republished: counter("batches.republished", "{batch}", "Batches that a tick published again."),
@@ -51,6 +54,18 @@ func newMeters(m metric.Meter) (*meters, error) {
 		return nil, fmt.Errorf("cannot make the instruments of ingest: %w", errs[0])
 	}
 	return ms, nil
+}
+
+// flushed counts a flush that began at a time.
+func (m *meters) flushed(begin time.Time) {
+	m.duration.Record(context.Background(), time.Since(begin).Seconds())
+	m.flushes.Add(context.Background(), 1)
+}
+
+// sealed counts batches.
+func (m *meters) sealed(rows []store.JournalRow) {
+	m.batches.Add(context.Background(), int64(len(rows)))
+	m.bytes.Add(context.Background(), int64(bytesOf(rows)))
 }
 
 // add counts under one label.

@@ -13,6 +13,9 @@ const (
 	// to be published with, while requests come together: a publish costs
 	// Broker and consumers much the same for one batch as for ten.
 	publishAge = 50 * time.Millisecond
+	// openAge is how long a batch is open for more flushes, where the journal takes
+	// it in parts.
+	openAge = 100 * time.Millisecond
 	// publishBatches and publishBytes are what need not wait for more.
 	publishBatches = 32
 	publishBytes   = 512 << 10
@@ -54,6 +57,10 @@ func (q *waiting) add(rows []store.JournalRow, msgs []cloudevents.Event, now tim
 		q.since = now
 	}
 	q.rows, q.msgs, q.bytes = append(q.rows, rows...), append(q.msgs, msgs...), q.bytes+bytesOf(rows)
+}
+
+func (q *waiting) addOne(row store.JournalRow, msg cloudevents.Event, now time.Time) {
+	q.add([]store.JournalRow{row}, []cloudevents.Event{msg}, now)
 }
 
 // take empties it. What it returns is the caller's: a publish that hangs holds

@@ -31,12 +31,22 @@ func crowdOf(t *testing.T, c *collector, n, rounds int) {
 	wg.Wait()
 }
 
+// eachKind runs a test in still time, with a journal that takes whole batches only
+// and with one that takes them in parts.
+func eachKind(t *testing.T, test func(t *testing.T, gathers bool)) {
+	for name, gathers := range map[string]bool{"whole": false, "in parts": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, gathers) })
+		})
+	}
+}
+
 func TestCrowdIsPublishedTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j, p := &memoryJournal{delay: time.Millisecond}, &topic{}
+	eachKind(t, func(t *testing.T, gathers bool) {
+		j, p := &memoryJournal{gathers: gathers, delay: time.Millisecond}, &topic{}
 		c := stillCollector(t, j, p, nil)
 		crowdOf(t, c, 64, 100)
-		time.Sleep(publishAge)
+		time.Sleep(openAge)
 		synctest.Wait()
 		// Nobody comes any more, and nothing is left behind.
 		seen := map[event.BatchID]int{}
@@ -48,7 +58,10 @@ func TestCrowdIsPublishedTogether(t *testing.T) {
 				t.Errorf("batch %s was published %d times", r.Batch, seen[r.Batch])
 			}
 		}
-		if p.publishes > len(j.rows)/4 {
+		if gathers && len(j.rows) > 100/4 {
+			t.Errorf("the events of some 100 flushes are %d batches", len(j.rows))
+		}
+		if !gathers && p.publishes > len(j.rows)/4 {
 			t.Errorf("%d batches were published in %d publishes", len(j.rows), p.publishes)
 		}
 		if err := c.close(t.Context()); err != nil {
@@ -61,8 +74,8 @@ func TestCrowdIsPublishedTogether(t *testing.T) {
 }
 
 func TestCloseLeavesNothingUnpublished(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j, p := &memoryJournal{delay: time.Millisecond}, &topic{}
+	eachKind(t, func(t *testing.T, gathers bool) {
+		j, p := &memoryJournal{gathers: gathers, delay: time.Millisecond}, &topic{}
 		c := stillCollector(t, j, p, nil)
 		crowdOf(t, c, 8, 20)
 		if err := c.close(t.Context()); err != nil {
@@ -77,9 +90,9 @@ func TestCloseLeavesNothingUnpublished(t *testing.T) {
 // TestCloseAwaitsABrokerThatIsSlow: its first publish hangs while others follow
 // and the instance is told to stop.
 func TestCloseAwaitsABrokerThatIsSlow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	eachKind(t, func(t *testing.T, gathers bool) {
 		hang := make(chan struct{})
-		j, p := &memoryJournal{delay: time.Millisecond}, &topic{hang: hang}
+		j, p := &memoryJournal{gathers: gathers, delay: time.Millisecond}, &topic{hang: hang}
 		c := stillCollector(t, j, p, nil)
 		crowdOf(t, c, 1, 40)
 		time.AfterFunc(2*patience, func() {
@@ -100,12 +113,12 @@ func TestCloseAwaitsABrokerThatIsSlow(t *testing.T) {
 // TestCrowdMeetsAJournalThatHangs: the journal alone would be enough, and does
 // not answer.
 func TestCrowdMeetsAJournalThatHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j, p := &memoryJournal{delay: time.Millisecond}, &topic{}
+	eachKind(t, func(t *testing.T, gathers bool) {
+		j, p := &memoryJournal{gathers: gathers, delay: time.Millisecond}, &topic{}
 		c := stillCollector(t, j, p, nil)
 		crowdOf(t, c, 8, 20)
 		synctest.Wait()
-		j.delay = time.Hour
+		j.slow(time.Hour, false)
 		start := time.Now()
 		crowdOf(t, c, 8, 1)
 		if d := time.Since(start); d > 2*(hedge+patience) {
@@ -209,8 +222,8 @@ func TestBrokerThatWasAwayGetsAllWithoutATick(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				j, p := &memoryJournal{delay: 2 * time.Millisecond}, &topic{}
+			eachKind(t, func(t *testing.T, gathers bool) {
+				j, p := &memoryJournal{gathers: gathers, delay: 2 * time.Millisecond}, &topic{}
 				back := away(p)
 				c := stillCollector(t, j, p, nil)
 				for range 20 {
@@ -223,7 +236,7 @@ func TestBrokerThatWasAwayGetsAllWithoutATick(t *testing.T) {
 				for _, b := range p.batches(t) {
 					seen[b.ID] = true
 				}
-				for _, r := range j.rows {
+				for _, r := range j.all(t) {
 					if !seen[r.Batch] {
 						t.Errorf("batch %s is not published", r.Batch)
 					}

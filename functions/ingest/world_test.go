@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,9 +31,9 @@ var arrival = time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
 
 var errAway = errors.New("away")
 
-// faultyJournal is a journal whose Append can be made to fail or to hang.
+// faultyJournal is a journal whose writes can be made to fail or to hang.
 type faultyJournal struct {
-	store.Journal
+	store.Gatherer
 	appends atomic.Int64
 	lists   atomic.Int64
 	fail    func() error // nil: never
@@ -40,7 +41,7 @@ type faultyJournal struct {
 
 func (j *faultyJournal) Unfinished(ctx context.Context, lacks store.Stage, from, before time.Time, limit int) ([]store.JournalRow, error) {
 	j.lists.Add(1)
-	return j.Journal.Unfinished(ctx, lacks, from, before, limit)
+	return j.Gatherer.Unfinished(ctx, lacks, from, before, limit)
 }
 
 func (j *faultyJournal) Append(ctx context.Context, rows []store.JournalRow) error {
@@ -50,7 +51,17 @@ func (j *faultyJournal) Append(ctx context.Context, rows []store.JournalRow) err
 			return err
 		}
 	}
-	return j.Journal.Append(ctx, rows)
+	return j.Gatherer.Append(ctx, rows)
+}
+
+func (j *faultyJournal) Gather(ctx context.Context, part store.JournalRow) error {
+	j.appends.Add(1)
+	if j.fail != nil {
+		if err := j.fail(); err != nil {
+			return err
+		}
+	}
+	return j.Gatherer.Gather(ctx, part)
 }
 
 // topic is a Broker's topic in memory.
@@ -115,15 +126,37 @@ type memoryJournal struct {
 	marks []store.JournalRow
 	delay time.Duration
 	fail  func() error
+
+	gathers bool // it is a Gatherer, too
+	parts   map[event.BatchID][]store.JournalRow
+	// late has a part that hangs written down at once, and told of late.
+	late bool
 }
 
-func (j *memoryJournal) Append(ctx context.Context, rows []store.JournalRow) error {
-	if j.delay > 0 {
+// slow sets how long it takes from now on.
+func (j *memoryJournal) slow(delay time.Duration, late bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.delay, j.late = delay, late
+}
+
+func (j *memoryJournal) hang(ctx context.Context) error {
+	j.mu.Lock()
+	delay := j.delay
+	j.mu.Unlock()
+	if delay > 0 {
 		select {
-		case <-time.After(j.delay):
+		case <-time.After(delay):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	return nil
+}
+
+func (j *memoryJournal) Append(ctx context.Context, rows []store.JournalRow) error {
+	if err := j.hang(ctx); err != nil {
+		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -132,8 +165,64 @@ func (j *memoryJournal) Append(ctx context.Context, rows []store.JournalRow) err
 			return err
 		}
 	}
+	for _, r := range rows {
+		delete(j.parts, r.Batch)
+	}
 	j.rows = append(j.rows, rows...)
 	return nil
+}
+
+func (j *memoryJournal) Gather(ctx context.Context, part store.JournalRow) error {
+	j.mu.Lock()
+	late := j.late
+	j.mu.Unlock()
+	if late {
+		j.gather(part)
+	}
+	if err := j.hang(ctx); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	fail := j.fail
+	j.mu.Unlock()
+	if fail != nil {
+		if err := fail(); err != nil {
+			return err
+		}
+	}
+	if !late {
+		j.gather(part)
+	}
+	return nil
+}
+
+func (j *memoryJournal) gather(part store.JournalRow) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.parts == nil {
+		j.parts = map[event.BatchID][]store.JournalRow{}
+	}
+	j.parts[part.Batch] = append(j.parts[part.Batch], part)
+}
+
+// all are the rows, those in parts among them.
+func (j *memoryJournal) all(t *testing.T) []store.JournalRow {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := slices.Clone(j.rows)
+	for _, parts := range j.parts {
+		row := parts[0]
+		var payloads [][]byte
+		for _, p := range parts {
+			payloads = append(payloads, p.Payload)
+		}
+		var err error
+		if row.Payload, err = event.JoinParts(payloads); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, row)
+	}
+	return all
 }
 
 func (j *memoryJournal) Mark(_ context.Context, _ store.Stage, rows []store.JournalRow) error {
@@ -172,10 +261,10 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	if change != nil {
 		change(&cfg)
 	}
-	w := &world{journal: &faultyJournal{Journal: stores.Journal}, topic: &topic{}, registry: stores.Registry}
+	w := &world{journal: &faultyJournal{Gatherer: stores.Journal}, topic: &topic{}, registry: stores.Registry}
 	w.now.Store(arrival.UnixMicro())
 	w.Ingest, err = New(cfg, Ports{
-		Journal: w.journal, Publisher: w.topic, Registry: stores.Registry,
+		Journal: w.journal, Gatherer: w.journal, Publisher: w.topic, Registry: stores.Registry,
 		Clock: func() time.Time { return time.UnixMicro(w.now.Load()).UTC() },
 		Log:   slog.New(slog.DiscardHandler), Meter: noop.Meter{},
 	})

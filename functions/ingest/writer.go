@@ -53,13 +53,20 @@ type writer struct {
 	waiting waiting        // the flushing goroutine's
 	hanging sync.WaitGroup // writes that go on beyond their flush
 
+	gatherer store.Gatherer // nil: none
+	open     *openBatch     // nil: none; the flushing goroutine's
+	spare    *openBatch     // the next open one's memory
+
+	published chan struct{} // closed when the publish that goes on beside has ended; the flushing goroutine's
+
 	mu       sync.Mutex
 	returned waiting // what a publish that hung did not bring to the Broker
 	wake     func()  // tells the flushing goroutine that something was returned
 }
 
 func newWriter(cfg Config, ports Ports, m *meters) *writer {
-	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m}
+	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m, gatherer: ports.Gatherer, spare: &openBatch{}, published: make(chan struct{})}
+	close(w.published)
 	w.sinks[0] = &sink{name: "journal", ready: ports.JournalReady, write: func(ctx context.Context, a *attempt) error {
 		return ports.Journal.Append(ctx, a.rows)
 	}}
@@ -153,13 +160,16 @@ type attempt struct {
 
 // flush seals and writes f, tells the waiting requests as soon as their events
 // are durable in one sink, and returns when the next flush may begin. Where
-// requests come together the journal is enough, and the Broker gets the
-// batches of some flushes in one publish.
+// requests come together the journal is enough: then a flush is part of a batch,
+// or the Broker gets the batches of some flushes in one publish.
 func (w *writer) flush(f *flush, together bool) {
 	w.writing.Store(true)
 	defer w.writing.Store(false)
 	now := w.clock()
 	begin := time.Now() // the meter's own: durations are real
+	if together && w.addPart(f, now, begin) {
+		return
+	}
 	if err := f.seal(&w.cfg, now); err != nil {
 		w.log.Error("cannot seal a flush", "events", f.events, "error", err)
 		f.settle(err)
@@ -182,12 +192,9 @@ func (w *writer) flush(f *flush, together bool) {
 		w.hedge(a)
 	}
 	if w.await(a, f) {
-		ctx := context.Background()
-		w.meters.duration.Record(ctx, time.Since(begin).Seconds())
-		w.meters.accepted.Add(ctx, int64(f.events))
-		w.meters.flushes.Add(ctx, 1)
-		w.meters.batches.Add(ctx, int64(len(a.rows)))
-		w.meters.bytes.Add(ctx, int64(bytesOf(a.rows)))
+		w.meters.accepted.Add(context.Background(), int64(f.events))
+		w.meters.flushed(begin)
+		w.meters.sealed(a.rows)
 	}
 	if !a.started[1] && a.wrote[0] {
 		// Either they may wait for others, or the Broker is busy or failing:
@@ -204,8 +211,8 @@ func (w *writer) ready(i int) bool {
 	return !s.busy.Load() && time.Now().UnixNano() >= s.until.Load()
 }
 
-// gather lets a's publish take along what waits.
-func (w *writer) gather(a *attempt) {
+// takeWaiting lets a's publish take along what waits.
+func (w *writer) takeWaiting(a *attempt) {
 	w.collect()
 	rows, msgs := w.waiting.take()
 	a.published, a.publish = append(rows, a.rows...), append(msgs, a.msgs...)
@@ -219,22 +226,32 @@ func (w *writer) hedge(a *attempt) {
 	select {
 	case o := <-a.outcomes:
 		a.outcomes <- o // for await: there is room
+		return
 	case <-timer.C:
-		w.startRest(a)
 	}
+	timer.Reset(patience)
+	select {
+	case o := <-a.outcomes:
+		a.outcomes <- o
+		return
+	case <-w.published: // the Broker may take something again
+	case <-timer.C:
+	}
+	w.startRest(a)
 }
 
 // release publishes what waits, unless the Broker is busy or failing: then it
-// goes on waiting.
+// goes on waiting. Flushes go on meanwhile.
 func (w *writer) release() {
+	w.sealDue(time.Now())
 	w.collect()
 	if len(w.waiting.msgs) == 0 || !w.ready(1) {
 		return
 	}
 	a := &attempt{outcomes: make(chan outcome, len(w.sinks))}
-	w.gather(a)
+	w.takeWaiting(a)
 	w.start(a, 1)
-	w.finish(a)
+	w.published = w.goOn(a)
 }
 
 // await waits for the first success and tells the requests; false where no
@@ -253,10 +270,22 @@ func (w *writer) await(a *attempt, f *flush) bool {
 			}
 			errs = append(errs, o.err)
 		}
-		if !w.startRest(a) {
+		if !w.startRest(a) && !(w.awaitPublished() && w.startRest(a)) {
 			f.settle(nowhere(errors.Join(errs...)))
 			return false
 		}
+	}
+}
+
+// awaitPublished waits a little for a publish that goes on beside.
+func (w *writer) awaitPublished() bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-w.published:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 
@@ -287,26 +316,33 @@ func (w *writer) finish(a *attempt) {
 		case o := <-a.outcomes:
 			w.record(a, o)
 		case <-timer.C:
-			for i := range w.sinks {
-				if a.started[i] && !a.wrote[i] {
-					w.sinks[i].busy.Store(true)
-				}
-			}
-			w.hanging.Add(1)
-			go func() {
-				defer w.hanging.Done()
-				for a.pending > 0 {
-					o := w.outcome(a)
-					w.sinks[o.sink].busy.Store(false)
-				}
-				w.mark(a)
-				w.giveBack(a)
-			}()
+			w.goOn(a)
 			return
 		}
 	}
 	w.mark(a)
 	w.keep(a)
+}
+
+// goOn lets what is under way of an attempt go on alone; its sinks take nothing
+// else until then, which the channel tells.
+func (w *writer) goOn(a *attempt) (ended chan struct{}) {
+	ended = make(chan struct{})
+	for i := range w.sinks {
+		if a.started[i] && !a.wrote[i] {
+			w.sinks[i].busy.Store(true)
+		}
+	}
+	w.hanging.Go(func() {
+		for a.pending > 0 {
+			o := w.outcome(a)
+			w.sinks[o.sink].busy.Store(false)
+		}
+		close(ended)
+		w.mark(a)
+		w.giveBack(a)
+	})
+	return ended
 }
 
 // keep lets what the Broker did not take wait for another publish, as far as
@@ -372,7 +408,7 @@ func (w *writer) startRest(a *attempt) bool {
 
 func (w *writer) start(a *attempt, i int) {
 	if i == 1 && a.publish == nil {
-		w.gather(a)
+		w.takeWaiting(a)
 	}
 	a.started[i] = true
 	a.pending++
@@ -391,9 +427,13 @@ func (w *writer) outcome(a *attempt) outcome {
 
 func (w *writer) record(a *attempt, o outcome) {
 	a.pending--
-	s := w.sinks[o.sink]
-	if o.err == nil {
-		a.wrote[o.sink] = true
+	a.wrote[o.sink] = o.err == nil
+	w.heard(w.sinks[o.sink], o.err)
+}
+
+// heard notes how a write to a sink ended.
+func (w *writer) heard(s *sink, err error) {
+	if err == nil {
 		s.took.Store(time.Now().UnixNano())
 		if s.failing.Swap(false) {
 			w.log.Info("sink takes batches again", "sink", s.name)
@@ -403,7 +443,7 @@ func (w *writer) record(a *attempt, o outcome) {
 	s.until.Store(time.Now().Add(pause).UnixNano())
 	w.meters.add(w.meters.failures, 1, "sink", s.name)
 	if !s.failing.Swap(true) {
-		w.log.Warn("sink takes no batches; going on with the other", "sink", s.name, "error", o.err)
+		w.log.Warn("sink takes no batches; going on with the other", "sink", s.name, "error", err)
 	}
 }
 

@@ -186,7 +186,7 @@ func (r *Runner) assemble(ctx context.Context, cfg *settings, g *ground, o Optio
 	admin := access.NewAuthorizer(r.admin.Reveal(), s.Registry)
 
 	collect, err := ingest.New(cfg.ingest, ingest.Ports{
-		Journal: s.Journal, Publisher: publisher, Registry: s.Registry, Quotas: s.Quotas, Clock: o.Clock, Log: log, Meter: meters.Meter("ingest"),
+		Journal: s.Journal, Gatherer: s.Journal, Publisher: publisher, Registry: s.Registry, Quotas: s.Quotas, Clock: o.Clock, Log: log, Meter: meters.Meter("ingest"),
 	})
 	if err != nil {
 		return err

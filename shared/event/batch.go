@@ -1,8 +1,10 @@
 package event
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -155,4 +157,21 @@ func (b *Batch) Counts() []StreamHour {
 		list[at].Events++
 	}
 	return list
+}
+
+// SumCounts puts counts in the order of streams and hours, and those of the same
+// one together, in their own memory. What comes to nothing goes.
+func SumCounts(counts []StreamHour) []StreamHour {
+	slices.SortFunc(counts, func(a, b StreamHour) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Hour, b.Hour))
+	})
+	sum := counts[:0]
+	for _, n := range counts {
+		if k := len(sum) - 1; k >= 0 && sum[k].Stream == n.Stream && sum[k].Hour == n.Hour {
+			sum[k].Events += n.Events
+			continue
+		}
+		sum = append(sum, n)
+	}
+	return slices.DeleteFunc(sum, func(n StreamHour) bool { return n.Events == 0 })
 }

@@ -78,6 +78,18 @@ func (p *Packer) AddRun(encoded []byte, ends []int, base int) bool {
 	return true
 }
 
+// AddAll takes all that another packer was given. False, and nothing added, where
+// it is over the limits; of refused events as many are taken as there may be.
+func (p *Packer) AddAll(q *Packer) bool {
+	if !p.AddRun(q.events, q.ends, 0) {
+		return false
+	}
+	if p.turned+q.turned <= maxRefused && p.Fits(0, len(q.refused)) {
+		p.refused, p.turned = append(p.refused, q.refused...), p.turned+q.turned
+	}
+	return true
+}
+
 // AddRefused takes a refused event. False where it is over the limits.
 func (p *Packer) AddRefused(r *Refused) bool {
 	if p.turned >= maxRefused {
@@ -129,8 +141,49 @@ func (p *Packer) sealRange(out []Sealed, newID func() (BatchID, error), received
 	}
 }
 
-// seal makes the container of one batch of events [from, to).
-func (p *Packer) seal(id BatchID, receivedAt time.Time, instance string, from, to int, withRefused bool) ([]byte, error) {
+// SealOne makes one batch of all that was added, be it nothing, under an id that
+// is given already. It fails where a batch cannot hold all.
+func (p *Packer) SealOne(id BatchID, receivedAt time.Time, instance string) ([]byte, error) {
+	return p.seal(id, receivedAt, instance, 0, p.Events(), true)
+}
+
+// Part is all that was added as a part of a batch to which others will add: the
+// batch as it stands in a container, and not compressed, for that is done once
+// with all of them.
+func (p *Packer) Part(id BatchID, receivedAt time.Time, instance string) []byte {
+	return p.appendRaw(make([]byte, 0, p.Bytes()+blockSpare), id, receivedAt, instance, 0, p.Events(), true)
+}
+
+// JoinParts makes a container of a batch's parts, in their order.
+func JoinParts(parts [][]byte) ([]byte, error) {
+	var p Packer
+	var whole Batch
+	for i, part := range parts {
+		b, err := decodeRaw(part)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read part %d of a batch: %w", i, err)
+		}
+		if i == 0 {
+			whole.ID, whole.ReceivedAt, whole.Instance = b.ID, b.ReceivedAt, b.Instance
+		}
+		if b.ID != whole.ID {
+			return nil, fmt.Errorf("cannot join the parts of batch %q: expected all of them to be its, found one of %q", whole.ID, b.ID)
+		}
+		for k := range b.Events {
+			p.scratch = AppendEvent(p.scratch[:0], &b.Events[k])
+			if !p.Add(p.scratch) {
+				return nil, fmt.Errorf("cannot join the parts of batch %q: expected at most %d events and %d bytes", whole.ID, MaxBatchEvents, MaxBatchRaw)
+			}
+		}
+		for k := range b.Refused {
+			p.AddRefused(&b.Refused[k]) // as many as a batch holds, as with those of one flush
+		}
+	}
+	return p.SealOne(whole.ID, whole.ReceivedAt, whole.Instance)
+}
+
+// appendRaw appends a batch of events [from, to).
+func (p *Packer) appendRaw(r []byte, id BatchID, receivedAt time.Time, instance string, from, to int, withRefused bool) []byte {
 	start, end := 0, 0
 	if from > 0 {
 		start = p.ends[from-1]
@@ -138,9 +191,7 @@ func (p *Packer) seal(id BatchID, receivedAt time.Time, instance string, from, t
 	if to > 0 {
 		end = p.ends[to-1]
 	}
-	raw := rawBuffers.Get().(*[]byte)
-	defer rawBuffers.Put(raw)
-	r := append((*raw)[:0], id[:]...)
+	r = append(r, id[:]...)
 	r = appendLong(r, receivedAt.UnixMicro())
 	r = appendString(r, instance)
 	if to > from {
@@ -152,7 +203,14 @@ func (p *Packer) seal(id BatchID, receivedAt time.Time, instance string, from, t
 		r = appendLong(r, int64(p.turned))
 		r = append(r, p.refused...)
 	}
-	r = append(r, 0)
+	return append(r, 0)
+}
+
+// seal makes the container of one batch of events [from, to).
+func (p *Packer) seal(id BatchID, receivedAt time.Time, instance string, from, to int, withRefused bool) ([]byte, error) {
+	raw := rawBuffers.Get().(*[]byte)
+	defer rawBuffers.Put(raw)
+	r := p.appendRaw((*raw)[:0], id, receivedAt, instance, from, to, withRefused)
 	*raw = r
 	if len(r) > MaxBatchRaw {
 		return nil, fmt.Errorf("expected at most %d bytes before compression, found %d", MaxBatchRaw, len(r))

@@ -72,3 +72,22 @@ type Journal interface {
 	// sums that Counts returns stay. It returns how many rows went.
 	Sweep(ctx context.Context, before time.Time) (int, error)
 }
+
+// Gatherer is a Journal that takes a batch in parts: as its events come, each
+// part durable by itself, so that their senders need not wait until there are
+// enough for a batch that is worth its price. Only one process writes to it, and
+// a batch's parts come one after the other.
+type Gatherer interface {
+	Journal
+	// Gather adds a part durably to a batch: its counts to those of the row,
+	// which begins with the first part, and its payload, as event.Packer makes
+	// parts, behind the others. An Append of the batch takes their place: then the
+	// row has that call's counts and payload, and its stages. Until then Payload
+	// tells nothing of a batch that may get more: two readers would have read two
+	// batches. Where the process has ended it joins the parts, which an Append
+	// that was lost in a crash leaves as they were.
+	//
+	// Whoever got an error does not know whether the part is there until he has
+	// appended the batch without it: what comes after that is a fault.Conflict.
+	Gather(ctx context.Context, part JournalRow) error
+}

@@ -38,6 +38,9 @@ func TestConformance(t *testing.T) {
 	t.Run("journal", func(t *testing.T) {
 		storetest.Journal(t, opener(func(s *Stores) store.Journal { return s.Journal }))
 	})
+	t.Run("gatherer", func(t *testing.T) {
+		storetest.Gatherer(t, opener(func(s *Stores) store.Gatherer { return s.Journal }))
+	})
 	t.Run("processed", func(t *testing.T) {
 		storetest.Processed(t, opener(func(s *Stores) store.Processed { return s.Processed }))
 	})

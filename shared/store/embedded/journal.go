@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -29,6 +30,7 @@ type journal struct {
 	floor floor
 	folds folds
 	young *young
+	open  sync.Map // event.BatchID of those that this process gathers
 }
 
 // row is the stored form of a store.JournalRow.
@@ -40,10 +42,14 @@ type row struct {
 	counts   []event.StreamHour
 
 	published int64 // µs since the Unix epoch; 0 = not known, as in rows of before it was kept
+	parts     int   // that stand in place of the payload
 }
 
 func rowKey(id event.BatchID) []byte     { return append([]byte{tableRow}, id[:]...) }
 func payloadKey(id event.BatchID) []byte { return append([]byte{tablePayload}, id[:]...) }
+
+// payloadPartKey is that of the n-th part of a payload, which no payload has as its own.
+func payloadPartKey(id event.BatchID, n int) []byte { return appendUint32(payloadKey(id), uint32(n)) }
 
 func stageKey(missing store.Stage, p position) []byte {
 	return append([]byte{tableStage, byte(missing)}, p[:]...)
@@ -64,8 +70,11 @@ func (r *row) append(b []byte) []byte {
 		b = binary.AppendVarint(b, int64(c.Hour))
 		b = binary.AppendVarint(b, c.Events)
 	}
-	if r.published != 0 {
+	if r.published != 0 || r.parts != 0 {
 		b = binary.AppendVarint(b, r.published)
+	}
+	if r.parts != 0 {
+		b = binary.AppendUvarint(b, uint64(r.parts))
 	}
 	return b
 }
@@ -83,6 +92,9 @@ func decodeRow(b []byte) (*row, error) {
 	}
 	if d.err == nil && len(d.b) > 0 {
 		r.published = d.varint()
+	}
+	if d.err == nil && len(d.b) > 0 {
+		r.parts = int(d.uvarint())
 	}
 	return r, d.err
 }
@@ -149,8 +161,12 @@ func (c *change) put(id event.BatchID, old, r *row) error {
 		c.low = p
 	}
 	wasPending := old != nil && old.stages&store.StageProcessed == 0
-	if old == nil || len(old.counts) == 0 { // counted now for the first time
+	switch {
+	case old == nil || len(old.counts) == 0: // counted now for the first time
 		return c.sum(r.counts, 1, b2i(pending))
+	case r.parts != old.parts: // then it may hold something else
+		changed := plus(r.counts, old.counts, -1)
+		return errors.Join(c.sum(changed, 1, b2i(pending)), c.sum(old.counts, 0, b2i(pending)-b2i(wasPending)))
 	}
 	return c.sum(r.counts, 0, b2i(pending)-b2i(wasPending))
 }
@@ -265,32 +281,49 @@ func (j *journal) Append(ctx context.Context, rows []store.JournalRow) error {
 }
 
 func (j *journal) append(rows []store.JournalRow) error {
-	size := 0
+	size, commit := 0, j.e.commitLater
 	for i := range rows {
 		size += len(rows[i].Payload) + 256 + 64*len(rows[i].Counts)
 	}
 	unlock := j.locks.lock(lockRows(rows))
 	c := j.change(size)
 	for i := range first(rows) {
-		if err := j.appendRow(c, &rows[i]); err != nil {
+		gathered, err := j.appendRow(c, &rows[i])
+		if err != nil {
 			unlock()
 			return errors.Join(err, c.Close())
+		}
+		if !gathered {
+			commit = j.e.commit
 		}
 	}
 	if c.Empty() {
 		unlock()
 		return errors.Join(c.Close(), j.e.settle())
 	}
-	return j.apply(c, unlock, j.e.commit)
-}
-
-func (j *journal) appendRow(c *change, in *store.JournalRow) error {
-	old, err := j.row(in.Batch)
-	if err != nil {
+	if err := j.apply(c, unlock, commit); err != nil {
 		return err
 	}
+	for i := range rows {
+		j.open.Delete(rows[i].Batch)
+	}
+	return nil
+}
+
+// appendRow tells whether the row was there in parts, which are durable.
+func (j *journal) appendRow(c *change, in *store.JournalRow) (gathered bool, err error) {
+	old, err := j.row(in.Batch)
+	if err != nil {
+		return false, err
+	}
 	r, changed := newRow(in), true
-	if old != nil {
+	if old != nil && old.parts > 0 && len(in.Payload) > 0 {
+		gathered = true
+		r.stages, r.published, r.received = old.stages, old.published, old.received
+		if err := c.dropParts(in.Batch, old.parts); err != nil {
+			return false, err
+		}
+	} else if old != nil {
 		// A mark was faster than this append, or this append comes twice.
 		*r = *old
 		changed = r.adopt(in)
@@ -298,15 +331,15 @@ func (j *journal) appendRow(c *change, in *store.JournalRow) error {
 	const gone = store.StageArchived | store.StageProcessed
 	keep := r.payload == 0 && len(in.Payload) > 0 && r.stages&gone != gone
 	if !changed && !keep {
-		return nil
+		return false, nil
 	}
 	if keep {
 		r.payload = len(in.Payload)
 		if err := c.Set(payloadKey(in.Batch), in.Payload, nil); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return c.put(in.Batch, old, r)
+	return gathered, c.put(in.Batch, old, r)
 }
 
 // Mark implements store.Journal.
@@ -367,6 +400,12 @@ func (j *journal) markRow(c *change, stage store.Stage, in *store.JournalRow) (i
 			return false, err
 		}
 		r.payload = 0
+	}
+	if r.stages&gone == gone && r.parts > 0 {
+		if err := c.dropParts(in.Batch, r.parts); err != nil {
+			return false, err
+		}
+		r.parts = 0
 	}
 	return isNew, c.put(in.Batch, old, &r)
 }

@@ -39,10 +39,20 @@ func (j *journal) Stages(ctx context.Context, id event.BatchID) (stages store.St
 // Payload implements store.Journal.
 func (j *journal) Payload(ctx context.Context, id event.BatchID) (payload []byte, err error) {
 	err = j.e.read(ctx, "read the payload of batch "+id.String(), func() error {
-		found, err := j.e.get(payloadKey(id), func(v []byte) error {
-			payload = bytes.Clone(v)
-			return nil
-		})
+		whole := func() (bool, error) {
+			return j.e.get(payloadKey(id), func(v []byte) error {
+				payload = bytes.Clone(v)
+				return nil
+			})
+		}
+		found, err := whole()
+		if err == nil && !found {
+			payload, err = j.joined(ctx, id)
+			found = payload != nil
+		}
+		if err == nil && !found {
+			found, err = whole() // it may have taken the place of its parts meanwhile
+		}
 		if err == nil && !found {
 			return fault.New(fault.NotFound, "the journal holds no payload of it")
 		}

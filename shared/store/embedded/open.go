@@ -42,7 +42,7 @@ type Options struct {
 
 // Stores are all stores of one data folder.
 type Stores struct {
-	Journal   store.Journal
+	Journal   store.Gatherer
 	Archive   store.Archive
 	Processed store.Processed
 	Visitors  store.Visitors
