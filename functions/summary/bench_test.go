@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,51 @@ func BenchmarkClose(b *testing.B) {
 			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N)/events, "cpu-ns/event")
 		})
 	}
+}
+
+// BenchmarkCloseBusy closes the hour that has just ended of a merchant who had a day as
+// busy before it. A few visitors come every hour, a few stay from one into the next.
+func BenchmarkCloseBusy(b *testing.B) {
+	const events, before = 20_000, 24
+	rows := shopHour(events, events)
+	w := newBench(b, "Europe/Berlin")
+	defer w.close()
+	s := w.service(nil, w.ports())
+	hour := func(n int) {
+		shifted := slices.Clone(rows)
+		for i := range shifted {
+			row := &shifted[i]
+			row.Batch[4], row.Batch[5] = 1, byte(n)
+			row.EventID.Lo ^= uint64(n) << 32
+			row.Millis += int64(n) * hourMs
+			visit := uint64(n)
+			if row.Client%50 == 0 {
+				visit /= 2
+			}
+			if row.Session ^= visit; row.Client%50 > 1 {
+				row.Client ^= visit
+			}
+			row.User = row.Client
+		}
+		w.putAgain(shifted)
+		w.now = time.UnixMilli(shifted[0].Millis).Add(2 * time.Hour)
+	}
+	for n := range before {
+		hour(n)
+	}
+	w.settle(s)
+	b.ReportAllocs()
+	b.ResetTimer()
+	var used time.Duration
+	for n := range b.N {
+		b.StopTimer()
+		hour(before + n)
+		b.StartTimer()
+		began := cpuTime(b)
+		w.settle(s)
+		used += cpuTime(b) - began
+	}
+	b.ReportMetric(float64(used.Milliseconds())/float64(b.N), "cpu-ms/op")
 }
 
 func cpuTime(b *testing.B) time.Duration {
