@@ -81,11 +81,11 @@ type Facts struct {
 	Begins        []bool
 	EngagedBegin  []bool
 	SessionMillis []int64 // from first to last event
-	SessionViews  []int32
-	NewUser       []bool // on the first row ever of a user; all false before SetFirstSeen
-	NewSession    []bool // on the rows of sessions before which nothing was seen of their user; likewise
-	Purchase      []bool // a transaction's first row in its stream
-	FirstPurchase []bool // on the first event ever of a user's purchase; nil before SetFirstSeen, and where nobody bought
+	SessionViews  []int32 // nil of lean facts
+	NewUser       []bool  // on the first row ever of a user; all false before SetFirstSeen
+	NewSession    []bool  // on the rows of sessions before which nothing was seen of their user; likewise
+	Purchase      []bool  // a transaction's first row in its stream
+	FirstPurchase []bool  // on the first event ever of a user's purchase; nil before SetFirstSeen, and where nobody bought
 	KeyEvent      []bool
 	Duplicates    int64 // rows in the window dropped because their id was counted before
 	Filtered      int64 // rows in the window left out by the merchant's filters of bots and of internal traffic

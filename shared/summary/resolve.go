@@ -54,8 +54,8 @@ func Resolve(f *processed.Frame, w Window, s Settings) *Facts {
 	return resolve(f, w, s, make([]SessionRows, f.Len))
 }
 
-// ResolveLean is Resolve without Facts.Session: for who asks neither for
-// dimensions of sessions (Dimension.OfSession) nor for new users.
+// ResolveLean is Resolve without Facts.Session and SessionViews: for who asks
+// neither for dimensions of sessions (Dimension.OfSession) nor for new users.
 func ResolveLean(f *processed.Frame, w Window, s Settings) *Facts {
 	return resolve(f, w, s, nil)
 }
@@ -68,10 +68,13 @@ func resolve(f *processed.Frame, w Window, s Settings, sessions []SessionRows) *
 		Session: sessions,
 		Begins:  flags[:n:n], EngagedBegin: flags[n : 2*n : 2*n], NewUser: flags[2*n : 3*n : 3*n],
 		Purchase: flags[3*n : 4*n : 4*n], KeyEvent: flags[4*n : 5*n : 5*n], NewSession: flags[5*n:],
-		SessionMillis: make([]int64, n), SessionViews: make([]int32, n),
-		itemAt:  itemStarts(f),
-		classes: classesOf(&f.Text[processed.ColName], s.KeyEvents),
-		money:   currenciesOf(f, &s),
+		SessionMillis: make([]int64, n),
+		itemAt:        itemStarts(f),
+		classes:       classesOf(&f.Text[processed.ColName], s.KeyEvents),
+		money:         currenciesOf(f, &s),
+	}
+	if sessions != nil {
+		out.SessionViews = make([]int32, n)
 	}
 	if n == 0 {
 		return out

@@ -278,6 +278,16 @@ func BenchmarkResolve(b *testing.B) {
 	})
 }
 
+func BenchmarkResolveLean(b *testing.B) {
+	f := benchFrame(1_000_000, 60_000)
+	from := event.Hour(hourOf(slices.Min(f.Millis)))
+	perEvent(b, f.Len, func() {
+		if facts := summary.ResolveLean(f, summary.Of(from, from+24), euros); len(facts.Rows) == 0 {
+			b.Fatal("nothing counted")
+		}
+	})
+}
+
 func BenchmarkGroupPageCountry(b *testing.B) {
 	f := benchFrame(1_000_000, 60_000)
 	from := event.Hour(hourOf(slices.Min(f.Millis)))

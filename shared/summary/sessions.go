@@ -104,8 +104,10 @@ func (r *resolver) visits(to []visit, from int, part []uint8, next []uint32) {
 		if f.Engaged != nil {
 			v.engaged = int32(min(max(f.Engaged[row], 0), math.MaxInt32))
 		}
-		v.sourced = has(source, row) || has(medium, row) || has(campaign, row)
-		v.paged = has(path, row)
+		if r.Session != nil {
+			v.sourced = has(source, row) || has(medium, row) || has(campaign, row)
+			v.paged = has(path, row)
+		}
 		v.counts = ms >= r.Window.From && ms < r.Window.To && !hidden(r.repeat(row), h, h)
 	}
 }
@@ -252,7 +254,7 @@ func (w *walker) all(visits []visit) {
 }
 
 func (w *walker) session(visits []visit) {
-	if v := visits[0]; v.ms >= w.window.From {
+	if visits[0].ms >= w.window.From {
 		w.begin(visits)
 	}
 	if w.Session == nil {
@@ -331,7 +333,9 @@ func (w *walker) begin(visits []visit) {
 	}
 	w.Begins[row] = true
 	w.SessionMillis[row] = last - visits[0].ms
-	w.SessionViews[row] = views
+	if w.Session != nil {
+		w.SessionViews[row] = views
+	}
 	after := EngagedAfter.Milliseconds()
 	w.EngagedBegin[row] = views >= 2 || key || last-visits[0].ms > after || focus > after
 }
