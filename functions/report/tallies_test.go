@@ -69,14 +69,17 @@ func TestIdleTalliesAreForgotten(t *testing.T) {
 			time.Sleep(tallyIdle * 2 / 3)
 			ask("busy")
 		}
-		synctest.Wait()
-		if quiet.tally != 0 || busy.tally != 10 || l.tallies != 10 {
-			t.Errorf("the quiet merchant's tally takes %d bytes, the busy one's %d, all %d", quiet.tally, busy.tally, l.tallies)
+		kept := func(ofQuiet, ofBusy int64, resting bool) {
+			t.Helper()
+			synctest.Wait()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if quiet.tally != ofQuiet || busy.tally != ofBusy || l.tallies != ofQuiet+ofBusy || l.resting != resting {
+				t.Errorf("the quiet merchant's tally takes %d bytes, the busy one's %d, all %d, and they are looked at again: %v", quiet.tally, busy.tally, l.tallies, l.resting)
+			}
 		}
+		kept(0, 10, true)
 		time.Sleep(2 * tallyIdle)
-		synctest.Wait()
-		if busy.tally != 0 || l.tallies != 0 || l.resting {
-			t.Errorf("%d bytes are left, and more is to come: %v", l.tallies, l.resting)
-		}
+		kept(0, 0, false)
 	})
 }
