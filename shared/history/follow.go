@@ -184,8 +184,21 @@ func (t *taking) keep(since event.Hour) bool {
 // bytesPerRow is about what a row of a tally takes.
 const bytesPerRow = 100
 
-// mostStale is how many hours stay in a tally after they were closed.
+// mostStale is how many hours stay in a tally after they were closed, at least.
 const mostStale = 2
+
+// mostlyPast reports whether most rows are of hours that none from the first dirty
+// one on has to do with: late events keep hours of days ago open until they are
+// closed, and then few have gone by for whom all would be counted anew.
+func (f *Following) mostlyPast(first event.Hour) bool {
+	past := 0
+	for key, h := range f.held {
+		if key.hour < first-summary.Reach {
+			past += h.rows
+		}
+	}
+	return past > f.tally.Rows()/2
+}
 
 // farHour is after every hour that holds events.
 const farHour = event.Hour(math.MaxInt32 / 2)
@@ -205,8 +218,14 @@ func (c *counted) hold(f *processed.Frame) {
 
 // goOn counts what came since the last snapshot. false: all must be counted anew.
 func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, dirty []event.Hour, claim uint64) (bool, error) {
-	if dirty[0] > f.since+mostStale || f.Size() > f.most {
+	if f.Size() > f.most {
 		return false, nil
+	}
+	if dirty[0] > f.since+mostStale {
+		if f.mostlyPast(dirty[0]) {
+			return false, nil
+		}
+		f.since = dirty[0]
 	}
 	rows, ok, err := f.news(ctx, m)
 	if !ok || err != nil {
@@ -220,7 +239,9 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, d
 		switch {
 		case f.isStale(h) || fresh[h]:
 		case f.reads(h):
-			return false, nil // marked again without anything new
+			// Its rows came after the hours were listed and before they were read, or it is
+			// marked again without anything new.
+			fresh[h] = true
 		default:
 			fresh[h], far = true, append(far, h)
 		}
