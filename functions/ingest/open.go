@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/store"
@@ -72,7 +74,7 @@ func (w *writer) addPart(f *flush, now, begin time.Time) bool {
 	if !w.gather(row) {
 		// Nobody knows whether the journal has it: the batch goes on without it, and
 		// the flush has another.
-		w.seal()
+		w.sealWithout()
 		part.reset()
 		return false
 	}
@@ -115,31 +117,67 @@ func (w *writer) gather(part store.JournalRow) bool {
 // seal ends the open batch: what it holds takes the place of its parts in the
 // journal, and waits to be published.
 func (w *writer) seal() {
+	row, msg, ok := w.sealed()
+	if !ok {
+		return
+	}
+	w.hanging.Go(func() { w.whole(row) })
+	w.waiting.addOne(row, msg, time.Now())
+}
+
+// sealWithout is seal where the journal may have a part that the batch has not. Only
+// when it has none any more may the batch be published: else a kill in between would
+// leave a batch that is one thing in the Broker and another in the journal. Its events
+// are durable, and who counts them reads the same store, which does not answer.
+func (w *writer) sealWithout() {
+	row, msg, ok := w.sealed()
+	if !ok {
+		return
+	}
+	w.hanging.Go(func() {
+		for !w.whole(row) {
+			if w.ending.Load() {
+				return // the next instance publishes what the journal has
+			}
+			time.Sleep(pause)
+		}
+		w.mu.Lock()
+		w.returned.addOne(row, msg, time.Now())
+		w.mu.Unlock()
+		w.wake()
+	})
+}
+
+// sealed closes the open batch; ok is false where there is none.
+func (w *writer) sealed() (row store.JournalRow, msg cloudevents.Event, ok bool) {
 	b := w.open
 	if b == nil {
-		return
+		return row, msg, false
 	}
 	w.open, w.spare = nil, b
 	payload, err := b.packer.SealOne(b.id, b.received, w.cfg.Instance)
+	if err == nil {
+		row = store.JournalRow{Batch: b.id, ReceivedAt: b.received, PartitionKey: partitionKey(b.id), Counts: b.counts, Payload: payload}
+		msg, err = broker.AcceptedBatch("/ingest/"+w.cfg.Instance, row.Batch, row.ReceivedAt, row.PartitionKey, payload)
+	}
 	if err != nil { // cannot be, for it is bounded; a tick publishes its parts
 		w.log.Error("cannot seal a batch", "batch", b.id, "events", b.packer.Events(), "error", err)
-		return
-	}
-	row := store.JournalRow{Batch: b.id, ReceivedAt: b.received, PartitionKey: partitionKey(b.id), Counts: b.counts, Payload: payload}
-	msg, err := broker.AcceptedBatch("/ingest/"+w.cfg.Instance, row.Batch, row.ReceivedAt, row.PartitionKey, payload)
-	if err != nil {
-		w.log.Error("cannot seal a batch", "batch", b.id, "error", err)
-		return
+		return row, msg, false
 	}
 	w.meters.sealed([]store.JournalRow{row})
-	w.hanging.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), w.cfg.WriteTimeout)
-		defer cancel()
-		if err := w.gatherer.Append(ctx, []store.JournalRow{row}); err != nil {
-			w.log.Warn("the journal keeps a batch in parts", "batch", b.id, "error", err)
-		}
-	})
-	w.waiting.addOne(row, msg, time.Now())
+	return row, msg, true
+}
+
+// whole puts a sealed batch in place of its parts in the journal; false where that
+// keeps them.
+func (w *writer) whole(row store.JournalRow) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.WriteTimeout)
+	defer cancel()
+	if err := w.gatherer.Append(ctx, []store.JournalRow{row}); err != nil {
+		w.log.Warn("the journal keeps a batch in parts", "batch", row.Batch, "error", err)
+		return false
+	}
+	return true
 }
 
 // due is how long from now something has to be published at the latest; false

@@ -52,6 +52,7 @@ type writer struct {
 	writing atomic.Bool    // a flush is being written
 	waiting waiting        // the flushing goroutine's
 	hanging sync.WaitGroup // writes that go on beyond their flush
+	ending  atomic.Bool    // close was called
 
 	gatherer store.Gatherer // nil: none
 	open     *openBatch     // nil: none; the flushing goroutine's
@@ -450,6 +451,7 @@ func (w *writer) heard(s *sink, err error) {
 // close waits for writes that hang, publishes what waited for them, and writes
 // the last marks. The flushing goroutine has ended.
 func (w *writer) close(ctx context.Context) error {
+	w.ending.Store(true)
 	if w.settled(ctx) {
 		w.release() // a Broker that was slow for the last flushes may have come back
 		w.settled(ctx)
