@@ -106,9 +106,8 @@ func (m *currencies) of(code, row uint32) money.Rate {
 	if len(rates) == 1 && rates[0].From == math.MinInt64 {
 		return rates[0].Rate
 	}
-	ms := m.frame.Millis[row]
 	for _, r := range slices.Backward(rates) {
-		if r.From <= ms {
+		if r.From <= m.frame.Millis[row] {
 			return r.Rate
 		}
 	}

@@ -70,8 +70,9 @@ func said(f *summary.Facts) []string {
 	}
 	all := []string{fmt.Sprint(f.Duplicates, " duplicates, ", f.Filtered, " filtered")}
 	for _, row := range f.Rows {
-		text := fmt.Sprint(name(row), f.Begins[row], f.EngagedBegin[row], f.SessionMillis[row], f.SessionViews[row], f.Purchase[row], f.KeyEvent[row])
+		text := fmt.Sprint(name(row), f.Begins[row], f.EngagedBegin[row], f.SessionMillis[row], f.Purchase[row], f.KeyEvent[row])
 		if f.Session != nil {
+			text += fmt.Sprint(f.SessionViews[row])
 			for _, of := range f.Session[row] {
 				text += " " + name(of)
 			}

@@ -52,7 +52,13 @@ func TestPackedFactsCountAlike(t *testing.T) {
 		all := summary.Keys(summary.DimPagePath, summary.DimCountry, summary.DimEventName, summary.DimIsKeyEvent, summary.DimDate, summary.DimHour,
 			summary.DimCountryName, summary.DimSourceMedium, summary.DimDeviceCategory, summary.DimScreenClass, summary.DimDateHourMinute)
 		all = append(all, summary.Key{Dim: summary.DimParam, Param: "size"}, summary.Key{Dim: summary.DimParam, Param: "nothing"})
-		packed := facts.Pack(summary.Reads(all)).Facts(settings, true)
+		timeless := len(settings.Rates) == 0 && rapid.Bool().Draw(t, "timeless")
+		if timeless {
+			all = slices.DeleteFunc(all, func(k summary.Key) bool { return k.Dim.IsTime() })
+		}
+		columns := summary.Reads(all)
+		columns.Actors = !timeless
+		packed := facts.Pack(columns).Facts(settings, !timeless)
 
 		keys := rapid.SliceOfNDistinct(rapid.SampledFrom(all), 0, 3, rapid.ID[summary.Key]).Draw(t, "keys")
 		o := summary.GroupOptions{Users: rapid.Bool().Draw(t, "users"), Calendar: cal}
