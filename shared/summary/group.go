@@ -123,14 +123,6 @@ func (g *grouping) places(keep, keepItems []bool) {
 	}
 }
 
-// unitOf is where a column has the value of unit u.
-func (g *grouping) unitOf(k, u int) uint32 {
-	if g.keys[k].Dim.IsItem() {
-		return g.item[u]
-	}
-	return g.place[u]
-}
-
 func (g *grouping) of(u int) uint32 {
 	if g.group == nil {
 		return 0
