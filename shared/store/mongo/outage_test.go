@@ -24,8 +24,9 @@ import (
 
 // wire stands between the stores and their server, and can be cut.
 type wire struct {
-	to   string
-	late atomic.Int64 // ns that each answer takes longer
+	to      string
+	late    atomic.Int64 // ns that each answer takes longer
+	answers atomic.Int64 // that it has carried, about
 
 	mu    sync.Mutex
 	l     net.Listener
@@ -103,6 +104,7 @@ type wireEnd struct {
 func (e wireEnd) Write(p []byte) (int, error) {
 	if e.answers {
 		time.Sleep(time.Duration(e.w.late.Load()))
+		e.w.answers.Add(1)
 	}
 	return e.Conn.Write(p)
 }
@@ -250,12 +252,18 @@ func TestConnectionsAreCut(t *testing.T) {
 	done := make(chan struct{})
 	var cutter sync.WaitGroup
 	cutter.Go(func() {
+		// A server that is slow must get on between two cuts: connecting alone takes
+		// some answers.
+		last := int64(0)
 		for {
 			select {
 			case <-done:
 				return
 			case <-time.Tick(30 * time.Millisecond):
-				w.drop()
+				if n := w.answers.Load(); n-last >= 40 {
+					w.drop()
+					last = n
+				}
 			}
 		}
 	})
