@@ -115,7 +115,8 @@ func TestNeverAFalse2xx(t *testing.T) {
 			return nil
 		}
 	}
-	w.journal.fail, w.topic.fail = chance(0.5), chance(0.5)
+	w.journal.fails(chance(0.5))
+	w.topic.fails(chance(0.5))
 	// Without pauses, so that both sinks are tried each time.
 	var answered sync.Map
 	var refused atomic.Int64
@@ -188,7 +189,6 @@ func TestNeverAFalse2xx(t *testing.T) {
 // Before the first write, and when writes have failed, the sinks are asked: one
 // of them is enough.
 func TestReadinessAsksTheSinks(t *testing.T) {
-	away := func() error { return errAway }
 	var journal, broker atomic.Pointer[error]
 	ask := func(p *atomic.Pointer[error]) func(context.Context) error {
 		return func(context.Context) error {
@@ -212,7 +212,8 @@ func TestReadinessAsksTheSinks(t *testing.T) {
 	broker.Store(&errAway)
 	ready(false, "both away before the first write")
 
-	w.journal.fail, w.topic.fail = away, away
+	w.journal.fails(away)
+	w.topic.fails(away)
 	if status, _, body := w.post(t, "["+doc("1", "G-A", "")+"]"); status != 503 {
 		t.Fatalf("%d %s", status, body)
 	}
@@ -222,7 +223,7 @@ func TestReadinessAsksTheSinks(t *testing.T) {
 	journal.Store(nil)
 	broker.Store(&errAway)
 	ready(true, "journal back")
-	w.journal.fail = nil
+	w.journal.fails(nil)
 	if status, _, body := w.post(t, "["+doc("2", "G-A", "")+"]"); status != 202 {
 		t.Fatalf("%d %s", status, body)
 	}
@@ -231,7 +232,6 @@ func TestReadinessAsksTheSinks(t *testing.T) {
 }
 
 func TestOneSinkIsEnough(t *testing.T) {
-	away := func() error { return errAway }
 	for _, c := range []struct {
 		name           string
 		journal, topic func() error
@@ -241,7 +241,8 @@ func TestOneSinkIsEnough(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, nil)
-			w.journal.fail, w.topic.fail = c.journal, c.topic
+			w.journal.fails(c.journal)
+			w.topic.fails(c.topic)
 			for i := range 5 {
 				status, header, body := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]")
 				if status != c.status || (status == 503) != (header.Get("Retry-After") == "1") {
@@ -257,7 +258,8 @@ func TestOneSinkIsEnough(t *testing.T) {
 				}
 			}
 			// When it is back, so is ingest.
-			w.journal.fail, w.topic.fail = nil, nil
+			w.journal.fails(nil)
+			w.topic.fails(nil)
 			// Who comes while the last try is still on its way out is told to come again.
 			again := "[" + doc("again", "G-A", "") + "]"
 			status, _, body := w.post(t, again)
@@ -279,7 +281,7 @@ func TestBackPressure(t *testing.T) {
 	hang := make(chan struct{})
 	w.topic.hang = hang
 	block := make(chan struct{})
-	w.journal.fail = func() error { <-block; return nil }
+	w.journal.fails(func() error { <-block; return nil })
 	results := make(chan int, 20)
 	streams := map[uint64]string{} // that share nothing: one alone may not have it all
 	for i := 0; len(streams) < 20; i++ {
@@ -437,8 +439,8 @@ func TestNobodyWaitsTwiceForBothAway(t *testing.T) {
 // become ready without a request, or it would never hear that a store is back.
 func TestReadyAgainWithoutARequest(t *testing.T) {
 	w := newWorld(t, nil)
-	away := func() error { return errAway }
-	w.journal.fail, w.topic.fail = away, away
+	w.journal.fails(away)
+	w.topic.fails(away)
 	if status, _, body := w.post(t, "["+doc("1", "G-A", "")+"]"); status != 503 {
 		t.Fatalf("%d %s", status, body)
 	}

@@ -18,7 +18,7 @@ import (
 func TestADeadLetterIsJournaled(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx := t.Context()
-	w.journal.fail = func() error { return errAway }
+	w.journal.fails(away)
 	if status, _, _ := w.post(t, "["+doc("1", "G-A", "")+"]"); status != 202 {
 		t.Fatal(status)
 	}
@@ -27,7 +27,7 @@ func TestADeadLetterIsJournaled(t *testing.T) {
 	if err := w.DeadLetter(ctx, letter); !fault.Is(err, fault.Transient) || !errors.Is(err, errAway) {
 		t.Fatalf("expected a transient error while the journal is away, got %v", err)
 	}
-	w.journal.fail = nil
+	w.journal.fails(nil)
 	later := arrival.Add(time.Hour)
 	w.now.Store(later.UnixMicro())
 	tick := func(want int) {

@@ -250,11 +250,8 @@ func (c counting) Handle(context.Context, slog.Record) error {
 func TestFailedEventsUseNoQuota(t *testing.T) {
 	w := newWorld(t, nil)
 	w.merchant(t, "G-LIMITED", "s", limited(5))
-	away := func() error { return errAway }
-	w.journal.fail = away
-	w.topic.mu.Lock()
-	w.topic.fail = away
-	w.topic.mu.Unlock()
+	w.journal.fails(away)
+	w.topic.fails(away)
 	if status, _, receipt := w.post(t, docs("G-LIMITED", 5)); status != 503 {
 		t.Fatalf("%d %s", status, receipt)
 	}

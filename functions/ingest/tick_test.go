@@ -20,16 +20,10 @@ import (
 func TestTickClosesGaps(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx := t.Context()
-	w.topic.fail = func() error { return errAway }
-	for i := range 3 {
-		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
-			t.Fatal(status)
-		}
-	}
+	w.leaves(t, 3)
 	tick := cloudevents.New()
 	tick.SetExtension(event.ExtensionTick, "journal")
 	// Too early: the batches are fresh.
-	w.topic.fail = nil
 	if err := w.Tick(ctx, tick); err != nil || len(w.topic.batches(t)) != 0 {
 		t.Fatalf("%d batches, %v", len(w.topic.batches(t)), err)
 	}
@@ -135,11 +129,7 @@ func TestTicksTogetherPublishOnce(t *testing.T) {
 func TestTickAfterAClockThatWasAhead(t *testing.T) {
 	w := newWorld(t, nil)
 	w.now.Store(arrival.Add(2 * time.Hour).UnixMicro())
-	w.topic.fail = func() error { return errAway }
-	if status, _, _ := w.post(t, "["+doc("1", "G-A", "")+"]"); status != 202 {
-		t.Fatal(status)
-	}
-	w.topic.fail = nil
+	w.leaves(t, 1)
 	w.now.Store(arrival.UnixMicro())
 	tick := cloudevents.New()
 	tick.SetExtension(event.ExtensionTick, "journal")
@@ -158,13 +148,7 @@ func TestTickAfterAClockThatWasAhead(t *testing.T) {
 func TestTickLeavesBatchesToTheArchive(t *testing.T) {
 	w := newWorld(t, nil)
 	ctx := t.Context()
-	w.topic.fail = func() error { return errAway } // so that an answer means that the journal has it
-	for i := range 2 {
-		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
-			t.Fatal(status)
-		}
-	}
-	w.topic.fail = nil
+	w.leaves(t, 2)
 	rows, err := w.journal.Unfinished(ctx, store.AllStages, time.Time{}, arrival.Add(time.Hour), 10)
 	if err != nil || len(rows) != 2 {
 		t.Fatalf("%d rows, %v", len(rows), err)
@@ -188,17 +172,13 @@ func TestTickLeavesBatchesToTheArchive(t *testing.T) {
 
 func TestTickReportsABrokerThatIsAway(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.TickBatches = 2 })
-	w.topic.fail = func() error { return errAway }
-	for i := range 3 {
-		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
-			t.Fatal(status)
-		}
-	}
+	w.leaves(t, 3)
+	w.topic.fails(away)
 	w.now.Store(arrival.Add(5 * time.Minute).UnixMicro())
 	if err := w.Tick(t.Context(), cloudevents.New()); !fault.Is(err, fault.Transient) {
 		t.Fatalf("expected a transient error, found %v", err)
 	}
-	w.topic.fail = nil
+	w.topic.fails(nil)
 	if err := w.Tick(t.Context(), cloudevents.New()); err != nil || len(w.topic.batches(t)) != 3 {
 		t.Fatalf("all that was not published is: %d, %v", len(w.topic.batches(t)), err)
 	}
@@ -222,16 +202,14 @@ func TestTickTellsLateFromStale(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	w.topic.fail = func() error { return errAway }
+	w.topic.fails(away)
 	for i := range 3 {
 		if status, _, _ := w.post(t, "["+doc(fmt.Sprint(i), "G-A", "")+"]"); status != 202 {
 			t.Fatal(status)
 		}
 	}
 	w.now.Store(arrival.Add(40 * time.Minute).UnixMicro())
-	w.topic.mu.Lock()
-	w.topic.fail = nil
-	w.topic.mu.Unlock()
+	w.topic.fails(nil)
 	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
 		rows, err := w.journal.Unfinished(t.Context(), store.StagePublished, time.Time{}, arrival.Add(time.Hour), 10)
 		if err != nil || time.Now().After(deadline) {

@@ -223,12 +223,8 @@ func TestBrokerThatWasAwayGetsAllWithoutATick(t *testing.T) {
 			}
 		},
 		"fails": func(p *topic) func() {
-			p.fail = func() error { return errors.New("no leader") }
-			return func() {
-				p.mu.Lock()
-				p.fail = nil
-				p.mu.Unlock()
-			}
+			p.fails(func() error { return errors.New("no leader") })
+			return func() { p.fails(nil) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -36,8 +37,24 @@ type faultyJournal struct {
 	store.Gatherer
 	appends atomic.Int64
 	lists   atomic.Int64
-	fail    func() error // nil: never
+	outage
 }
+
+// outage is how the calls of a store or Broker fail, which may change while some
+// are under way.
+type outage struct{ fail atomic.Pointer[func() error] }
+
+// fails has calls fail with what fail returns from now on; nil: no more.
+func (o *outage) fails(fail func() error) { o.fail.Store(&fail) }
+
+func (o *outage) err() error {
+	if fail := o.fail.Load(); fail != nil && *fail != nil {
+		return (*fail)()
+	}
+	return nil
+}
+
+func away() error { return errAway }
 
 func (j *faultyJournal) Unfinished(ctx context.Context, lacks store.Stage, from, before time.Time, limit int) ([]store.JournalRow, error) {
 	j.lists.Add(1)
@@ -46,30 +63,26 @@ func (j *faultyJournal) Unfinished(ctx context.Context, lacks store.Stage, from,
 
 func (j *faultyJournal) Append(ctx context.Context, rows []store.JournalRow) error {
 	j.appends.Add(1)
-	if j.fail != nil {
-		if err := j.fail(); err != nil {
-			return err
-		}
+	if err := j.err(); err != nil {
+		return err
 	}
 	return j.Gatherer.Append(ctx, rows)
 }
 
 func (j *faultyJournal) Gather(ctx context.Context, part store.JournalRow) error {
 	j.appends.Add(1)
-	if j.fail != nil {
-		if err := j.fail(); err != nil {
-			return err
-		}
+	if err := j.err(); err != nil {
+		return err
 	}
 	return j.Gatherer.Gather(ctx, part)
 }
 
 // topic is a Broker's topic in memory.
 type topic struct {
-	mu        sync.Mutex
+	mu sync.Mutex
+	outage
 	events    []cloudevents.Event
 	publishes int
-	fail      func() error
 	hang      chan struct{} // while open, Publish hangs until its deadline
 }
 
@@ -87,10 +100,8 @@ func (p *topic) Publish(ctx context.Context, broker string, events ...cloudevent
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.publishes++
-	if p.fail != nil {
-		if err := p.fail(); err != nil {
-			return err
-		}
+	if err := p.err(); err != nil {
+		return err
 	}
 	if broker != "batches" {
 		return fault.New(fault.Invalid, "unknown Broker %q", broker)
@@ -121,11 +132,11 @@ func (p *topic) batches(t testing.TB) []*event.Batch {
 // with goroutines of its own cannot be.
 type memoryJournal struct {
 	store.Journal
+	outage
 	mu    sync.Mutex
 	rows  []store.JournalRow
 	marks []store.JournalRow
 	delay time.Duration
-	fail  func() error
 
 	gathers bool // it is a Gatherer, too
 	parts   map[event.BatchID][]store.JournalRow
@@ -160,10 +171,8 @@ func (j *memoryJournal) Append(ctx context.Context, rows []store.JournalRow) err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.fail != nil {
-		if err := j.fail(); err != nil {
-			return err
-		}
+	if err := j.err(); err != nil {
+		return err
 	}
 	for _, r := range rows {
 		delete(j.parts, r.Batch)
@@ -182,13 +191,8 @@ func (j *memoryJournal) Gather(ctx context.Context, part store.JournalRow) error
 	if err := j.hang(ctx); err != nil {
 		return err
 	}
-	j.mu.Lock()
-	fail := j.fail
-	j.mu.Unlock()
-	if fail != nil {
-		if err := fail(); err != nil {
-			return err
-		}
+	if err := j.err(); err != nil {
+		return err
 	}
 	if !late {
 		j.gather(part)
@@ -331,6 +335,33 @@ func (w *world) do(t testing.TB, method string, body io.Reader, header ...string
 		t.Fatal(err)
 	}
 	return res.StatusCode, res.Header, string(text)
+}
+
+// leaves has n batches in the journal and nowhere else, as an instance leaves them
+// that is gone before the Broker took one.
+func (w *world) leaves(t testing.TB, n int) {
+	t.Helper()
+	ports, dead := w.ports, &topic{}
+	dead.fails(away)
+	ports.Publisher = dead
+	gone, err := New(w.cfg, ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	gone.Function().Routes(mux)
+	for i := range n {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/events", strings.NewReader("["+doc(fmt.Sprint(i), "G-A", "")+"]"))
+		r.Header.Set("Content-Type", "application/cloudevents-batch+json")
+		answer := httptest.NewRecorder()
+		mux.ServeHTTP(answer, r)
+		if answer.Code != http.StatusAccepted {
+			t.Fatal(answer.Code, answer.Body)
+		}
+	}
+	if err := gone.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // doc is a structured event of a stream; data has further members of data.
