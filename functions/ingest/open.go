@@ -135,11 +135,14 @@ func (w *writer) sealWithout() {
 		return
 	}
 	w.hanging.Go(func() {
+		again := time.NewTicker(pause)
+		defer again.Stop()
 		for !w.whole(row) {
-			if w.ending.Load() {
+			select {
+			case <-again.C:
+			case <-w.ending:
 				return // the next instance publishes what the journal has
 			}
-			time.Sleep(pause)
 		}
 		w.mu.Lock()
 		w.returned.addOne(row, msg, time.Now())

@@ -52,7 +52,8 @@ type writer struct {
 	writing atomic.Bool    // a flush is being written
 	waiting waiting        // the flushing goroutine's
 	hanging sync.WaitGroup // writes that go on beyond their flush
-	ending  atomic.Bool    // close was called
+	ending  chan struct{}  // closed by end
+	end     func()         // close was called
 
 	gatherer store.Gatherer // nil: none
 	open     *openBatch     // nil: none; the flushing goroutine's
@@ -66,7 +67,8 @@ type writer struct {
 }
 
 func newWriter(cfg Config, ports Ports, m *meters) *writer {
-	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m, gatherer: ports.Gatherer, spare: &openBatch{}, published: make(chan struct{})}
+	w := &writer{cfg: cfg, clock: ports.Clock, log: ports.Log, meters: m, gatherer: ports.Gatherer, spare: &openBatch{}, published: make(chan struct{}), ending: make(chan struct{})}
+	w.end = sync.OnceFunc(func() { close(w.ending) })
 	close(w.published)
 	w.sinks[0] = &sink{name: "journal", ready: ports.JournalReady, write: func(ctx context.Context, a *attempt) error {
 		return ports.Journal.Append(ctx, a.rows)
@@ -451,7 +453,7 @@ func (w *writer) heard(s *sink, err error) {
 // close waits for writes that hang, publishes what waited for them, and writes
 // the last marks. The flushing goroutine has ended.
 func (w *writer) close(ctx context.Context) error {
-	w.ending.Store(true)
+	w.end()
 	if w.settled(ctx) {
 		w.release() // a Broker that was slow for the last flushes may have come back
 		w.settled(ctx)

@@ -172,9 +172,18 @@ func BenchmarkDocuments(b *testing.B) {
 				return fmt.Sprintf(query, "Edge")
 			})
 		})
+		b.Run(dims+", while events come", func(b *testing.B) {
+			w.service.ports.History = history.New(w.stores.Processed, w.stores.Visitors, history.Options{CacheBytes: 256 << 20})
+			w.bench(b, func(i int) string {
+				w.put(trafficToday(1, i)...)
+				return fmt.Sprintf(query, []string{"Edge", "Opera", "Chrome", "Lynx"}[i%4])
+			})
+		})
 		b.Run(dims+", next", func(b *testing.B) {
-			_, err := w.ask(fmt.Sprintf(query, "Firefox"))
-			w.must(err)
+			for range 2 { // the second one has its facts kept
+				_, err := w.ask(fmt.Sprintf(query, "Firefox"))
+				w.must(err)
+			}
 			w.bench(b, func(i int) string { return fmt.Sprintf(query, []string{"Edge", "Opera", "Chrome", "Lynx"}[i%4]) })
 		})
 	}

@@ -340,7 +340,7 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 		return err
 	}
 	if r.plan.Packed {
-		return r.fromPacked(ctx, b, windows)
+		return r.fromKnown(ctx, b, windows)
 	}
 	loader := r.s.ports.History
 	if r.plan.Lean {
@@ -364,18 +364,18 @@ func (r *reading) resolve(ctx context.Context, b *report.Builder, windows []summ
 
 // fromPacked adds windows that lie close together from packed facts, which may have
 // been kept since another question.
-func (r *reading) fromPacked(ctx context.Context, b *report.Builder, windows []summary.Window) error {
+func (r *reading) fromKnown(ctx context.Context, b *report.Builder, windows []summary.Window) error {
 	w := hullOf(windows)
 	columns := r.plan.Columns
 	columns.Actors = !r.plan.Timeless || len(r.merchant.Settings.CurrencyRates) > 0 || w.To-w.From != lengthOf(windows)
-	packed, err := r.s.ports.History.Packed(ctx, &r.merchant, w, columns, r.version)
+	facts, looked, err := r.s.ports.History.Known(ctx, &r.merchant, w, columns, r.version)
 	if err != nil {
 		return fmt.Errorf("cannot count the events of merchant %q: %w", r.merchant.ID, err)
 	}
-	if err := r.looked(windows, packed.Looked); err != nil {
+	if err := r.looked(windows, looked); err != nil {
 		return err
 	}
-	return b.AddFacts(packed.Facts(history.SettingsOf(r.merchant.Settings), columns.Actors), windows)
+	return b.AddFacts(facts, windows)
 }
 
 func lengthOf(windows []summary.Window) (millis int64) {

@@ -34,7 +34,7 @@ type entry struct {
 	key    cacheKey
 	frame  *processed.Frame
 	packed *summary.Packed
-	of     store.Version // of the data that packed is of
+	of     store.Version // of the data that facts were asked of
 	bytes  int64
 }
 
@@ -56,12 +56,13 @@ func (c *cache) get(doc store.DocKey, view string) *processed.Frame {
 	return nil
 }
 
-// packed are facts that were kept, and of which version.
-func (c *cache) packed(name string) (*summary.Packed, store.Version) {
+// known is of which version of the data facts were last asked for, and what was
+// kept of them: nil where that is only the version.
+func (c *cache) known(name string) (kept *summary.Packed, of store.Version, asked bool) {
 	if e := c.find(cacheKey{view: name}); e != nil {
-		return e.packed, e.of
+		return e.packed, e.of, true
 	}
-	return nil, store.Version{}
+	return nil, store.Version{}, false
 }
 
 func (c *cache) find(key cacheKey) *entry {
@@ -94,10 +95,14 @@ func (c *cache) put(doc store.DocKey, view string, f *processed.Frame) int64 {
 	return size
 }
 
-// keep keeps packed facts in place of others of the same name. They may be most of
-// what is kept: they are what is left of many documents.
+// keep keeps packed facts in place of others of the same name, or with nil only of
+// which version they were asked for. They may be most of what is kept: they are what
+// is left of many documents.
 func (c *cache) keep(name string, p *summary.Packed, of store.Version) {
-	size := p.Size() + int64(len(name))
+	size := int64(len(name)) + entrySize
+	if p != nil {
+		size += p.Size()
+	}
 	if size > mostPacked(c.most) {
 		return
 	}
@@ -109,6 +114,9 @@ func (c *cache) keep(name string, p *summary.Packed, of store.Version) {
 	}
 	c.add(&entry{key: key, packed: p, of: of, bytes: size})
 }
+
+// entrySize is about what an entry takes besides what it holds.
+const entrySize = 256
 
 // mostPacked is how much packed facts of one name may take.
 func mostPacked(most int64) int64 { return most / 4 * 3 }

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -359,17 +358,7 @@ func (f *Following) take(ctx context.Context, m *access.Merchant, hours stretch)
 		}
 		return nil, false, err
 	}
-	f.spans = append(f.spans, hours)
-	slices.SortFunc(f.spans, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
-	joined := f.spans[:1]
-	for _, s := range f.spans[1:] {
-		if last := &joined[len(joined)-1]; s.from == last.to {
-			last.to = s.to
-		} else {
-			joined = append(joined, s)
-		}
-	}
-	f.spans = joined
+	f.spans = joined(append(f.spans, hours))
 	return frame, f.Size()+int64(frame.Len)*bytesPerRow <= f.most, nil
 }
 

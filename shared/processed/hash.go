@@ -32,3 +32,11 @@ func HashActor(kind byte, s string) uint64 {
 	}
 	return 1
 }
+
+// Mix spreads the bits of a hash: the finalizer of SplitMix64, by Steele, Lea and
+// Flood, "Fast splittable pseudorandom number generators", 2014.
+func Mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -24,7 +24,7 @@ func NewSieve(rows int, drops uint8) *Sieve {
 func (s *Sieve) AddID(id ID) { s.ids.add(id.hash()) }
 
 // AddClient has the rows of a client pass.
-func (s *Sieve) AddClient(client uint64) { s.clients.add(mix(client)) }
+func (s *Sieve) AddClient(client uint64) { s.clients.add(Mix(client)) }
 
 // AddTransaction has the rows of a transaction pass, of whichever stream.
 func (s *Sieve) AddTransaction(id string) { s.transactions.add(xxh3.HashString(id)) }
@@ -33,12 +33,12 @@ func (s *Sieve) AddTransaction(id string) { s.transactions.add(xxh3.HashString(i
 func (s *Sieve) HasID(id ID) bool { return s.ids.has(id.hash()) }
 
 // HasClient reports whether the rows of a client pass.
-func (s *Sieve) HasClient(client uint64) bool { return s.clients.has(mix(client)) }
+func (s *Sieve) HasClient(client uint64) bool { return s.clients.has(Mix(client)) }
 
 // HasTransaction reports whether the rows of a transaction pass.
 func (s *Sieve) HasTransaction(id string) bool { return s.transactions.has(xxh3.HashString(id)) }
 
-func (id ID) hash() uint64 { return mix(id.Hi ^ bits.RotateLeft64(id.Lo, 32)) }
+func (id ID) hash() uint64 { return Mix(id.Hi ^ bits.RotateLeft64(id.Lo, 32)) }
 
 // bitmap is a set of hashes with some more: three bits of one word for each, which
 // touch memory once.
@@ -59,12 +59,4 @@ func (b bitmap) add(hash uint64) {
 func (b bitmap) has(hash uint64) bool {
 	word, mask := b.at(hash)
 	return b[word]&mask == mask
-}
-
-func mix(x uint64) uint64 {
-	// The finalizer of SplitMix64: Steele, Lea, Flood, "Fast splittable
-	// pseudorandom number generators", 2014.
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

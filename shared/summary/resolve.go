@@ -248,13 +248,7 @@ func batchRanks(batches []event.BatchID) []uint32 {
 // half full.
 func tableBits(n int) uint { return uint(bits.Len(uint(max(n, 4)))) + 1 }
 
-func mix(x uint64) uint64 {
-	// The finalizer of SplitMix64: Steele, Lea, Flood, "Fast splittable
-	// pseudorandom number generators", 2014.
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
+func mix(x uint64) uint64 { return processed.Mix(x) }
 
 // suspects are the rows whose id may stand in another row, too: those whose
 // hash falls on the same bit of a small map as another's. The map fits a cache,

@@ -27,7 +27,7 @@ func (s *scans) Scan(ctx context.Context, merchant string, rev store.Revision, f
 
 // What is kept of one question answers the next one as documents do, and no longer
 // than they stay as they are.
-func TestPackedFactsAreKept(t *testing.T) {
+func TestKnownFacts(t *testing.T) {
 	s := open(t)
 	ctx := context.Background()
 	for _, cache := range []int64{0, 20_000, 1 << 20} {
@@ -38,7 +38,7 @@ func TestPackedFactsAreKept(t *testing.T) {
 		kept := 0
 		m := &access.Merchant{ID: merchant, Generation: 1, Settings: access.Settings{TimeZone: "UTC", Currency: "EUR"}}
 		for round := range 100 {
-			switch rng.IntN(6) {
+			switch rng.IntN(20) {
 			case 0:
 				put(t, s, byte(round), 1000+event.Hour(rng.IntN(30)), 1+rng.IntN(20), 1+rng.Uint64N(9))
 			case 1:
@@ -55,7 +55,7 @@ func TestPackedFactsAreKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := counting.n
-			packed, err := l.Packed(ctx, m, w, columns, version)
+			known, looked, err := l.Known(ctx, m, w, columns, version)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,10 +66,10 @@ func TestPackedFactsAreKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			settings, o := history.SettingsOf(m.Settings), summary.GroupOptions{Users: true}
-			want, got := summary.Group(facts, keys, o), summary.Group(packed.Facts(settings, columns.Actors), keys, o)
-			if d := cmp.Diff(want, got, cmp.AllowUnexported(summary.Users{})); d != "" || packed.Looked != facts.Frame.Len {
-				t.Fatalf("round %d: looked at %d, not %d: %s", round, packed.Looked, facts.Frame.Len, d)
+			o := summary.GroupOptions{Users: true}
+			want, got := summary.Group(facts, keys, o), summary.Group(known, keys, o)
+			if d := cmp.Diff(want, got, cmp.AllowUnexported(summary.Users{})); d != "" || looked != facts.Frame.Len {
+				t.Fatalf("round %d: looked at %d, not %d: %s", round, looked, facts.Frame.Len, d)
 			}
 		}
 		if cache == 0 && kept > 0 || cache > 1<<16 && kept < 10 {
