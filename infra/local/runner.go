@@ -60,6 +60,7 @@ func Main(ctx context.Context, environ []string, out io.Writer) error {
 		// this process's alone.
 		debug.SetGCPercent(gcPercent)
 	}
+	moreProcs()
 	r, err := New(ctx, environ, Options{})
 	if err != nil {
 		return err
