@@ -22,6 +22,7 @@ type visits struct {
 	open  []visit
 	ids   int
 	pages *rand.Zipf
+	known int // visitors who have half of the sessions
 }
 
 type visit struct {
@@ -32,7 +33,7 @@ type visit struct {
 
 func newVisits(from time.Time, perSecond int) *visits {
 	r := rand.New(rand.NewPCG(5, 6))
-	return &visits{r: r, at: from, step: time.Second / time.Duration(perSecond), pages: rand.NewZipf(r, 1.3, 2, 499)}
+	return &visits{r: r, at: from, step: time.Second / time.Duration(perSecond), pages: rand.NewZipf(r, 1.3, 2, 499), known: 100}
 }
 
 func (v *visits) next(n int) []processed.Row {
@@ -42,7 +43,7 @@ func (v *visits) next(n int) []processed.Row {
 		most := int(25 * time.Second / v.step)
 		k := v.r.IntN(most)
 		if k >= len(v.open) {
-			client := fmt.Sprint("c", v.r.IntN(100))
+			client := fmt.Sprint("c", v.r.IntN(v.known))
 			if v.r.IntN(2) == 0 {
 				client = fmt.Sprint("c", v.r.IntN(1_000_000))
 			}
@@ -57,6 +58,11 @@ func (v *visits) next(n int) []processed.Row {
 		row.Text[processed.ColCountry] = "DE"
 		row.Text[processed.ColBrowser] = []string{"Chrome", "Firefox", "Safari", "Edge"}[at.session%4]
 		row.Text[processed.ColPageTitle] = row.Text[processed.ColPagePath]
+		if v.r.IntN(50) == 0 {
+			// It comes late, and what brought the visitor stands in it.
+			row.Millis -= 60_000
+			row.Text[processed.ColSource] = []string{"google", "news"}[at.session>>8%2]
+		}
 		if at.left--; at.left == 0 {
 			v.open[k] = v.open[len(v.open)-1]
 			v.open = v.open[:len(v.open)-1]
@@ -87,6 +93,54 @@ func (w *world) merge(h event.Hour, place uint64) {
 	w.must(w.stores.Processed.Replace(ctx, keys, doc))
 }
 
+// visited puts n events of an hour, as the ETL and the summary function leave them.
+func (w *world) visited(v *visits, h event.Hour, n int) {
+	w.t.Helper()
+	for i := 0; i < n; i += 16 * 500 {
+		for range 16 * 5 {
+			w.put(v.next(100)...)
+		}
+		w.merge(h, uint64(i/8000+1))
+	}
+}
+
+// BenchmarkBusyDay takes the first picture of an hour that is half over, of a merchant
+// who was sent as much in each of the 24 hours before: where all may go on being
+// counted, and where that is too much.
+func BenchmarkBusyDay(b *testing.B) {
+	for _, perHour := range []int{16_000, 160_000} {
+		w := newWorld(b, nil)
+		now := event.HourOf(midday)
+		v := newVisits((now - 24).Start(), perHour/3600)
+		v.known = perHour
+		for h := now - 24; h < now; h++ {
+			v.at = h.Start()
+			w.visited(v, h, perHour)
+		}
+		w.summarise()
+		v.at = now.Start()
+		w.visited(v, now, perHour/2)
+		_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
+		w.must(err)
+		for kept, bytes := range map[string]int64{"kept": 8 << 30, "not kept": 0} {
+			b.Run(fmt.Sprintf("%d an hour, %s", perHour, kept), func(b *testing.B) {
+				b.ReportAllocs()
+				began, rows := cpuTime(b), 0
+				for i := 0; b.Loop(); i++ {
+					p, err := w.service.live.expose(context.Background(), w.service.live.loader.Follow(bytes), &w.merchant, cal, uint64(i))
+					w.must(err)
+					if !p.Whole {
+						b.Fatal("expected a picture")
+					}
+					rows = p.Rows
+				}
+				b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+				b.ReportMetric(float64(rows), "rows")
+			})
+		}
+	}
+}
+
 // BenchmarkBusyHour takes a picture each second of a merchant who is sent 2,000
 // events a second, by how many his hour has already.
 func BenchmarkBusyHour(b *testing.B) {
@@ -95,12 +149,7 @@ func BenchmarkBusyHour(b *testing.B) {
 			w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes = 4 << 30 })
 			h := event.HourOf(midday)
 			v := newVisits(h.Start(), 2000)
-			for i := 0; i < open; i += 16 * 500 {
-				for range 16 * 5 {
-					w.put(v.next(100)...)
-				}
-				w.merge(h, uint64(i/8000+1))
-			}
+			w.visited(v, h, open)
 			_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
 			w.must(err)
 			a := w.service.live.of(keyOf(&w.merchant))

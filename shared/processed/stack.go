@@ -48,6 +48,9 @@ func (s *Stack) ID(row uint32) ID { return s.ids[row>>blockBits][row&(blockRows-
 // User is the number of a row's user, in the order in which they came, from 0.
 func (s *Stack) User(row uint32) uint32 { return uint32(s.user.at(row)) }
 
+// Users are those of all rows, by number. They must not be written.
+func (s *Stack) Users() []uint64 { return s.users.keys }
+
 // UserNumber is the number of a user; ok is false where no row is its.
 func (s *Stack) UserNumber(user uint64) (number uint32, ok bool) { return s.users.find(user) }
 

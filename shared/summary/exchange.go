@@ -1,5 +1,7 @@
 package summary
 
+import "slices"
+
 // exchange takes counters off and adds others.
 func (c *Counters) exchange(less, more *Counters) {
 	for i := range c {
@@ -15,11 +17,37 @@ func (u Users) extra() int64 {
 	return int64(8 * len(u.exact))
 }
 
-// exchange takes users out and puts others in. No user that is taken out may be
-// there for another reason. false: a set does not know its users, so that none can
-// be taken out.
-func (u Users) exchange(less, more Users) (Users, bool) {
-	if !less.remembers() || !more.remembers() {
+// A set that does not know its users has of each register only who stands highest in
+// it: where one is taken out who may be that, exchanging needs the next one. It is asked
+// about in two rounds: the first one lists the registers, and the second one is given
+// those who are left of them.
+type leaving struct {
+	left bool // whoever is left is given
+	from registerSet
+}
+
+// registerSet is a set of registers of sketches.
+type registerSet struct {
+	bits [registers / 64]uint64
+	some bool
+}
+
+func (s *registerSet) add(register uint64) {
+	s.bits[register>>6] |= 1 << (register & 63)
+	s.some = true
+}
+
+// has reports whether a user falls into one of the registers.
+func (s *registerSet) has(user uint64) bool {
+	register, _ := standing(userHash(user))
+	return s.bits[register>>6]>>(register&63)&1 != 0
+}
+
+// exchange takes users out and puts others in. No user that is taken out may be there
+// for another reason. rest are those of the set, when that is done, who fall into the
+// registers that are asked about, in the second round. false: that cannot be told.
+func (u Users) exchange(less, more, rest Users, asked *leaving) (Users, bool) {
+	if !less.remembers() || !more.remembers() || !rest.remembers() {
 		return u, false
 	}
 	out, in := minus(less.exact, more.exact), minus(more.exact, less.exact)
@@ -27,7 +55,7 @@ func (u Users) exchange(less, more Users) (Users, bool) {
 	case len(out) == 0 && len(in) == 0:
 		return u, true
 	case !u.remembers():
-		return u.Union(Users{exact: in}), len(out) == 0
+		return u.Union(Users{exact: in}).without(out, rest, asked)
 	case u.ranks != nil && len(out) == 0:
 		all := union(u.exact, in)
 		u = u.forget().Union(Users{exact: in})
@@ -38,6 +66,40 @@ func (u Users) exchange(less, more Users) (Users, bool) {
 	default:
 		return remembered(union(minus(u.exact, out), in)), true
 	}
+}
+
+// fewest is how many users a sketch must seem to hold so that some may be taken out: of
+// one that comes near to UsersExact it could not be told that it is no sketch any more.
+const fewest = 4 * UsersExact
+
+// without takes users out of a sketch.
+func (u Users) without(out []uint64, rest Users, asked *leaving) (Users, bool) {
+	if len(out) == 0 {
+		return u, true
+	}
+	if u.Estimate() < fewest {
+		return u, false
+	}
+	ranks := u.ranks
+	for _, hash := range out {
+		register, rank := standing(hash)
+		switch {
+		case rank < u.ranks[register]: // somebody else stands higher
+		case !asked.left:
+			asked.from.add(register)
+		default:
+			if &ranks[0] == &u.ranks[0] {
+				ranks = slices.Clone(ranks)
+			}
+			ranks[register] = 0
+		}
+	}
+	if &ranks[0] != &u.ranks[0] {
+		for _, hash := range rest.exact {
+			insert(ranks, hash)
+		}
+	}
+	return Users{ranks: ranks}, true
 }
 
 // minus is what of an ascending list is not in another.
@@ -58,19 +120,20 @@ func minus(a, b []uint64) []uint64 {
 }
 
 // exchange takes the rows of a table off and adds those of another; nil stays nil.
-// All have users, without whom a row is none.
-func (t *Table) exchange(less, more *Table) (*Table, bool) {
+// All have users, without whom a row is none. rest are the rows of those who are left,
+// where that is known.
+func (t *Table) exchange(less, more, rest *Table, asked *leaving) (*Table, bool) {
 	if t == nil {
 		return nil, true
 	}
-	if less == nil || more == nil {
+	if less == nil || more == nil || rest == nil && asked.left {
 		return nil, false
 	}
 	out := &Table{Keys: t.Keys, Values: make([][]string, len(t.Keys)), Counters: make([]Counters, 0, t.Len()+more.Len()), Users: make([]Users, 0, t.Len()+more.Len())}
 	for k := range out.Values {
 		out.Values[k] = make([]string, 0, t.Len()+more.Len())
 	}
-	for i, l, m := 0, 0, 0; i < t.Len() || m < more.Len(); {
+	for i, l, m, r := 0, 0, 0, 0; i < t.Len() || m < more.Len(); {
 		// The next row of the change, less or more; of two equal ones both.
 		changed, row := less, l
 		if l == less.Len() || m < more.Len() && compareRows(more, m, less, l) < 0 {
@@ -106,7 +169,16 @@ func (t *Table) exchange(less, more *Table) (*Table, bool) {
 			come = more.Users[m]
 			m++
 		}
-		set, ok := users.exchange(gone, come)
+		var left Users
+		if asked.left {
+			for r < rest.Len() && compareRows(rest, r, of, at) < 0 {
+				r++
+			}
+			if r < rest.Len() && compareRows(rest, r, of, at) == 0 {
+				left = rest.Users[r]
+			}
+		}
+		set, ok := users.exchange(gone, come, left, asked)
 		if !ok {
 			return nil, false
 		}

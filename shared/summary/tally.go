@@ -257,13 +257,48 @@ func (t *Tally) Add(rows *processed.Frame, around Around) (adopted []event.Hour,
 // exchange counts facts in place of others. false: that cannot be told.
 func (t *Tally) exchange(before, after *Facts) bool {
 	before, after = changed(before, after)
+	var asked leaving
+	changes := map[*tallied]*change{}
 	for from, h := range t.hours {
 		w := t.cal.Hour(from)
-		if !h.exchange(before.Slice(w), after.Slice(w)) {
-			return false
+		if c := h.change(before.Slice(w), after.Slice(w)); c != nil {
+			changes[h] = c
+			if !c.make(h, &asked) {
+				return false
+			}
 		}
 	}
+	if asked.from.some {
+		asked.left = true
+		left := t.fallingInto(&asked.from)
+		for from, h := range t.hours {
+			if c := changes[h]; c != nil {
+				c.rest = fullRecord(left.Slice(t.cal.Hour(from)), h.place, true)
+				if !c.make(h, &asked) {
+					return false
+				}
+			}
+		}
+	}
+	for h, c := range changes {
+		h.count(c.made)
+	}
 	return true
+}
+
+// fallingInto are the facts of all users who fall into registers of sketches.
+func (t *Tally) fallingInto(registers *registerSet) *Facts {
+	var users []uint64
+	for _, user := range t.stack.Users() {
+		if registers.has(user) {
+			users = append(users, user)
+		}
+	}
+	r := t.related(nil)
+	r.widen(users)
+	f := t.within(t.resolve(r.before(uint32(t.Rows()))))
+	t.remind(f)
+	return f
 }
 
 // clock are the hours of the merchant's clock that touch a UTC hour.
@@ -472,27 +507,38 @@ func (t *Tally) differing(before, after *Facts) hourSet {
 // counted reports whether an instant lies in a counted hour.
 func (t *Tally) counted(ms int64) bool { return t.hours[t.cal.Hour(ms).From] != nil }
 
-// exchange counts facts in place of others. false: that cannot be told.
-func (h *tallied) exchange(before, after *Facts) bool {
+// change is what comes to an hour's record in place of what.
+type change struct {
+	less, more *Record
+	rest       *Record // of those who are left of what leaving asked for; empty so far
+	made       *Record // the new one
+}
+
+// change is what it is to count facts in place of others; nil for nothing.
+func (h *tallied) change(before, after *Facts) *change {
 	if len(before.Rows) == 0 && len(after.Rows) == 0 && before.Duplicates == after.Duplicates && before.Filtered == after.Filtered {
-		return true
+		return nil
 	}
-	less, more := fullRecord(before, h.place, true), fullRecord(after, h.place, true)
+	return &change{less: fullRecord(before, h.place, true), more: fullRecord(after, h.place, true), rest: &Record{}}
+}
+
+// make makes the new record. false: that cannot be told.
+func (c *change) make(h *tallied, asked *leaving) (ok bool) {
+	less, more := c.less, c.more
 	r := &Record{Total: h.full.Total, Duplicates: h.full.Duplicates + more.Duplicates - less.Duplicates, Filtered: h.full.Filtered + more.Filtered - less.Filtered}
 	r.Total.exchange(&less.Total, &more.Total)
 	if r.Total[Events] > 0 && h.place >= 0 && h.place < 32 {
 		r.Hours = 1 << h.place
 	}
-	var ok bool
-	if r.Users, ok = h.full.Users.exchange(less.Users, more.Users); !ok {
+	if r.Users, ok = h.full.Users.exchange(less.Users, more.Users, c.rest.Users, asked); !ok {
 		return false
 	}
 	for id := range r.Tables {
-		if r.Tables[id], ok = h.full.Tables[id].exchange(less.Tables[id], more.Tables[id]); !ok {
+		if r.Tables[id], ok = h.full.Tables[id].exchange(less.Tables[id], more.Tables[id], c.rest.Tables[id], asked); !ok {
 			return false
 		}
 	}
-	h.count(r)
+	c.made = r
 	return true
 }
 

@@ -179,35 +179,48 @@ func orElse(s sights, u uint64) int64 {
 	return math.MaxInt64
 }
 
-// TestTallyOfManyUsers: an hour whose users are a sketch is counted on, too, when one of
-// them turns out to be another's copy.
+// TestTallyOfManyUsers: an hour whose users are a sketch is counted on, too, when some of
+// them turn out to be another's copies, or to have been brought by something else; also
+// where they are so many that they are not remembered.
 func TestTallyOfManyUsers(t *testing.T) {
 	cal, err := summary.NewCalendar("UTC")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const users = summary.UsersExact + 1000
-	rows := make([]processed.Row, users)
-	for i := range rows {
-		r := &rows[i]
-		r.Batch, r.Seq, r.Millis = event.BatchID{1}, uint32(i), hourMs+int64(i)
-		r.EventID = processed.ID{Hi: 1, Lo: uint64(i)}
-		r.User, r.Client = uint64(1000+i), uint64(1000+i)
-		r.Text[processed.ColName], r.Text[processed.ColPagePath] = "page_view", "/"
-	}
 	w := summary.Of(1, 2)
 	settings := summary.Settings{}
-	tally := wholeTally(rows, sights{}, settings, cal, w)
-	if u := tally.Record(w.From).Users; u.Exact() {
-		t.Fatal("expected a sketch")
-	}
-	come := rows[users-1] // the last one's event, from another client and a moment earlier
-	come.Batch, come.User, come.Client, come.Millis = event.BatchID{2}, 1, 1, come.Millis-1
-	if _, ok, err := tally.Add(frameOf([]processed.Row{come}), summary.Around{FirstSeen: sights{}.of, Whole: func(event.Hour) bool { return true }}); !ok || err != nil {
-		t.Fatalf("expected it to be counted on: %v, %v", ok, err)
-	}
-	want := wholeTally(slices.Concat(rows, []processed.Row{come}), sights{}, settings, cal, w).Record(w.From)
-	if got := tally.Record(w.From); !bytes.Equal(got.Encode(), want.Encode()) {
-		t.Fatalf("got\n%+v, expected\n%+v", got.Total, want.Total)
+	for _, users := range []int{summary.UsersExact + 1000, 70_000} {
+		rows := make([]processed.Row, users)
+		for i := range rows {
+			r := &rows[i]
+			r.Batch, r.Seq, r.Millis = event.BatchID{1}, uint32(i), hourMs+int64(i)
+			r.EventID = processed.ID{Hi: 1, Lo: uint64(i)}
+			r.User, r.Client = uint64(1000+i), uint64(1000+i)
+			r.Text[processed.ColName], r.Text[processed.ColPagePath], r.Text[processed.ColCountry] = "page_view", "/", "NL"
+		}
+		tally := wholeTally(rows, sights{}, settings, cal, w)
+		if u := tally.Record(w.From).Users; u.Exact() {
+			t.Fatal("expected a sketch")
+		}
+		for step := range 4 {
+			var come []processed.Row
+			for k := range 50 {
+				r := rows[users-1-step*100-k] // an event from another client and a moment earlier
+				r.Batch, r.Seq, r.User, r.Client, r.Millis = event.BatchID{2, byte(step)}, uint32(k), uint64(1+k), uint64(1+k), r.Millis-1
+				come = append(come, r)
+				r = rows[users-51-step*100-k] // one that came late, before the only one so far
+				r.Batch, r.Seq, r.Millis = event.BatchID{2, byte(step)}, uint32(50+k), r.Millis-1
+				r.EventID.Hi, r.Text[processed.ColSource] = 2, "news"
+				come = append(come, r)
+			}
+			if _, ok, err := tally.Add(frameOf(come), summary.Around{FirstSeen: sights{}.of, Whole: func(event.Hour) bool { return true }}); !ok || err != nil {
+				t.Fatalf("of %d users, step %d: expected it to be counted on: %v, %v", users, step, ok, err)
+			}
+			rows = append(come, rows...)
+			want := wholeTally(rows, sights{}, settings, cal, w).Record(w.From)
+			if got := tally.Record(w.From); !bytes.Equal(got.Encode(), want.Encode()) {
+				t.Fatalf("of %d users, step %d: got\n%+v, expected\n%+v", users, step, got.Total, want.Total)
+			}
+		}
 	}
 }

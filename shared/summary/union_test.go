@@ -78,7 +78,7 @@ func TestUsersAreRemembered(t *testing.T) {
 		maps.Copy(in, more)
 		sizes[len(in) > UsersExact]++
 		var ok bool
-		if set, ok = set.exchange(setOf(less), setOf(more)); !ok {
+		if set, ok = set.exchange(setOf(less), setOf(more), Users{}, &leaving{}); !ok {
 			t.Fatalf("step %d: expected users to be taken out of %d", step, len(in))
 		}
 		want, got := sortedUsers(slices.Sorted(maps.Keys(in))), set.forget()
@@ -88,5 +88,57 @@ func TestUsersAreRemembered(t *testing.T) {
 	}
 	if over, under := sizes[true], sizes[false]; over < 15 || under < 15 {
 		t.Fatalf("expected sets on both sides of the bound, got %d and %d", over, under)
+	}
+}
+
+// A sketch that does not know its users any more is what it would be without those who
+// are taken out, once it is told who else stands where they stood.
+func TestTakingOutOfSketches(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	in := map[uint64]bool{}
+	for len(in) < 3*fewest {
+		in[rng.Uint64()>>(64-hashBits)] = true
+	}
+	list := func(set map[uint64]bool) []uint64 { return slices.Sorted(maps.Keys(set)) }
+	set, asked := sortedUsers(list(in)).forget(), 0
+	for step := range 200 {
+		less, more := map[uint64]bool{}, map[uint64]bool{}
+		for h := range in {
+			if less[h] = true; len(less) == 40 {
+				break
+			}
+		}
+		for range rng.IntN(80) {
+			more[rng.Uint64()>>(64-hashBits)] = true
+		}
+		for h := range less {
+			delete(in, h)
+		}
+		maps.Copy(in, more)
+		var round leaving
+		next, ok := set.exchange(Users{exact: list(less)}, Users{exact: list(more)}, Users{}, &round)
+		if ok && round.from.some {
+			asked++
+			round.left = true
+			left := map[uint64]bool{}
+			for h := range in {
+				if register, _ := standing(h); round.from.bits[register>>6]>>(register&63)&1 != 0 {
+					left[h] = true
+				}
+			}
+			next, ok = set.exchange(Users{exact: list(less)}, Users{exact: list(more)}, Users{exact: list(left)}, &round)
+		}
+		if !ok {
+			t.Fatalf("step %d: expected users to be taken out of %d", step, len(in))
+		}
+		if set = next; !slices.Equal(set.ranks, sortedUsers(list(in)).ranks) {
+			t.Fatalf("step %d: expected the sketch of %d users, got one of about %d", step, len(in), set.Estimate())
+		}
+	}
+	if asked < 150 {
+		t.Errorf("expected most steps to ask who is left, got %d", asked)
+	}
+	if _, ok := sortedUsers(list(in)[:fewest/2]).forget().exchange(Users{exact: list(in)[:1]}, Users{}, Users{}, &leaving{}); ok {
+		t.Error("expected nobody to be taken out of a sketch that may soon be none")
 	}
 }

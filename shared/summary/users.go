@@ -96,10 +96,14 @@ func sortedUsers(hashes []uint64) Users {
 }
 
 func insert(ranks []uint8, hash uint64) {
-	i := hash >> (hashBits - precision)
+	register, rank := standing(hash)
+	ranks[register] = max(ranks[register], rank)
+}
+
+// standing is the register of a hash, and how high it stands there.
+func standing(hash uint64) (register uint64, rank uint8) {
 	rest := hash << (64 - hashBits + precision)
-	rank := uint8(min(bits.LeadingZeros64(rest), maxRank-1) + 1)
-	ranks[i] = max(ranks[i], rank)
+	return hash >> (hashBits - precision), uint8(min(bits.LeadingZeros64(rest), maxRank-1) + 1)
 }
 
 // Exact reports whether Estimate is the exact number.
