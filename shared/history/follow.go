@@ -125,7 +125,7 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 		f.back = 0 // there is no room
 	}
 	switch {
-	case fault.Is(err, fault.TooLarge) && t.back > 0:
+	case fault.Is(err, fault.TooLarge) && t.few && t.back > 0:
 		return f.Snapshot(ctx, m, cal)
 	case fault.Is(err, fault.TooLarge):
 		return s, nil

@@ -141,6 +141,7 @@ func TestFollowingIsTheWhole(t *testing.T) {
 	}
 	m := &access.Merchant{ID: merchant, Generation: 1}
 	l := history.New(s.stores.Processed, s.stores.Visitors, history.Options{})
+	near := history.New(s.stores.Processed, s.stores.Visitors, history.Options{FewAround: -1})
 	following := l.Follow(64 << 20)
 	look := func(what string) *history.Snapshot {
 		t.Helper()
@@ -155,6 +156,7 @@ func TestFollowingIsTheWhole(t *testing.T) {
 		if got.Version != whole.Version || got.Whole != whole.Whole || got.First != whole.First || got.Last != whole.Last || got.Some != whole.Some {
 			t.Fatalf("%s: %+v, expected %+v", what, got, whole)
 		}
+		sameHours(t, what, near, m, cal, whole)
 		for from, want := range whole.Hours {
 			if have := got.Hours[from]; have == nil || !bytes.Equal(have.Encode(), want.Encode()) {
 				t.Fatalf("%s: hour %d has\n%+v, expected\n%+v", what, from/hourMs, have, want)
@@ -224,6 +226,23 @@ func TestFollowingIsTheWhole(t *testing.T) {
 	}
 }
 
+// sameHours asks a loader that passes over what is around for a snapshot, too.
+func sameHours(t *testing.T, what string, near *history.Loader, m *access.Merchant, cal *summary.Calendar, whole *history.Snapshot) {
+	t.Helper()
+	got, err := near.Snapshot(context.Background(), m, cal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Hours) != len(whole.Hours) || got.Rows > whole.Rows {
+		t.Fatalf("%s: of what is near %d hours of %d events are open, expected %d of no more than %d", what, len(got.Hours), got.Rows, len(whole.Hours), whole.Rows)
+	}
+	for from, want := range whole.Hours {
+		if have := got.Hours[from]; have == nil || !bytes.Equal(have.Encode(), want.Encode()) {
+			t.Fatalf("%s: of what is near hour %d has\n%+v, expected\n%+v", what, from/hourMs, have, want)
+		}
+	}
+}
+
 // Late events of any age are counted on, too, with the hours around them that they
 // change, and nothing that a snapshot of all says of another hour differs.
 func TestFollowingLateEvents(t *testing.T) {
@@ -236,6 +255,7 @@ func TestFollowingLateEvents(t *testing.T) {
 		}
 		m := &access.Merchant{ID: merchant, Generation: 1}
 		l := history.New(s.stores.Processed, s.stores.Visitors, history.Options{})
+		near := history.New(s.stores.Processed, s.stores.Visitors, history.Options{FewAround: -1})
 		following := l.Follow(64 << 20)
 		const now, past = event.Hour(1000), event.Hour(160)
 		count := func(w summary.Window, o *history.Open) *summary.Record {
@@ -283,6 +303,7 @@ func TestFollowingLateEvents(t *testing.T) {
 			if !whole.Whole || !got.Whole {
 				t.Fatalf("%s, step %d: expected all to be counted", zone, step)
 			}
+			sameHours(t, fmt.Sprint(zone, ", step ", step), near, m, cal, whole)
 			steps++
 			for from, want := range whole.Hours {
 				have := got.Hours[from]

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -80,7 +81,9 @@ type taking struct {
 	*Snapshot
 	m      *access.Merchant
 	cal    *summary.Calendar
-	frames []span           // what was loaded
+	few    bool             // all documents around are read, and may go on being counted
+	frames []span           // what was loaded, where few
+	nears  []*Near          // where not
 	facts  []*summary.Facts // of stale hours that lie close together
 	first  map[uint64]int64 // when the users of facts were first seen, ms
 	back   event.Hour       // how far before what they need documents are read
@@ -98,14 +101,23 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 	if len(dirty) > maxLive/2 {
 		return nil
 	}
+	var err error
+	if t.few, err = t.mayKeep(ctx, dirty); err != nil {
+		return err
+	}
 	t.first = map[uint64]int64{}
 	stale := slices.Clone(dirty)
 	settings := SettingsOf(t.m.Settings)
 	before := firstHour // the last dirty hour before the run
 	for _, run := range Runs(dirty, longestRun) {
-		back := max(0, min(t.back, run[0]-before-2*summary.Reach-1))
-		before = run[len(run)-1]
-		frame, err := t.load(ctx, summary.Of(run[0]-back, before+1))
+		var frame *processed.Frame
+		if t.few {
+			back := max(0, min(t.back, run[0]-before-2*summary.Reach-1))
+			before = run[len(run)-1]
+			frame, err = t.load(ctx, summary.Of(run[0]-back, before+1))
+		} else {
+			frame, err = t.near(ctx, run)
+		}
 		if err != nil {
 			return err
 		}
@@ -144,7 +156,7 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		facts.SetFirstSeen(users, millis)
 	}
 	t.stale, t.Whole = stale, true
-	if t.keep(dirty[0]) {
+	if t.few && t.keep(dirty[0]) {
 		return nil
 	}
 	for _, facts := range t.facts {
@@ -156,24 +168,103 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 	return nil
 }
 
-// load is a frame that holds at least what the window needs.
+// mayKeep reports whether all documents around the dirty hours are few enough to go
+// on being counted. Where they are not, what has nothing to do with these hours is not
+// read: of a merchant with millions of events a day that is nearly all.
+func (t *taking) mayKeep(ctx context.Context, dirty []event.Hour) (bool, error) {
+	if t.most <= 0 {
+		return false, nil
+	}
+	most := int(t.most / bytesPerRow)
+	if t.options.MaxRows > 0 {
+		most = min(most, t.options.MaxRows)
+	}
+	rows := 0
+	count := func(_ store.DocKey, events int) bool {
+		rows += events
+		return false
+	}
+	for _, run := range Runs(dirty, longestRun) {
+		from, to := summary.Of(run[0], run[len(run)-1]+1).Needs()
+		for _, rev := range t.m.Layers.Revisions() {
+			if err := t.within(ctx, func(ctx context.Context) error { return t.pick(ctx, t.m, rev, from, to, count, nil) }); err != nil {
+				return false, fmt.Errorf("cannot tell how many events %q has: %w", t.m.ID, err)
+			}
+		}
+	}
+	return rows <= most, nil
+}
+
+// near is a frame with all rows of some hours, which lie close together, and what has
+// to do with them.
+func (t *taking) near(ctx context.Context, hours []event.Hour) (*processed.Frame, error) {
+	var windows []summary.Window
+	for _, h := range hours {
+		w := summary.Of(h, h+1)
+		clock := t.cal.Hours(w.From, w.To)
+		windows = append(windows, summary.Window{From: clock[0].From, To: clock[len(clock)-1].To})
+	}
+	first, last := windows[0], windows[len(windows)-1]
+	at := slices.IndexFunc(t.nears, func(n *Near) bool { return n.Looked().From < last.To && first.From < n.Looked().To })
+	if at < 0 {
+		at = len(t.nears)
+		t.nears = append(t.nears, &Near{loader: t.Loader, m: t.m, columns: summary.Needs(summary.RecordKeys()), frame: &processed.Frame{}})
+	}
+	n := t.nears[at]
+	t.Rows -= n.Frame().Len
+	if err := n.Add(ctx, windows...); err != nil {
+		return nil, err
+	}
+	t.Rows += n.Frame().Len
+	return n.Frame(), t.bounded()
+}
+
+// bounded is a fault of kind TooLarge where more rows were read than may be.
+func (t *taking) bounded() error {
+	if t.options.MaxRows > 0 && t.Rows > t.options.MaxRows {
+		return fault.New(fault.TooLarge, "cannot work out what records do not hold of %q: more than %d events", t.m.ID, t.options.MaxRows)
+	}
+	return nil
+}
+
+// load is a frame that holds at least what the window needs. What was loaded of it
+// before is not read again.
 func (t *taking) load(ctx context.Context, w summary.Window) (*processed.Frame, error) {
 	from, to := w.Needs()
+	all := span{from: from, to: to}
+	var frames []span
 	for _, s := range t.frames {
 		if s.from <= from && to <= s.to {
 			return s.frame, nil
 		}
+		if s.from < to && from < s.to {
+			// A later one holds those before it.
+			frames, all.from, all.to = []span{s}, min(from, s.from), max(to, s.to)
+		}
 	}
-	frame, err := t.Load(ctx, t.m, from, to, summary.Needs(summary.RecordKeys()))
-	if err != nil {
-		return nil, err
+	missing := []stretch{{all.from, all.to}}
+	if len(frames) > 0 {
+		missing = without(missing, []stretch{{frames[0].from, frames[0].to}})
 	}
-	t.Rows += frame.Len
-	if t.options.MaxRows > 0 && t.Rows > t.options.MaxRows {
-		return nil, fault.New(fault.TooLarge, "cannot work out what records do not hold of %q: more than %d events", t.m.ID, t.options.MaxRows)
+	for _, hours := range missing {
+		frame, err := t.Load(ctx, t.m, hours.from, hours.to, summary.Needs(summary.RecordKeys()))
+		if err != nil {
+			return nil, err
+		}
+		t.Rows += frame.Len
+		if err := t.bounded(); err != nil {
+			return nil, err
+		}
+		frames = append(frames, span{hours.from, hours.to, frame})
 	}
-	t.frames = append(t.frames, span{from, to, frame})
-	return frame, nil
+	slices.SortFunc(frames, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	parts := make([]*processed.Frame, len(frames))
+	for i, s := range frames {
+		parts[i] = s.frame
+	}
+	all.frame = processed.Merge(parts...)
+	t.frames = append(t.frames, all)
+	return all.frame, nil
 }
 
 // resolve works out the facts of the stale hours.
@@ -183,7 +274,13 @@ func (t *taking) resolve(ctx context.Context, stale []event.Hour, settings summa
 		whole := summary.Of(run[0], run[len(run)-1]+1)
 		hours := t.cal.Hours(whole.From, whole.To)
 		w := summary.Window{From: hours[0].From, To: hours[len(hours)-1].To}
-		frame, err := t.load(ctx, w)
+		var frame *processed.Frame
+		var err error
+		if t.few {
+			frame, err = t.load(ctx, w)
+		} else {
+			frame, err = t.near(ctx, run)
+		}
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/history"
@@ -53,6 +55,12 @@ func TestSnapshot(t *testing.T) {
 	}
 	if got := take(l.Within(44)); got.Whole || len(got.Hours) > 0 {
 		t.Fatalf("expected that 45 events are too many for 44, got %+v", got)
+	}
+	put(t, s, 4, 1098, 50, 10)
+	clean(t, s, 1098)
+	near := history.New(s.Processed, s.Visitors, history.Options{FewAround: -1, MaxRows: 60})
+	if got := take(near); got.Rows != 45 || cmp.Diff(got.Hours, live.Hours, cmp.AllowUnexported(summary.Users{})) != "" {
+		t.Fatalf("expected what was open before, from 45 events of 95, got %d of %d", len(got.Hours), got.Rows)
 	}
 	for h := range event.Hour(100) {
 		put(t, s, byte(10+h), 2000+h, 1, 7)
