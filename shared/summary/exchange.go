@@ -17,10 +17,10 @@ func (u Users) extra() int64 {
 	return int64(8 * len(u.exact))
 }
 
-// A set that does not know its users has of each register only who stands highest in
-// it: where one is taken out who may be that, exchanging needs the next one. It is asked
-// about in two rounds: the first one lists the registers, and the second one is given
-// those who are left of them.
+// leaving is what sets ask about users who leave them. A set that does not know its
+// users has of each register only who stands highest in it: where one is taken out who
+// may be that, the next one is needed. It is asked about in two rounds: the first one
+// lists the registers, and the second one is given those who are left of them.
 type leaving struct {
 	left bool // whoever is left is given
 	from registerSet
