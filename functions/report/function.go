@@ -38,7 +38,7 @@ type Config struct {
 	CacheBytes  int           `env:"REPORT_CACHE_BYTES" envDefault:"33554432"` // memory for decoded records; 0 keeps none
 	LiveAge     time.Duration `env:"REPORT_LIVE_AGE" envDefault:"1500ms"`      // of what is worked out of open hours, while events keep coming
 	LiveEvents  int64         `env:"REPORT_LIVE_EVENTS" envDefault:"4000000"`  // that it is worked out of once for all readers, some 300 B each meanwhile; of more each question looks at them by itself
-	LiveBytes   int           `env:"REPORT_LIVE_BYTES" envDefault:"67108864"`  // memory for it
+	LiveBytes   int           `env:"REPORT_LIVE_BYTES" envDefault:"-1"`        // memory for it; -1 is a sixteenth of what the process may take
 	TallyBytes  int           `env:"REPORT_TALLY_BYTES" envDefault:"-1"`       // memory for counting on from there; 0 counts all anew, -1 is an eighth of what the process may take
 	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`      // how long a merchant's settings are kept
 }
@@ -54,7 +54,7 @@ func (c *Config) Validate() error {
 		{"REPORT_DEADLINE", int64(c.Deadline), 1}, {"REPORT_CONCURRENCY", int64(c.Concurrency), 0}, {"REPORT_PER_MERCHANT", int64(c.PerMerchant), 1},
 		{"REPORT_QUEUE", int64(c.Queue), 0}, {"REPORT_QUEUE_WAIT", int64(c.QueueWait), 1}, {"REPORT_MAX_EVENTS", c.MaxEvents, 1},
 		{"REPORT_MAX_GROUPS", int64(c.MaxGroups), 1}, {"REPORT_SETTINGS_AGE", int64(c.SettingsAge), 0},
-		{"REPORT_CACHE_BYTES", int64(c.CacheBytes), 0}, {"REPORT_LIVE_AGE", int64(c.LiveAge), 0}, {"REPORT_LIVE_EVENTS", c.LiveEvents, 1}, {"REPORT_LIVE_BYTES", int64(c.LiveBytes), 0},
+		{"REPORT_CACHE_BYTES", int64(c.CacheBytes), 0}, {"REPORT_LIVE_AGE", int64(c.LiveAge), 0}, {"REPORT_LIVE_EVENTS", c.LiveEvents, 1}, {"REPORT_LIVE_BYTES", int64(c.LiveBytes), -1},
 		{"REPORT_TALLY_BYTES", int64(c.TallyBytes), -1},
 	} {
 		if f.v < f.least {

@@ -47,7 +47,7 @@ type live struct {
 	order   *list.List // of *album; asked about last in front
 	byView  map[albumKey]*list.Element
 	allowed allowance // of all together
-	resting bool      // forgetIdle is to come
+	resting bool      // throwOutIdle is to come
 }
 
 const (
@@ -137,7 +137,7 @@ func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
 		loader: ports.History.Within(int(min(config.LiveEvents, config.MaxEvents))).Uncached(), processed: ports.Processed, journal: ports.Journal, clock: clock,
-		age: config.LiveAge, most: int64(config.LiveBytes), mostTally: mostTally(config), patience: patience,
+		age: config.LiveAge, most: share(config.LiveBytes, liveOf), mostTally: share(config.TallyBytes, tallyOf), patience: patience,
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},
 	}
@@ -190,11 +190,16 @@ func (l *live) resize(a *album, size int64) {
 	l.bytes += size - a.size
 	a.size = size
 	for l.bytes > l.most && l.order.Len() > 1 {
-		old := l.order.Remove(l.order.Back()).(*album)
-		delete(l.byView, old.key)
-		l.bytes -= old.size
-		l.forget(old)
+		l.throwOut(l.order.Back())
 	}
+}
+
+// throwOut drops an album. The caller holds l.mu.
+func (l *live) throwOut(at *list.Element) {
+	a := l.order.Remove(at).(*album)
+	delete(l.byView, a.key)
+	l.bytes -= a.size
+	l.forget(a)
 }
 
 // grow notes that a merchant's picture has come to take more.

@@ -13,16 +13,17 @@ import (
 const (
 	tallyPart = 2                // of the memory, that one merchant's may take
 	tallyRest = 10 * time.Second // that nobody asked about a merchant before it makes room for another
-	tallyIdle = 5 * time.Minute  // that nobody asked about one before its memory is given back
+	liveIdle  = 5 * time.Minute  // that nobody asked about one before its memory is given back
 	tallyOf   = 8                // of the process's memory, that all may take by default
+	liveOf    = 16               // of it, that all pictures may
 )
 
-// mostTally is the memory that counting goes on from.
-func mostTally(c *Config) int64 {
-	if c.TallyBytes < 0 {
-		return function.Memory() / tallyOf
+// share is a bound of memory, by default a part of the process's.
+func share(bytes int, part int64) int64 {
+	if bytes < 0 {
+		return function.Memory() / part
 	}
-	return int64(c.TallyBytes)
+	return int64(bytes)
 }
 
 func (l *live) anew() *history.Following { return l.loader.Follow(l.mostTally / tallyPart) }
@@ -65,31 +66,27 @@ func (l *live) forget(a *album) {
 	a.follow, a.tally = l.anew(), 0
 }
 
-// rest sees to it that idle tallies are forgotten by and by.
+// rest sees to it that what is idle is thrown out by and by.
 func (l *live) rest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.resting {
 		l.resting = true
-		time.AfterFunc(tallyIdle, l.forgetIdle)
+		time.AfterFunc(liveIdle, l.throwOutIdle)
 	}
 }
 
-// forgetIdle gives the memory back of merchants that nobody asked about for a while.
-func (l *live) forgetIdle() {
+// throwOutIdle gives the memory back of merchants that nobody asked about for a while.
+func (l *live) throwOutIdle() {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.resting = false
-	for at := l.order.Back(); at != nil; at = at.Prev() {
-		a := at.Value.(*album)
-		if now.Sub(a.asked) < tallyIdle {
-			l.resting = true
-			time.AfterFunc(tallyIdle-now.Sub(a.asked), l.forgetIdle)
+	for at := l.order.Back(); at != nil; at = l.order.Back() {
+		if idle := now.Sub(at.Value.(*album).asked); idle < liveIdle {
+			time.AfterFunc(liveIdle-idle, l.throwOutIdle)
 			return
 		}
-		if a.tally > 0 {
-			l.forget(a)
-		}
+		l.throwOut(at)
 	}
+	l.resting = false
 }

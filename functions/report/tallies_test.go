@@ -53,9 +53,9 @@ func TestTalliesKeepTheirBound(t *testing.T) {
 	})
 }
 
-// TestIdleTalliesAreForgotten: what nobody asks about gives its memory back, and what
+// TestIdlePicturesAreThrownOut: what nobody asks about gives its memory back, and what
 // somebody does keeps it.
-func TestIdleTalliesAreForgotten(t *testing.T) {
+func TestIdlePicturesAreThrownOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &live{most: 1 << 20, mostTally: 100, order: list.New(), byView: map[albumKey]*list.Element{}}
 		ask := func(merchant string) *album {
@@ -66,7 +66,7 @@ func TestIdleTalliesAreForgotten(t *testing.T) {
 		}
 		quiet, busy := ask("quiet"), ask("busy")
 		for range 3 {
-			time.Sleep(tallyIdle * 2 / 3)
+			time.Sleep(liveIdle * 2 / 3)
 			ask("busy")
 		}
 		kept := func(ofQuiet, ofBusy int64, resting bool) {
@@ -74,12 +74,15 @@ func TestIdleTalliesAreForgotten(t *testing.T) {
 			synctest.Wait()
 			l.mu.Lock()
 			defer l.mu.Unlock()
+			if albums := int((ofQuiet + ofBusy) / 10); l.order.Len() != albums || len(l.byView) != albums || l.bytes != int64(albums)*albumSize {
+				t.Errorf("%d pictures of %d bytes are there, expected %d", l.order.Len(), l.bytes, albums)
+			}
 			if quiet.tally != ofQuiet || busy.tally != ofBusy || l.tallies != ofQuiet+ofBusy || l.resting != resting {
 				t.Errorf("the quiet merchant's tally takes %d bytes, the busy one's %d, all %d, and they are looked at again: %v", quiet.tally, busy.tally, l.tallies, l.resting)
 			}
 		}
 		kept(0, 10, true)
-		time.Sleep(2 * tallyIdle)
+		time.Sleep(2 * liveIdle)
 		kept(0, 0, false)
 	})
 }
