@@ -40,7 +40,7 @@ type counted struct {
 	stale []event.Hour
 	view  followed
 	claim uint64 // the last one when it was counted: as long as it is, nobody has been told to be seen earlier
-	held  map[batchHour]*holding
+	held  map[batchHour]holding
 	// merged are the batches of merged documents that were looked at.
 	merged map[store.DocKey][]event.BatchID
 	round  uint32
@@ -68,7 +68,7 @@ type batchHour struct {
 }
 
 type holding struct {
-	rows  int
+	rows  uint32
 	round uint32 // of looking for documents that met it last
 }
 
@@ -81,7 +81,7 @@ func (f *Following) Size() int64 {
 	if f.tally == nil {
 		return 0
 	}
-	const perBatch = 96
+	const perBatch = 64
 	return f.tally.Size() + int64(len(f.held)*perBatch)
 }
 
@@ -156,7 +156,7 @@ func (t *taking) keep(since event.Hour) bool {
 	if t.most <= 0 || len(t.facts) == 0 {
 		return false
 	}
-	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: map[batchHour]*holding{}, merged: map[store.DocKey][]event.BatchID{}}
+	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: map[batchHour]holding{}, merged: map[store.DocKey][]event.BatchID{}}
 	rows := 0
 	for _, facts := range t.facts {
 		s := t.frames[slices.IndexFunc(t.frames, func(s span) bool { return s.frame == facts.Frame })]
@@ -193,7 +193,7 @@ func (f *Following) mostlyPast(first event.Hour) bool {
 	past := 0
 	for key, h := range f.held {
 		if key.hour < first-summary.Reach {
-			past += h.rows
+			past += int(h.rows)
 		}
 	}
 	return past > f.tally.Rows()/2
@@ -206,12 +206,12 @@ const farHour = event.Hour(math.MaxInt32 / 2)
 func (c *counted) hold(f *processed.Frame) {
 	f.Rows(func(batch event.BatchID, hour event.Hour, rows int) {
 		key := batchHour{batch, hour}
-		h := c.held[key]
-		if h == nil {
-			h = &holding{round: c.round}
-			c.held[key] = h
+		h, met := c.held[key]
+		if !met {
+			h.round = c.round
 		}
-		h.rows += rows
+		h.rows += uint32(rows)
+		c.held[key] = h
 	})
 }
 
@@ -449,11 +449,14 @@ func (n *look) atMerged(d store.Doc, keep processed.Keep) error {
 // met notes that a batch's rows of an hour are still there; false where they are
 // not in the tally. rows -1 are as many as before.
 func (n *look) met(key batchHour, rows int) bool {
-	h := n.held[key]
-	if h == nil {
+	h, met := n.held[key]
+	if !met {
 		return false
 	}
-	h.round = n.round
-	n.other = n.other || rows >= 0 && rows != h.rows
+	if h.round != n.round {
+		h.round = n.round
+		n.held[key] = h
+	}
+	n.other = n.other || rows >= 0 && uint32(rows) != h.rows
 	return true
 }

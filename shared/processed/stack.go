@@ -128,7 +128,11 @@ func (s *Stack) Append(from *Frame) {
 
 func (s *Stack) addID(row int, id ID) {
 	if row&(blockRows-1) == 0 {
-		s.ids = append(s.ids, nil)
+		var block []ID
+		if row > 0 {
+			block = make([]ID, 0, blockRows) // where there are many, growing would leave a quarter more
+		}
+		s.ids = append(s.ids, block)
 	}
 	block := &s.ids[len(s.ids)-1]
 	*block = append(*block, id)
