@@ -121,15 +121,19 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	}
 	t := taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back}
 	err = t.take(ctx, dirty)
-	if fault.Is(err, fault.TooLarge) && f.back > 0 || err == nil && t.kept == nil {
+	if fault.Is(err, fault.TooLarge) && t.few {
+		// With what lies further back, or what other hours need, it is too much.
+		s.Rows = 0
+		t = taking{Loader: f.loader, Snapshot: s, m: m, cal: cal}
+		err = t.take(ctx, dirty)
+	}
+	if t.kept == nil {
 		f.back = 0 // there is no room
 	}
-	switch {
-	case fault.Is(err, fault.TooLarge) && t.few && t.back > 0:
-		return f.Snapshot(ctx, m, cal)
-	case fault.Is(err, fault.TooLarge):
-		return s, nil
-	case err != nil:
+	if err != nil {
+		if fault.Is(err, fault.TooLarge) {
+			return s, nil
+		}
 		return nil, err
 	}
 	if t.kept != nil {

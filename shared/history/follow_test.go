@@ -226,12 +226,27 @@ func TestFollowingIsTheWhole(t *testing.T) {
 	}
 }
 
-// sameHours asks a loader that passes over what is around for a snapshot, too.
+// sameHours asks a loader that passes over what is around for a snapshot, too, and one
+// that would keep everything and finds in the end, or at once, that it has no room.
 func sameHours(t *testing.T, what string, near *history.Loader, m *access.Merchant, cal *summary.Calendar, whole *history.Snapshot) {
 	t.Helper()
 	got, err := near.Snapshot(context.Background(), m, cal)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, rows := range []int{got.Rows, (got.Rows + whole.Rows) / 2, max(got.Rows, whole.Rows-1)} {
+		tight, err := near.Within(rows).Follow(64<<20).Snapshot(context.Background(), m, cal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tight.Whole != whole.Whole || len(tight.Hours) != len(whole.Hours) {
+			t.Fatalf("%s: with room for %d of %d events %d hours are open, expected %d", what, rows, whole.Rows, len(tight.Hours), len(whole.Hours))
+		}
+		for from, want := range whole.Hours {
+			if have := tight.Hours[from]; have == nil || !bytes.Equal(have.Encode(), want.Encode()) {
+				t.Fatalf("%s: with room for %d of %d events hour %d differs", what, rows, whole.Rows, from/hourMs)
+			}
+		}
 	}
 	if len(got.Hours) != len(whole.Hours) || got.Rows > whole.Rows {
 		t.Fatalf("%s: of what is near %d hours of %d events are open, expected %d of no more than %d", what, len(got.Hours), got.Rows, len(whole.Hours), whole.Rows)

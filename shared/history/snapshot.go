@@ -185,7 +185,8 @@ func (t *taking) mayKeep(ctx context.Context, dirty []event.Hour) (bool, error) 
 		return false
 	}
 	for _, run := range Runs(dirty, longestRun) {
-		from, to := summary.Of(run[0], run[len(run)-1]+1).Needs()
+		// With an hour more on both sides, for the hours beside them change most.
+		from, to := summary.Of(run[0]-1, run[len(run)-1]+2).Needs()
 		for _, rev := range t.m.Layers.Revisions() {
 			if err := t.within(ctx, func(ctx context.Context) error { return t.pick(ctx, t.m, rev, from, to, count, nil) }); err != nil {
 				return false, fmt.Errorf("cannot tell how many events %q has: %w", t.m.ID, err)
