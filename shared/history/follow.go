@@ -11,7 +11,6 @@ import (
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/processed"
-	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -40,10 +39,7 @@ type counted struct {
 	stale []event.Hour
 	view  followed
 	claim uint64 // the last one when it was counted: as long as it is, nobody has been told to be seen earlier
-	held  map[batchHour]holding
-	// merged are the batches of merged documents that were looked at.
-	merged map[store.DocKey][]event.BatchID
-	round  uint32
+	held  holdings
 }
 
 // stretch are the hours [from, to).
@@ -61,17 +57,6 @@ func followedBy(m *access.Merchant) followed {
 	return followed{m.ID, m.Generation, m.Version, fmt.Sprint(m.Layers), m.Settings.TimeZone}
 }
 
-// batchHour is the unit of which readers take each once.
-type batchHour struct {
-	batch event.BatchID
-	hour  event.Hour
-}
-
-type holding struct {
-	rows  uint32
-	round uint32 // of looking for documents that met it last
-}
-
 // Follow begins to follow a merchant. At most so many bytes are kept for counting
 // on; 0 counts all anew each time.
 func (l *Loader) Follow(most int64) *Following { return &Following{loader: l, most: most} }
@@ -81,8 +66,7 @@ func (f *Following) Size() int64 {
 	if f.tally == nil {
 		return 0
 	}
-	const perBatch = 64
-	return f.tally.Size() + int64(len(f.held)*perBatch)
+	return f.tally.Size() + f.held.size()
 }
 
 // Wholes is how many times all was counted.
@@ -160,7 +144,7 @@ func (t *taking) keep(since event.Hour) bool {
 	if t.most <= 0 || len(t.facts) == 0 {
 		return false
 	}
-	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: map[batchHour]holding{}, merged: map[store.DocKey][]event.BatchID{}}
+	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: newHoldings()}
 	rows := 0
 	for _, facts := range t.facts {
 		s := t.frames[slices.IndexFunc(t.frames, func(s span) bool { return s.frame == facts.Frame })]
@@ -177,7 +161,7 @@ func (t *taking) keep(since event.Hour) bool {
 	last.to = farHour // there is nothing after it so far
 	c.tally = summary.NewTally(t.facts, t.cal, t.open)
 	for _, facts := range t.facts {
-		c.hold(facts.Frame)
+		c.held.add(facts.Frame)
 	}
 	t.kept = c
 	t.Hours = c.tally.Records()
@@ -195,9 +179,9 @@ const mostStale = 2
 // closed, and then few have gone by for whom all would be counted anew.
 func (f *Following) mostlyPast(first event.Hour) bool {
 	past := 0
-	for key, h := range f.held {
-		if key.hour < first-summary.Reach {
-			past += int(h.rows)
+	for hour, rows := range f.held.rows {
+		if hour < first-summary.Reach {
+			past += rows
 		}
 	}
 	return past > f.tally.Rows()/2
@@ -205,19 +189,6 @@ func (f *Following) mostlyPast(first event.Hour) bool {
 
 // farHour is after every hour that holds events.
 const farHour = event.Hour(math.MaxInt32 / 2)
-
-// hold notes the rows of a frame.
-func (c *counted) hold(f *processed.Frame) {
-	f.Rows(func(batch event.BatchID, hour event.Hour, rows int) {
-		key := batchHour{batch, hour}
-		h, met := c.held[key]
-		if !met {
-			h.round = c.round
-		}
-		h.rows += uint32(rows)
-		c.held[key] = h
-	})
-}
 
 // goOn counts what came since the last snapshot. false: all must be counted anew.
 func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, dirty []event.Hour, claim uint64) (bool, error) {
@@ -277,7 +248,7 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, d
 	if err != nil || !ok {
 		return false, err
 	}
-	f.hold(rows)
+	f.held.add(rows)
 	f.claim = claim
 	for h := range fresh {
 		f.since = min(f.since, h)
@@ -347,7 +318,7 @@ func (f *Following) around(ctx context.Context, m *access.Merchant, h event.Hour
 			return false, err
 		}
 		f.tally.Hold(frame)
-		f.hold(frame)
+		f.held.add(frame)
 		from = gap.to
 	}
 	return true, nil
@@ -371,8 +342,7 @@ func (f *Following) take(ctx context.Context, m *access.Merchant, hours stretch)
 func (f *Following) news(ctx context.Context, m *access.Merchant) (_ *processed.Frame, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.loader.options.Timeout)
 	defer cancel()
-	f.round++
-	n := look{Following: f, union: processed.NewUnion(summary.Needs(summary.RecordKeys()))}
+	n := f.held.look(summary.Needs(summary.RecordKeys()))
 	for _, rev := range m.Layers.Revisions() {
 		for _, s := range f.spans {
 			if err := f.loader.pick(ctx, m, rev, s.from, s.to, n.wants, n.at); err != nil {
@@ -380,10 +350,7 @@ func (f *Following) news(ctx context.Context, m *access.Merchant) (_ *processed.
 			}
 		}
 	}
-	for _, h := range f.held {
-		n.other = n.other || h.round != f.round
-	}
-	if n.other {
+	if !n.allThere() {
 		return nil, false, nil
 	}
 	rows, err := n.union.Frame()
@@ -391,76 +358,4 @@ func (f *Following) news(ctx context.Context, m *access.Merchant) (_ *processed.
 		return nil, false, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
 	}
 	return rows, true, nil
-}
-
-// look is a Following that looks at documents.
-type look struct {
-	*Following
-	union *processed.Union
-	other bool // a batch is not what it was
-}
-
-// wants reports whether a document may have rows that are not in the tally.
-func (n *look) wants(key store.DocKey, events int) bool {
-	switch {
-	case n.other:
-		return false
-	case !key.IsMerged():
-		return !n.met(batchHour{key.Batch, key.Hour}, events)
-	case n.merged[key] == nil:
-		return true
-	}
-	for _, batch := range n.merged[key] {
-		n.met(batchHour{batch, key.Hour}, -1)
-	}
-	return false
-}
-
-func (n *look) at(d store.Doc, keep processed.Keep) error {
-	if d.Key.IsMerged() {
-		return n.atMerged(d, keep)
-	}
-	return n.union.Add(d.Data, keep)
-}
-
-// atMerged looks at a merged document for the first time.
-func (n *look) atMerged(d store.Doc, keep processed.Keep) error {
-	f, err := processed.Decode(d.Data, processed.Columns{Identity: true, Actors: true})
-	if err != nil {
-		return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
-	}
-	rows := map[batchHour]int{}
-	f.Rows(func(batch event.BatchID, hour event.Hour, count int) {
-		if keep == nil || keep(batch) {
-			rows[batchHour{batch, hour}] += count
-		}
-	})
-	batches := make([]event.BatchID, 0, len(rows))
-	strange := map[event.BatchID]bool{}
-	for key, count := range rows {
-		batches = append(batches, key.batch)
-		if !n.met(key, count) {
-			strange[key.batch] = true
-		}
-	}
-	n.merged[d.Key] = batches
-	if len(strange) == 0 {
-		return nil
-	}
-	return n.union.Add(d.Data, func(batch event.BatchID) bool { return strange[batch] })
-}
-
-// met notes that a batch's rows of an hour are still there; false where they are
-// not in the tally. rows -1 are as many as before.
-func (n *look) met(key batchHour, rows int) bool {
-	h, met := n.held[key]
-	if !met {
-		return false
-	}
-	if h.round != n.round {
-		h.round = n.round
-		n.held[key] = h
-	}
-	n.other = n.other || rows >= 0 && uint32(rows) != h.rows
-	return true
 }
