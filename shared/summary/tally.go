@@ -409,13 +409,25 @@ func compare(less, more *Facts) (marks []uint8, leavers map[uint64]bool) {
 		marks[row] |= inMore
 	}
 	for _, row := range less.Rows {
-		b, a := less.Session[row], more.Session[row]
-		if marks[row]&inMore == 0 || b[AttributionRow] != a[AttributionRow] || b[LandingRow] != a[LandingRow] {
+		if marks[row]&inMore == 0 || !alike(more.Frame, &less.Session[row], &more.Session[row]) {
 			marks[row] |= differs
 			leavers[more.Frame.User[row]] = true
 		}
 	}
 	return marks, leavers
+}
+
+// alike reports whether what a record's tables say of a session is the same with other
+// rows of it in these places. Events that come out of order change the rows often, and
+// what they say seldom.
+func alike(f *processed.Frame, a, b *SessionRows) bool {
+	same := func(of SessionRow, c processed.StringColumn) bool {
+		code := f.Text[c].Code
+		return code == nil || code[a[of]] == code[b[of]]
+	}
+	return (a[AttributionRow] == b[AttributionRow] || same(AttributionRow, processed.ColSource) &&
+		same(AttributionRow, processed.ColMedium) && same(AttributionRow, processed.ColCampaign)) &&
+		(a[LandingRow] == b[LandingRow] || same(LandingRow, processed.ColPagePath))
 }
 
 // changed are facts without the rows that are the same in both, of which before has
@@ -482,7 +494,7 @@ func (t *Tally) differing(before, after *Facts) hourSet {
 	for _, row := range rest {
 		switch {
 		case was[row] != is[row],
-			was[row] && (before.Session[row] != after.Session[row] || before.Begins[row] != after.Begins[row] ||
+			was[row] && (!alike(after.Frame, &before.Session[row], &after.Session[row]) || before.Begins[row] != after.Begins[row] ||
 				before.EngagedBegin[row] != after.EngagedBegin[row] || before.SessionMillis[row] != after.SessionMillis[row] ||
 				before.SessionViews[row] != after.SessionViews[row] || before.Purchase[row] != after.Purchase[row]):
 			hours[hourOf(before.Frame.Millis[row])] = true
