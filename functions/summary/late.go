@@ -22,8 +22,9 @@ import (
 // the view's own queue and does not wait.
 
 // mostLate is how many hours of a merchant wait: reports that would have to look at
-// many more at once, as after an import, take long.
-const mostLate = 48
+// many more at once, as after an import, take long. A busy merchant has late events of
+// all hours of the last three days at any time, and those are to wait.
+const mostLate = 80
 
 // lateness says whose turn it is. Each merchant has one in LateEvery, at an instant
 // of its own, so that they do not all come at once.

@@ -105,7 +105,7 @@ func TestLateEventsWait(t *testing.T) {
 	}
 	// Many do not wait.
 	var many []int64
-	for h := range int64(60) {
+	for h := range int64(90) {
 		many = append(many, end-h*hourMs-100*hourMs)
 	}
 	put(many...)
