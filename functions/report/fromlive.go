@@ -240,7 +240,7 @@ func (r *reading) mergeDay(ctx context.Context, p *picture, day summary.Window) 
 	}
 	out.sources.HourRecords = len(stored)
 	if len(records) > 0 {
-		out.record = summary.MergeRecords(records...)
+		out.record = summary.MergeWide(records...)
 		out.holds = r.plan.Holds(out.record)
 		return out, nil
 	}

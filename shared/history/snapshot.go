@@ -162,7 +162,7 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 	for _, facts := range t.facts {
 		for _, h := range t.open(facts) {
 			day := t.cal.Day(h.From)
-			t.Hours[h.From] = summary.NewRecord(facts.Slice(h), slices.Index(t.cal.Hours(day.From, day.To), h))
+			t.Hours[h.From] = summary.NewWideRecord(facts.Slice(h), slices.Index(t.cal.Hours(day.From, day.To), h))
 		}
 	}
 	return nil

@@ -30,6 +30,8 @@ const (
 	// sketch counts as UsersExact+1); beyond it the table keeps its counters
 	// only.
 	MaxTableUsers = 1 << 18
+	// WideTableUsers is the same of wide records, which are not stored.
+	WideTableUsers = 1 << 22
 )
 
 // TableKeys are what a table is grouped by.
@@ -119,9 +121,20 @@ type Record struct {
 // NewRecord counts facts, whose users must have been told first (SetFirstSeen).
 // hour is the place of the window's hour in the merchant's day.
 func NewRecord(f *Facts, hour int) *Record {
+	return newRecord(f, hour, MaxTableUsers)
+}
+
+// NewWideRecord is NewRecord for who keeps the record in memory and for a while, as
+// that of an hour under way: its tables may hold more users. A busy merchant's pages
+// are asked about most, and of all that he does documents would have to be read.
+func NewWideRecord(f *Facts, hour int) *Record {
+	return newRecord(f, hour, WideTableUsers)
+}
+
+func newRecord(f *Facts, hour, mostUsers int) *Record {
 	r := fullRecord(f, hour, false)
 	for id := range r.Tables {
-		r.Tables[id] = bounded(r.Tables[id])
+		r.Tables[id] = bounded(r.Tables[id], mostUsers)
 	}
 	return r
 }
@@ -149,7 +162,7 @@ func (r *Record) Empty() bool {
 // bounded is a table within the bounds of a record, nil where it has too many
 // rows. Both sizes only grow when tables are merged, so that what is left out
 // does not depend on the order of merging.
-func bounded(t *Table) *Table {
+func bounded(t *Table, mostUsers int) *Table {
 	if t == nil || t.Len() > MaxTableRows {
 		return nil
 	}
@@ -157,14 +170,19 @@ func bounded(t *Table) *Table {
 	for i := range t.Users {
 		sum += t.Users[i].size()
 	}
-	if sum > MaxTableUsers {
+	if sum > mostUsers {
 		t.Users = nil
 	}
 	return t
 }
 
 // MergeRecords adds records up. It changes none of them.
-func MergeRecords(records ...*Record) *Record {
+func MergeRecords(records ...*Record) *Record { return mergeRecords(MaxTableUsers, records) }
+
+// MergeWide is MergeRecords to a wide record (NewWideRecord).
+func MergeWide(records ...*Record) *Record { return mergeRecords(WideTableUsers, records) }
+
+func mergeRecords(mostUsers int, records []*Record) *Record {
 	out := &Record{}
 	users := make([]Users, 0, len(records))
 	for _, r := range records {
@@ -190,7 +208,7 @@ func MergeRecords(records ...*Record) *Record {
 		if merged.Keys == nil {
 			merged.Keys, merged.Values, merged.Users = id.Keys(), make([][]string, len(id.Keys())), []Users{}
 		}
-		out.Tables[id] = bounded(&merged)
+		out.Tables[id] = bounded(&merged, mostUsers)
 	}
 	return out
 }

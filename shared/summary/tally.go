@@ -40,7 +40,7 @@ type Tally struct {
 type tallied struct {
 	place int     // in the merchant's day
 	full  *Record // without a record's bounds but for keptRows, and remembering users; its tables are never changed
-	out   *Record // within the bounds
+	out   *Record // within the bounds of a wide record
 	extra int64   // bytes of users who are remembered
 }
 
@@ -576,7 +576,7 @@ func (h *tallied) count(full *Record) {
 				}
 				within.Users[row] = u.forget()
 			}
-			out.Tables[id] = bounded(&within)
+			out.Tables[id] = bounded(&within, WideTableUsers)
 		}
 	}
 	h.full, h.out = full, &out

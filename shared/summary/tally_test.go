@@ -224,3 +224,50 @@ func TestTallyOfManyUsers(t *testing.T) {
 		}
 	}
 }
+
+// TestWideRecord: the pages of a busy merchant's hour have more users than a record that
+// is stored keeps. One that is not, and a day of such, keeps them.
+func TestWideRecord(t *testing.T) {
+	cal, err := summary.NewCalendar("UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pages, users = 64, summary.UsersExact + 1
+	w := summary.Of(1, 2)
+	rows := make([]processed.Row, pages*users)
+	for i := range rows {
+		r := &rows[i]
+		user := uint64(1000 + i%users)
+		r.Batch, r.Seq, r.Millis, r.User, r.Client, r.EventID = event.BatchID{1}, uint32(i), hourMs+int64(i), user, user, processed.ID{Lo: uint64(i)}
+		r.Text[processed.ColName], r.Text[processed.ColPagePath] = "page_view", fmt.Sprint("/", i/users)
+	}
+	facts := summary.Resolve(frameOf(rows), w, summary.Settings{})
+	stored, wide := summary.NewRecord(facts, 1), summary.NewWideRecord(facts, 1)
+	tally := wholeTally(rows, sights{}, summary.Settings{}, cal, w).Record(w.From)
+	quiet := summary.NewRecord(summary.Resolve(frameOf(rows[:10]), w, summary.Settings{}), 1)
+	for _, c := range []struct {
+		what   string
+		record *summary.Record
+		keeps  bool
+	}{
+		{"a stored record", stored, false},
+		{"a wide one", wide, true},
+		{"a tally's", tally, true},
+		{"a sum", summary.MergeRecords(quiet, wide), false},
+		{"a wide sum", summary.MergeWide(quiet, tally, wide), true},
+		{"a wide sum with a stored record", summary.MergeWide(quiet, stored), false},
+	} {
+		table := c.record.Tables[summary.TablePage]
+		if table == nil || table.Len() != pages {
+			t.Fatalf("%s: expected %d pages, got %+v", c.what, pages, table)
+		}
+		if keeps := table.Users != nil; keeps != c.keeps {
+			t.Errorf("%s keeps users of pages: %v, expected %v", c.what, keeps, c.keeps)
+		}
+		for i := range table.Users {
+			if n := table.Users[i].Estimate(); n < users*95/100 || n > users*105/100 {
+				t.Errorf("%s: page %d has %d users, expected about %d", c.what, i, n, users)
+			}
+		}
+	}
+}
