@@ -141,6 +141,25 @@ func BenchmarkBusyDay(b *testing.B) {
 	}
 }
 
+// BenchmarkBusyPages asks how many users the pages of an hour under way had, of which
+// there are more than a stored record holds, each time after a hundred events.
+func BenchmarkBusyPages(b *testing.B) {
+	w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes = 4 << 30 })
+	h := event.HourOf(midday)
+	v := newVisits(h.Start(), 2000)
+	v.known = 1_000_000
+	w.visited(v, h, 1_200_000)
+	ask := func() { w.report("metrics=screenPageViews,activeUsers&dimensions=pagePath&from=today&to=today&limit=10") }
+	ask()
+	b.ReportAllocs()
+	began := cpuTime(b)
+	for b.Loop() {
+		w.put(v.next(100)...)
+		ask()
+	}
+	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+}
+
 // BenchmarkBusyHour takes a picture each second of a merchant who is sent 2,000
 // events a second, by how many his hour has already.
 func BenchmarkBusyHour(b *testing.B) {
