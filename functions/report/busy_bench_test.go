@@ -149,7 +149,9 @@ func BenchmarkBusyPages(b *testing.B) {
 	v := newVisits(h.Start(), 2000)
 	v.known = 1_000_000
 	w.visited(v, h, 1_200_000)
-	ask := func() { w.report("metrics=screenPageViews,activeUsers&dimensions=pagePath&from=today&to=today&limit=10") }
+	ask := func() {
+		w.report("metrics=screenPageViews,activeUsers&dimensions=pagePath&from=today&to=today&limit=10")
+	}
 	ask()
 	b.ReportAllocs()
 	began := cpuTime(b)
