@@ -103,10 +103,15 @@ func TestLateEventsWait(t *testing.T) {
 	if took := b.until(t, tick, time.Hour); took != time.Minute {
 		t.Fatalf("they waited for %s, expected a tick", took)
 	}
-	// Many do not wait.
+	// Those of three days wait, as a busy merchant always has them; more do not.
 	var many []int64
 	for h := range int64(90) {
 		many = append(many, end-h*hourMs-100*hourMs)
+	}
+	put(many[:73]...)
+	tick()
+	if d := b.dirty(); len(d) != 73 {
+		t.Fatalf("%d hours are dirty, expected 73 that wait", len(d))
 	}
 	put(many...)
 	if took := b.until(t, tick, time.Hour); took != time.Minute {
