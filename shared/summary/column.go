@@ -269,13 +269,9 @@ func (f *Facts) Column(k Key, cal *Calendar) Column {
 		return f.orScreen(f.text(processed.ColPagePath), screenClasses)
 	case DimPathQueryScreen:
 		return f.orScreen(f.pathQuery(), screenClasses)
-	case DimSessionSource, DimSessionMedium, DimSessionCampaign, DimSessionTerm, DimSessionContent:
-		c, _ := textOf(k.Dim)
-		return f.sessionText(c, AttributionRow)
-	case DimLandingPage:
-		return f.sessionText(processed.ColPagePath, LandingRow)
-	case DimExitPage:
-		return f.sessionText(processed.ColPagePath, ExitRow)
+	}
+	if of, c, ok := sessionTextOf(k.Dim); ok {
+		return f.sessionText(c, of)
 	}
 	if c, ok := textOf(k.Dim); ok {
 		return f.text(c)
@@ -316,6 +312,21 @@ func (f *Facts) text(c processed.StringColumn) Column {
 		return f.packed.column(&f.packed.text[c])
 	}
 	return f.gather(&f.Frame.Text[c])
+}
+
+// sessionTextOf is the row of a session and the column that a dimension's value stands
+// in; ok is false where it stands elsewhere, or is made of several.
+func sessionTextOf(d Dimension) (of SessionRow, c processed.StringColumn, ok bool) {
+	switch d {
+	case DimSessionSource, DimSessionMedium, DimSessionCampaign, DimSessionTerm, DimSessionContent:
+		c, ok = textOf(d)
+		return AttributionRow, c, ok
+	case DimLandingPage:
+		return LandingRow, processed.ColPagePath, true
+	case DimExitPage:
+		return ExitRow, processed.ColPagePath, true
+	}
+	return 0, 0, false
 }
 
 // sessionText is the same of a row of each row's session.

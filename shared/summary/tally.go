@@ -417,17 +417,31 @@ func compare(less, more *Facts) (marks []uint8, leavers map[uint64]bool) {
 	return marks, leavers
 }
 
+// sessionValue is where a value of a record's tables stands in a session.
+type sessionValue struct {
+	of     SessionRow
+	column processed.StringColumn
+}
+
+var sessionValues = func() (all []sessionValue) {
+	for _, k := range RecordKeys() {
+		if of, c, ok := sessionTextOf(k.Dim); ok {
+			all = append(all, sessionValue{of, c})
+		}
+	}
+	return all
+}()
+
 // alike reports whether what a record's tables say of a session is the same with other
 // rows of it in these places. Events that come out of order change the rows often, and
 // what they say seldom.
 func alike(f *processed.Frame, a, b *SessionRows) bool {
-	same := func(of SessionRow, c processed.StringColumn) bool {
-		code := f.Text[c].Code
-		return code == nil || code[a[of]] == code[b[of]]
+	for _, v := range sessionValues {
+		if code := f.Text[v.column].Code; a[v.of] != b[v.of] && code != nil && code[a[v.of]] != code[b[v.of]] {
+			return false
+		}
 	}
-	return (a[AttributionRow] == b[AttributionRow] || same(AttributionRow, processed.ColSource) &&
-		same(AttributionRow, processed.ColMedium) && same(AttributionRow, processed.ColCampaign)) &&
-		(a[LandingRow] == b[LandingRow] || same(LandingRow, processed.ColPagePath))
+	return true
 }
 
 // changed are facts without the rows that are the same in both, of which before has
