@@ -50,7 +50,7 @@ func (u *unit) hash() uint64 {
 	var b [20]byte
 	copy(b[:], u.batch[:])
 	binary.LittleEndian.PutUint32(b[16:], uint32(u.hour))
-	return xxh3.Hash(b[:])
+	return max(1, xxh3.Hash(b[:])) // a set holds no 0
 }
 
 // summand is what a unit of so many rows adds to sums.

@@ -125,8 +125,8 @@ func NewRecord(f *Facts, hour int) *Record {
 }
 
 // NewWideRecord is NewRecord for who keeps the record in memory and for a while, as
-// that of an hour under way: its tables may hold more users. A busy merchant's pages
-// are asked about most, and of all that he does documents would have to be read.
+// that of an hour under way: its tables may hold more users. Without them each question
+// about a busy merchant's pages would read all documents of the hour.
 func NewWideRecord(f *Facts, hour int) *Record {
 	return newRecord(f, hour, WideTableUsers)
 }
