@@ -38,7 +38,8 @@ func (s *Sieve) HasClient(client uint64) bool { return s.clients.has(Mix(client)
 // HasTransaction reports whether the rows of a transaction pass.
 func (s *Sieve) HasTransaction(id string) bool { return s.transactions.has(xxh3.HashString(id)) }
 
-func (id ID) hash() uint64 { return Mix(id.Hi ^ bits.RotateLeft64(id.Lo, 32)) }
+// hash is of both halves, so that ids of equal or small ones differ in it, too.
+func (id ID) hash() uint64 { return Mix(id.Hi*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(id.Lo, 32)) }
 
 // bitmap is a set of hashes with some more: three bits of one word for each, which
 // touch memory once.
