@@ -64,42 +64,17 @@ type batchHour struct {
 func (m *merger) plan() {
 	holder := map[batchHour]int{}
 	for k, f := range m.frames {
-		m.cut(holder, k, k, 0, f.Len, nil)
+		f.eachUnit(0, f.Len, func(unit batchHour, start, end int) {
+			first, held := holder[unit]
+			if !held {
+				holder[unit], first = k, k
+			}
+			if first == k {
+				m.runs = append(m.runs, run{batch: unit.batch, frame: k, start: start, end: end})
+			}
+		})
 	}
 	m.arrange()
-}
-
-// planParts is plan for one frame whose parts come from different documents.
-func (m *merger) planParts(parts []part) {
-	holder := map[batchHour]int{}
-	for k := range parts {
-		if p := &parts[k]; !p.none {
-			m.cut(holder, k, 0, p.start, p.end, p.keep)
-		}
-	}
-	m.arrange()
-}
-
-// cut adds the runs of a document's rows, which are rows [start, to) of a
-// frame, but for those that do not count or that an earlier document holds.
-func (m *merger) cut(holder map[batchHour]int, document, frame, start, to int, keep Keep) {
-	f := m.frames[frame]
-	for start < to {
-		end, hour := f.runFrom(start, to)
-		key := batchHour{f.Batches[f.Batch[start]], hour}
-		if keep != nil && !keep(key.batch) {
-			start = end
-			continue
-		}
-		first, held := holder[key]
-		if !held {
-			holder[key], first = document, document
-		}
-		if first == document {
-			m.runs = append(m.runs, run{batch: key.batch, frame: frame, start: start, end: end})
-		}
-		start = end
-	}
 }
 
 // arrange puts the runs in order.

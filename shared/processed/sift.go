@@ -72,15 +72,8 @@ func (s *Sift) Frame() *Frame {
 	u := &s.out
 	u.rows = u.f.Len
 	u.finish()
-	if u.f.Len == 0 || u.ordered() {
-		return u.f
-	}
-	m := merger{frames: []*Frame{u.f}}
-	m.planParts(u.parts)
-	if m.whole() {
-		return u.f
-	}
-	return m.merge()
+	u.f.settle(u.parts)
+	return u.f
 }
 
 // room is a slice of n elements, in the place of another where it is long enough.

@@ -15,9 +15,8 @@ import (
 // a thousand rows. It is for one goroutine and one frame.
 //
 // A batch's rows of one UTC hour count once, as in Merge: those that were
-// added first. Rows come in the order of Merge, or, where documents were added
-// hour by hour and none had to be dropped or moved, in the order of hour, then
-// batch, then Seq.
+// added first. Rows come in the order of hour, then batch, then Seq: where documents
+// are added hour by hour and batch by batch, few have to be moved.
 type Union struct {
 	columns Columns
 	parts   []part
@@ -148,8 +147,8 @@ func (u *Union) release() {
 // give an Invalid error.
 func (u *Union) Frame() (*Frame, error) {
 	defer u.release()
-	if len(u.parts) == 1 && u.parts[0].frame != nil && u.parts[0].keep == nil {
-		return Merge(u.parts[0].frame), nil
+	if p := u.parts; len(p) == 1 && p[0].frame != nil && p[0].keep == nil && p[0].frame.extent(0, p[0].end).sorted {
+		return p[0].frame, nil
 	}
 	n := u.rows
 	hashes := make([]uint64, 3*n)
@@ -162,15 +161,8 @@ func (u *Union) Frame() (*Frame, error) {
 	if err := u.fillAll(); err != nil {
 		return nil, err
 	}
-	if n == 0 || u.ordered() {
-		return u.f, nil
-	}
-	m := merger{frames: []*Frame{u.f}}
-	m.planParts(u.parts)
-	if m.whole() {
-		return u.f, nil
-	}
-	return m.merge(), nil
+	u.f.settle(u.parts)
+	return u.f, nil
 }
 
 // fill reads all parts into their places.
@@ -471,40 +463,6 @@ func (u *Union) long(s *Strings, n int) {
 	} else {
 		codesOf(s, n, n, n)
 	}
-}
-
-// ordered reports whether the parts stand hour by hour and batch by batch,
-// none of them twice, and all their rows count.
-func (u *Union) ordered() bool {
-	f := u.f
-	var lastHour int64
-	var last event.BatchID
-	for k := range u.parts {
-		p := &u.parts[k]
-		if p.start == p.end {
-			continue
-		}
-		if p.keep != nil {
-			return false
-		}
-		lo, hi := f.Millis[p.start], f.Millis[p.start]
-		sorted := true
-		for i := p.start + 1; i < p.end; i++ {
-			lo, hi = min(lo, f.Millis[i]), max(hi, f.Millis[i])
-			if f.Batch[i] != f.Batch[i-1] {
-				a, b := &f.Batches[f.Batch[i-1]], &f.Batches[f.Batch[i]]
-				sorted = sorted && bytes.Compare(a[:], b[:]) < 0
-			}
-		}
-		hour := floorHour(lo)
-		first := f.Batches[f.Batch[p.start]]
-		if !sorted || hour != floorHour(hi) || k > 0 && hour < lastHour ||
-			k > 0 && hour == lastHour && bytes.Compare(last[:], first[:]) >= 0 {
-			return false
-		}
-		lastHour, last = hour, f.Batches[f.Batch[p.end-1]]
-	}
-	return true
 }
 
 func floorHour(ms int64) int64 {

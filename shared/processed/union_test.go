@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -73,6 +74,68 @@ func TestUnionIsMerge(t *testing.T) {
 		}
 	})
 }
+
+// TestUnionOfNeighbours holds for documents of an hour as merging leaves them: each of
+// batches that came one after the other, but for some that stand in another one, or in
+// two. Rows come in the order of hour, batch and place in it.
+func TestUnionOfNeighbours(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		documents := rapid.IntRange(1, 5).Draw(t, "documents")
+		hours := rapid.Int64Range(1, 2).Draw(t, "hours")
+		var frames []*processed.Frame
+		for hour := range hours {
+			dealt := make([][]*processed.Frame, documents)
+			for k := range rapid.IntRange(documents, 40).Draw(t, "batches") {
+				rows := genRows(t, event.BatchID{byte(k)}, hour)
+				for i := range rows {
+					rows[i].Seq += 100 * uint32(hour)
+				}
+				at := k * documents / 40
+				if rapid.IntRange(0, 7).Draw(t, "elsewhere") == 0 {
+					at = rapid.IntRange(0, documents-1).Draw(t, "at")
+				}
+				dealt[at] = append(dealt[at], build(rows))
+				if rapid.IntRange(0, 15).Draw(t, "twice") == 0 {
+					at = rapid.IntRange(0, documents-1).Draw(t, "at")
+					dealt[at] = append(dealt[at], build(rows))
+				}
+			}
+			for _, d := range dealt {
+				frames = append(frames, processed.Merge(d...))
+			}
+		}
+		if rapid.Bool().Draw(t, "in any order") {
+			frames = rapid.Permutation(frames).Draw(t, "order")
+		}
+		u := processed.NewUnion(processed.Everything())
+		for _, f := range frames {
+			if rapid.Bool().Draw(t, "decoded") {
+				u.AddFrame(f, nil)
+			} else if err := u.Add(processed.Encode(f), nil); err != nil {
+				t.Fatalf("add: %v", err)
+			}
+		}
+		got, err := u.Frame()
+		if err != nil {
+			t.Fatalf("frame: %v", err)
+		}
+		want := processed.Merge(frames...)
+		if d := diff.Diff(rowsOf(want), rowsOf(got), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("(-merge +union):\n%s", d)
+		}
+		if hours == 1 && !bytes.Equal(processed.Encode(got), processed.Encode(want)) {
+			t.Fatalf("the union's document differs from the merged one")
+		}
+		for i := 1; i < got.Len; i++ {
+			a, b := got.Row(i-1), got.Row(i)
+			if cmp.Or(cmp.Compare(hourOf(a.Millis), hourOf(b.Millis)), bytes.Compare(a.Batch[:], b.Batch[:]), cmp.Compare(a.Seq, b.Seq)) > 0 {
+				t.Fatalf("row %d comes before row %d", i, i-1)
+			}
+		}
+	})
+}
+
+func hourOf(ms int64) int64 { return int64(math.Floor(float64(ms) / 3600_000)) }
 
 // TestUnionOfWhatCounts holds for documents of several batches, merged in any
 // way, of which some batches count here and others there: it is the union of
