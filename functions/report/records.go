@@ -78,20 +78,14 @@ func (c *records) drop(at *list.Element) {
 // recordSize is about how much memory a decoded record takes.
 func recordSize(r *summary.Record) int {
 	const counters = int(summary.NumCounters) * 8
-	usersSize := func(u summary.Users) int {
-		if u.Exact() {
-			return 48 + 8*int(u.Estimate())
-		}
-		return 48 + 1<<14
-	}
-	n := 1024 + usersSize(r.Users)
+	n := 1024 + r.Users.Memory()
 	for _, t := range r.Tables {
 		if t == nil {
 			continue
 		}
 		n += t.Len() * counters
 		for _, u := range t.Users {
-			n += usersSize(u)
+			n += u.Memory()
 		}
 		for _, values := range t.Values {
 			for _, v := range values {

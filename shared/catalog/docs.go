@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/footfall/footfall/shared/summary"
 )
 
 // Markdown is the page that lists the catalog, shared/docs/catalog.md.
@@ -27,7 +29,9 @@ Made from ` + "`shared/catalog`" + ` by ` + "`go generate ./shared/catalog`" + `
 			break
 		}
 	}
-	b.WriteString("  Each answer says of each metric which of the two it is.\n- **Formula** is over what is counted of events; `distinct(users)` is the number of different users.\n\n## Dimensions\n")
+	fmt.Fprintf(&b, "  Where the rows of one of an hour's or a day's tables hold more than %d users in sum, as the pages of very busy merchants do, their\n  sets are coarser: exact up to 255 or 127 users, and off by %.1f or %.1f %%.\n",
+		summary.MaxTableUsers, 104.0/64, 104.0/32)
+	b.WriteString("  Each answer says of each metric which of the two it is, and how far off.\n- **Formula** is over what is counted of events; `distinct(users)` is the number of different users.\n\n## Dimensions\n")
 	heading := ""
 	for i := range c.dimensions {
 		d := &c.dimensions[i]

@@ -20,8 +20,9 @@ const (
 type Method struct {
 	Name string `json:"method"` // exact, sketch
 	// Of a sketch: up to how many distinct users in a row it is exact, and its
-	// relative standard error beyond. Of two sketches in one formula it is that
-	// of two independent ones; two that share users err together, and less.
+	// relative standard error beyond, where the sets are not coarse. Of two sketches in
+	// one formula it is that of two independent ones; two that share users err
+	// together, and less.
 	ExactUpTo int     `json:"exact_up_to,omitempty"`
 	Error     float64 `json:"error,omitempty"`
 }
@@ -29,10 +30,13 @@ type Method struct {
 // Method says how exact a metric is.
 func (m *Metric) Method() Method {
 	if m.Sketched() {
-		return Method{Name: "sketch", ExactUpTo: summary.UsersExact, Error: summary.UsersError * math.Sqrt(float64(m.sets()))}
+		return Method{Name: "sketch", ExactUpTo: summary.UsersExact, Error: m.ErrorOf(summary.UsersError)}
 	}
 	return Method{Name: "exact"}
 }
+
+// ErrorOf is the metric's relative standard error where that of the sets is so large.
+func (m *Metric) ErrorOf(sets float64) float64 { return sets * math.Sqrt(float64(m.sets())) }
 
 type dimensionJSON struct {
 	APIName     string   `json:"api_name"`

@@ -111,7 +111,7 @@ func (r *Result) compare(now, before *Builder) []Row {
 					sides[i].total.add(sides[i].table, row)
 				}
 			}
-			r.Meta.Sketched = r.Meta.Sketched || !both[i].exact
+			r.Meta.UsersError = max(r.Meta.UsersError, both[i].err)
 		}
 	}
 	passes := passed(rows, len(keys))

@@ -102,7 +102,7 @@ func (r *Result) rows(rangeAt int, b *Builder) []Row {
 		for ; i < to; i++ {
 			total.add(t, i)
 		}
-		r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
+		r.Meta.UsersError = max(r.Meta.UsersError, numbers.err)
 	}
 	if slices.Contains(q.Aggregations, Total) {
 		total.instead(b.total(passed(rows, all)))
@@ -139,7 +139,7 @@ func (r *Result) aggregate(rangeAt int, rows []Row, total *tally) {
 // total are the metrics of everything together.
 func (r *Result) total(total *tally) []catalog.Value {
 	numbers := total.numbers()
-	r.Meta.Sketched = r.Meta.Sketched || !numbers.exact
+	r.Meta.UsersError = max(r.Meta.UsersError, numbers.err)
 	values := make([]catalog.Value, len(r.Query.Metrics))
 	for j, m := range r.Query.Metrics {
 		values[j] = numbers.of(m.Of)

@@ -197,7 +197,7 @@ func sample(t testing.TB, query string) *Result {
 		},
 		RowCount: 7,
 		Totals:   []Row{{Metrics: []catalog.Value{{N: 3, D: 1}, {N: 59_970_000, D: 1_000_000}, {N: 1, D: 2}}}},
-		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Duplicates: 5, Bots: 6, Rejected: 7, Sketched: true, Sources: Sources{1, 2, 3, 4}},
+		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Duplicates: 5, Bots: 6, Rejected: 7, UsersError: summary.UsersError, Sources: Sources{1, 2, 3, 4}},
 	}
 }
 
@@ -312,7 +312,7 @@ func TestTagIsOfTheNumbers(t *testing.T) {
 		"a value":   func(r *Result) { r.Rows[1].Dimensions[0] = "=cme" },
 		"the total": func(r *Result) { r.Totals[0].Metrics[0].N++ },
 		"the count": func(r *Result) { r.RowCount++ },
-		"a method":  func(r *Result) { r.Meta.Sketched = false },
+		"a method":  func(r *Result) { r.Meta.UsersError = 0 },
 		"a row":     func(r *Result) { r.Rows = r.Rows[:1] },
 		"the days":  func(r *Result) { r.Query.DateRanges[0].From-- },
 	} {

@@ -13,12 +13,12 @@ type numbers struct {
 	counters *summary.Counters
 	users    int64
 	measured []int64 // by measure of the plan
-	exact    bool    // no number of users is an estimate
+	err      float64 // the largest relative standard error of a number of users; 0 where all are exact
 }
 
 // none are the numbers of a row in which nothing was counted.
 func (p *Plan) none() numbers {
-	return numbers{plan: p, counters: &summary.Counters{}, measured: make([]int64, len(p.measures)), exact: true}
+	return numbers{plan: p, counters: &summary.Counters{}, measured: make([]int64, len(p.measures))}
 }
 
 // numbers are those of rows [from, to) of a table, which are one of the answer.
@@ -31,9 +31,9 @@ func (p *Plan) numbers(t *summary.Table, from, to int) numbers {
 		return y.numbers()
 	}
 	i := from
-	n := numbers{plan: p, counters: &t.Counters[i], exact: true}
+	n := numbers{plan: p, counters: &t.Counters[i]}
 	if t.Users != nil {
-		n.users, n.exact = t.Users[i].Estimate(), t.Users[i].Exact()
+		n.users, n.err = t.Users[i].Estimate(), t.Users[i].Error()
 	}
 	if len(p.measures) > 0 {
 		n.measured = make([]int64, len(p.measures))
@@ -41,7 +41,7 @@ func (p *Plan) numbers(t *summary.Table, from, to int) numbers {
 	for k := range n.measured {
 		if e := &t.Extra[k]; e.Users != nil {
 			n.measured[k] = e.Users[i].Estimate()
-			n.exact = n.exact && e.Users[i].Exact()
+			n.err = max(n.err, e.Users[i].Error())
 		} else {
 			n.measured[k] = e.Sums[i]
 		}
@@ -124,12 +124,12 @@ func (y *tally) numbers() numbers {
 		converted := y.plan.converted(c, rate)
 		all.Add(&converted)
 	}
-	n := numbers{plan: y.plan, counters: &all, users: users.Estimate(), exact: users.Exact(), measured: slices.Clone(y.sums)}
+	n := numbers{plan: y.plan, counters: &all, users: users.Estimate(), err: users.Error(), measured: slices.Clone(y.sums)}
 	for k, sets := range y.sets {
 		if len(sets) > 0 {
 			set := summary.UnionAll(sets)
 			n.measured[k] = set.Estimate()
-			n.exact = n.exact && set.Exact()
+			n.err = max(n.err, set.Error())
 		}
 	}
 	return n

@@ -164,7 +164,7 @@ func (l *layout) addSheet(name string, builders []*Builder) {
 		for ; i < to; i++ {
 			kept = append(kept, i)
 		}
-		l.result.Meta.Sketched = l.result.Meta.Sketched || !numbers.exact
+		l.result.Meta.UsersError = max(l.result.Meta.UsersError, numbers.err)
 	}
 	s := sheet{name: name, builders: builders, cells: all}
 	if len(kept) < all.Len() {
@@ -426,7 +426,7 @@ func (l *layout) rowsOf(mask uint, mark string) []Row {
 			continue
 		}
 		numbers := l.plan.numbers(table, i, to)
-		l.result.Meta.Sketched = l.result.Meta.Sketched || !numbers.exact
+		l.result.Meta.UsersError = max(l.result.Meta.UsersError, numbers.err)
 		for _, m := range l.query.Metrics {
 			row.Metrics = append(row.Metrics, numbers.of(m.Of))
 		}

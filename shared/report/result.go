@@ -72,8 +72,8 @@ type Meta struct {
 	// Of the hours that the question looks at: events that came again, and
 	// events that the merchant's bot filter leaves out.
 	Duplicates, Bots int64
-	Rejected         int64 // events of the asked days that were accepted and could not be counted
-	Sketched         bool  // a number of users is an estimate
+	Rejected         int64   // events of the asked days that were accepted and could not be counted
+	UsersError       float64 // the largest relative standard error of a number of users; 0 where all are exact
 	Sources          Sources
 }
 
@@ -95,7 +95,7 @@ func (s *Sources) Add(o Sources) {
 
 // method is "sketch" where a metric of this answer is an estimate.
 func (m *Meta) method(c *catalog.Metric) string {
-	if m.Sketched && c.Sketched() {
+	if m.UsersError > 0 && c.Sketched() {
 		return "sketch"
 	}
 	return "exact"

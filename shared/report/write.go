@@ -129,7 +129,7 @@ func (r *Result) appendMeta(b []byte) []byte {
 		b = append(b, '"')
 		if method == "sketch" {
 			b = append(b, `,"error":`...)
-			b = strconv.AppendFloat(b, c.Of.Method().Error, 'f', 4, 64)
+			b = strconv.AppendFloat(b, c.Of.ErrorOf(m.UsersError), 'f', 4, 64)
 		}
 		b = append(b, '}')
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -37,8 +38,9 @@ func DecodeRecord(data []byte, want Want) (*Record, error) {
 }
 
 type reader struct {
-	in  []byte
-	bad string
+	in      []byte
+	bad     string
+	version byte
 }
 
 func (d *reader) fail(what string) {
@@ -49,8 +51,8 @@ func (d *reader) fail(what string) {
 }
 
 func (d *reader) record(want Want) *Record {
-	if v := d.byte(); v != recordVersion {
-		d.fail(fmt.Sprintf("unknown version %d", v))
+	if d.version = d.byte(); d.version != recordVersion && d.version != coarseVersion {
+		d.fail(fmt.Sprintf("unknown version %d", d.version))
 		return nil
 	}
 	flags := d.byte()
@@ -96,6 +98,10 @@ func (d *reader) unpack() {
 
 func (d *reader) tables(r *Record, want Want) {
 	present, withUsers := d.upTo(1<<NumTables-1), d.upTo(1<<NumTables-1)
+	coarse := uint64(0)
+	if d.version == coarseVersion {
+		coarse = d.upTo(1<<(gradeBits*NumTables) - 1)
+	}
 	users := r.Users.exact
 	if !r.Users.Exact() {
 		users = d.rice(d.count(1<<26, 4))
@@ -119,7 +125,7 @@ func (d *reader) tables(r *Record, want Want) {
 		if present>>id&1 == 0 {
 			continue
 		}
-		t := d.table(id, strs, payloads, want.Users && withUsers>>id&1 != 0)
+		t := d.table(id, strs, payloads, want.Users && withUsers>>id&1 != 0, grade(coarse>>(gradeBits*id)&(1<<gradeBits-1)))
 		if d.bad != "" {
 			return
 		}
@@ -177,8 +183,12 @@ type payload struct {
 	users    Users
 }
 
-func (d *reader) table(id TableID, strs []string, payloads []payload, users bool) *Table {
-	t := &Table{Keys: id.Keys()}
+func (d *reader) table(id TableID, strs []string, payloads []payload, users bool, of grade) *Table {
+	t := &Table{Keys: id.Keys(), grade: of}
+	if of > coarsest {
+		d.fail("unknown grade")
+		return nil
+	}
 	n := d.count(MaxTableRows, 2)
 	t.Values = make([][]string, len(t.Keys))
 	for k := range t.Values {
@@ -268,7 +278,7 @@ func (d *reader) users() Users {
 		return Users{}
 	}
 	if n == 0 {
-		return Users{ranks: d.ranks()}
+		return Users{ranks: d.ranks(finest)}
 	}
 	return Users{exact: d.rice(int(n - 1))}
 }
@@ -323,13 +333,13 @@ func (d *reader) rice(n int) []uint64 {
 	return out
 }
 
-func (d *reader) ranks() []uint8 {
+func (d *reader) ranks(precision int) []uint8 {
 	least := d.byte()
-	packed := d.take(registers / 2)
+	packed := d.take(1 << precision / 2)
 	if d.bad != "" {
 		return nil
 	}
-	ranks := make([]uint8, registers)
+	ranks := make([]uint8, 1<<precision)
 	over := 0
 	for i, b := range packed {
 		lo, hi := b&15, b>>4
@@ -341,7 +351,7 @@ func (d *reader) ranks() []uint8 {
 			over++
 		}
 	}
-	if least > maxRank || over > len(d.in) {
+	if int(least) > maxRank(precision) || over > len(d.in) {
 		d.fail("damaged sketch")
 		return nil
 	}
@@ -351,7 +361,7 @@ func (d *reader) ranks() []uint8 {
 			ranks[i] += rest[0]
 			rest = rest[1:]
 		}
-		if ranks[i] > maxRank {
+		if int(ranks[i]) > maxRank(precision) {
 			d.fail("damaged sketch")
 			return nil
 		}
@@ -360,16 +370,24 @@ func (d *reader) ranks() []uint8 {
 }
 
 func (d *reader) usersRef(index []uint64, wanted bool) Users {
-	kind := d.upTo(refList + uint64(len(index)))
+	list := lists(d.version)
+	kind := d.upTo(list + uint64(len(index)))
 	if d.bad != "" {
 		return Users{}
 	}
-	switch kind {
-	case refSketch:
-		return Users{ranks: d.ranks()}
-	case refAll:
+	switch {
+	case kind == refSketch:
+		return Users{ranks: d.ranks(finest)}
+	case kind == refCoarse && kind < list:
+		precision := int(d.upTo(finest))
+		if !slices.ContainsFunc(grades[1:], func(g struct{ exact, precision int }) bool { return g.precision == precision }) {
+			d.fail("sketch of unknown precision")
+			return Users{}
+		}
+		return Users{ranks: d.ranks(precision)}
+	case kind == refAll:
 		return d.exact(index)
-	case refBits:
+	case kind == refBits:
 		set := d.take((len(index) + 7) / 8)
 		if !wanted || d.bad != "" {
 			return Users{}
@@ -391,7 +409,7 @@ func (d *reader) usersRef(index []uint64, wanted bool) Users {
 		}
 		return d.exact(hashes)
 	}
-	n := int(kind - refList)
+	n := int(kind - list)
 	if n > len(d.in) {
 		d.fail("too few users")
 		return Users{}

@@ -15,6 +15,7 @@ import (
 // shared/docs/formats/summary.md.
 const (
 	recordVersion = 3
+	coarseVersion = 4      // of records with a table whose sets are coarse
 	flagPacked    = 1 << 0 // the body is a zstd stream
 	// packFrom is the size of a body below which packing gains nothing.
 	packFrom = 160
@@ -42,7 +43,13 @@ var unpacker = sync.OnceValue(func() *zstd.Decoder {
 
 // Encode is the record as bytes. Equal records have equal bytes.
 func (r *Record) Encode() []byte {
-	w := writer{out: []byte{recordVersion, 0}}
+	w := writer{version: recordVersion}
+	for _, t := range r.Tables {
+		if t != nil && t.grade > 0 {
+			w.version = coarseVersion
+		}
+	}
+	w.out = append(w.out, w.version, 0)
 	w.uvarint(uint64(r.Hours))
 	w.uvarint(uint64(r.Duplicates))
 	w.uvarint(uint64(r.Filtered))
@@ -50,7 +57,7 @@ func (r *Record) Encode() []byte {
 	w.users(r.Users)
 	head := w.out
 
-	body := bodyOf(r)
+	body := bodyOf(r, w.version)
 	if len(body) >= packFrom {
 		packed := packer().EncodeAll(body, make([]byte, 0, len(body)))
 		if len(packed)+4 < len(body) {
@@ -65,15 +72,15 @@ func (r *Record) Encode() []byte {
 // bodyOf is the record's tables. Strings, users and numbers that occur more
 // than once stand there once: the rows of a small record's tables are mostly
 // the same few visitors seen from another side.
-func bodyOf(r *Record) []byte {
+func bodyOf(r *Record, version byte) []byte {
 	var strs stringTable
 	strs.init()
 	users := r.userIndex()
-	var payloads payloadTable
+	payloads := payloadTable{tmp: writer{version: version}}
 	payloads.init(users, r)
 
 	var tables writer
-	var present, withUsers uint64
+	var present, withUsers, coarse uint64
 	for id, t := range r.Tables {
 		if t == nil {
 			continue
@@ -82,6 +89,7 @@ func bodyOf(r *Record) []byte {
 		if t.Users != nil {
 			withUsers |= 1 << id
 		}
+		coarse |= uint64(t.grade) << (gradeBits * id)
 		tables.uvarint(uint64(t.Len()))
 		for _, values := range t.Values {
 			for _, v := range values {
@@ -96,6 +104,9 @@ func bodyOf(r *Record) []byte {
 	var w writer
 	w.uvarint(present)
 	w.uvarint(withUsers)
+	if version == coarseVersion {
+		w.uvarint(coarse)
+	}
 	if !r.Users.Exact() {
 		w.hashes(users) // else they stand in the head
 	}
@@ -239,13 +250,33 @@ const (
 	refAll           // all of the index
 	refBits          // a bit for each of the index
 	refList          // refList + n: n indexes, each less the one before, less one
+
+	// refCoarse stands in the place of refList, and refList + 1 in that of the empty
+	// list, in records of coarseVersion: its precision and a sketch follow.
+	refCoarse = refList
 )
+
+// gradeBits is what a table's grade takes.
+const gradeBits = 2
+
+// lists is the reference of an empty list.
+func lists(version byte) uint64 {
+	if version == coarseVersion {
+		return refCoarse + 1
+	}
+	return refList
+}
 
 func (t *payloadTable) usersRef(u Users) {
 	w := &t.tmp
 	switch n := len(u.exact); {
 	case u.ranks != nil:
-		w.uvarint(refSketch)
+		if precision := precisionOf(u.ranks); precision == finest {
+			w.uvarint(refSketch)
+		} else {
+			w.uvarint(refCoarse)
+			w.uvarint(uint64(precision))
+		}
 		w.ranks(u.ranks)
 	case n == len(t.users) && n > 0:
 		w.uvarint(refAll)
@@ -255,7 +286,7 @@ func (t *payloadTable) usersRef(u Users) {
 		w.out = append(w.out, make([]byte, (len(t.users)+7)/8)...)
 		t.indexes(u.exact, func(i uint32) { w.out[at+int(i/8)] |= 1 << (i % 8) })
 	default:
-		w.uvarint(refList + uint64(n))
+		w.uvarint(lists(w.version) + uint64(n))
 		next := uint32(0)
 		t.indexes(u.exact, func(i uint32) {
 			w.uvarint(uint64(i - next))
@@ -282,7 +313,10 @@ func (t *payloadTable) indexes(hashes []uint64, found func(uint32)) {
 }
 
 // writer appends the parts of the format.
-type writer struct{ out []byte }
+type writer struct {
+	out     []byte
+	version byte
+}
 
 func (w *writer) uvarint(v uint64) { w.out = binary.AppendUvarint(w.out, v) }
 

@@ -39,7 +39,7 @@ func (s *registerSet) add(register uint64) {
 
 // has reports whether a user falls into one of the registers.
 func (s *registerSet) has(user uint64) bool {
-	register, _ := standing(userHash(user))
+	register, _ := standing(userHash(user), finest)
 	return s.bits[register>>6]>>(register&63)&1 != 0
 }
 
@@ -82,7 +82,7 @@ func (u Users) without(out []uint64, rest Users, asked *leaving) (Users, bool) {
 	}
 	ranks := u.ranks
 	for _, hash := range out {
-		register, rank := standing(hash)
+		register, rank := standing(hash, finest)
 		switch {
 		case rank < u.ranks[register]: // somebody else stands higher
 		case !asked.left:
@@ -95,9 +95,7 @@ func (u Users) without(out []uint64, rest Users, asked *leaving) (Users, bool) {
 		}
 	}
 	if &ranks[0] != &u.ranks[0] {
-		for _, hash := range rest.exact {
-			insert(ranks, hash)
-		}
+		insert(ranks, rest.exact)
 	}
 	return Users{ranks: ranks}, true
 }

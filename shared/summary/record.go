@@ -27,8 +27,7 @@ const (
 	// MaxTableRows is how many rows a table may have.
 	MaxTableRows = 2000
 	// MaxTableUsers is how many users the rows of a table may hold in sum (a
-	// sketch counts as UsersExact+1); beyond it the table keeps its counters
-	// only.
+	// sketch counts as UsersExact+1); beyond it their sets are coarser.
 	MaxTableUsers = 1 << 18
 	// WideTableUsers is the same of wide records, which are not stored.
 	WideTableUsers = 1 << 22
@@ -114,7 +113,8 @@ type Record struct {
 	// own: bit n for the n-th hour of the merchant's day, from 0.
 	Hours uint32
 	// Tables are by TableID; nil where a table is absent, because it has too
-	// many rows. Users of a table are nil where there are too many of them.
+	// many rows. Records written before sets could be coarse have no users in a
+	// table where these were too many.
 	Tables [NumTables]*Table
 }
 
@@ -159,23 +159,6 @@ func (r *Record) Empty() bool {
 	return r.Total == Counters{} && r.Users.size() == 0 && r.Duplicates == 0 && r.Filtered == 0
 }
 
-// bounded is a table within the bounds of a record, nil where it has too many
-// rows. Both sizes only grow when tables are merged, so that what is left out
-// does not depend on the order of merging.
-func bounded(t *Table, mostUsers int) *Table {
-	if t == nil || t.Len() > MaxTableRows {
-		return nil
-	}
-	sum := 0
-	for i := range t.Users {
-		sum += t.Users[i].size()
-	}
-	if sum > mostUsers {
-		t.Users = nil
-	}
-	return t
-}
-
 // MergeRecords adds records up. It changes none of them.
 func MergeRecords(records ...*Record) *Record { return mergeRecords(MaxTableUsers, records) }
 
@@ -207,6 +190,9 @@ func mergeRecords(mostUsers int, records []*Record) *Record {
 		merged := *MergeTables(tables...)
 		if merged.Keys == nil {
 			merged.Keys, merged.Values, merged.Users = id.Keys(), make([][]string, len(id.Keys())), []Users{}
+		}
+		for _, t := range tables {
+			merged.grade = max(merged.grade, t.grade)
 		}
 		out.Tables[id] = bounded(&merged, mostUsers)
 	}

@@ -3,6 +3,9 @@ package summary_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -127,30 +130,86 @@ func TestTableBounds(t *testing.T) {
 	}
 }
 
-// Users of a table go when there are too many; its counters stay.
+// usersTable is a record whose table has rows with these sets.
+func usersTable(sets map[string]summary.Users) *summary.Record {
+	t := summary.EmptyTable(summary.TablePage.Keys(), true, nil)
+	r := &summary.Record{}
+	for _, page := range slices.Sorted(maps.Keys(sets)) {
+		t.Values[0] = append(t.Values[0], page)
+		t.Counters, t.Users = append(t.Counters, summary.Counters{}), append(t.Users, sets[page])
+		r.Users = r.Users.Union(sets[page])
+	}
+	r.Tables[summary.TablePage] = t
+	return r
+}
+
+// TestTableUsersBound: the more users a table holds, the coarser are the sets of its rows,
+// whichever way they came about, and whether or not they were stored in between. The
+// more each row has, the more of them are sketches; no user is left out.
 func TestTableUsersBound(t *testing.T) {
-	sets := make([]summary.Record, 70)
-	tables := make([]*summary.Record, len(sets))
-	for i := range sets {
-		users := make([]uint64, summary.UsersExact)
-		for k := range users {
-			users[k] = uint64(k)
-		}
-		sets[i].Tables[summary.TableEvent] = &summary.Table{Keys: summary.TableEvent.Keys(), Values: [][]string{{fmt.Sprintf("e%d", i)}},
-			Counters: make([]summary.Counters, 1), Users: []summary.Users{summary.UsersOf(users...)}}
-		sets[i].Users = summary.UsersOf(users...)
-		tables[i] = &sets[i]
-	}
-	few := summary.MergeRecords(tables[:60]...)
-	if few.Tables[summary.TableEvent].Users == nil {
-		t.Error("users within the bound are gone")
-	}
-	all := summary.MergeRecords(tables...)
-	if all.Tables[summary.TableEvent] == nil || all.Tables[summary.TableEvent].Users != nil {
-		t.Error("users over the bound stay, or their counters went with them")
-	}
-	if got := summary.MergeRecords(tables[65], summary.MergeRecords(few, summary.MergeRecords(tables[60:]...))); !bytes.Equal(got.Encode(), all.Encode()) {
-		t.Error("what is left out depends on the order")
+	for _, c := range []struct {
+		name              string
+		rows, users, step int
+		worst             float64 // relative error of a row that is allowed: four times the standard one; 0 for exact
+	}{
+		{"few", 60, 4000, 1, 0},
+		{"sketches of long rows", 80, 4000, 1, 4 * 1.04 / 64},
+		{"sketches of all", 1500, 300, 7, 4 * 1.04 / 32},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const parts = 6
+			rng := rand.New(rand.NewPCG(uint64(c.rows), uint64(c.users)))
+			var records []*summary.Record
+			for part := range parts {
+				sets := map[string]summary.Users{}
+				for row := range c.rows {
+					if row%parts == part { // not all pages in each
+						continue
+					}
+					var users []uint64
+					for k := part; k < c.users; k += parts {
+						users = append(users, uint64(row*c.step+k))
+					}
+					for range rng.IntN(20) {
+						users = append(users, uint64(row*c.step+rng.IntN(c.users)))
+					}
+					sets[fmt.Sprintf("/%04d", row)] = summary.UsersOf(users...)
+				}
+				records = append(records, usersTable(sets))
+			}
+			for row := range c.rows { // the ones left out above
+				part := row % parts
+				var users []uint64
+				for k := part; k < c.users; k += parts {
+					users = append(users, uint64(row*c.step+k))
+				}
+				records = append(records, usersTable(map[string]summary.Users{fmt.Sprintf("/%04d", row): summary.UsersOf(users...)}))
+			}
+			all := summary.MergeRecords(records...)
+			want := all.Encode()
+			for len(records) > 1 {
+				rng.Shuffle(len(records), func(i, k int) { records[i], records[k] = records[k], records[i] })
+				n := min(len(records), 2+rng.IntN(c.rows/2))
+				stored, err := summary.DecodeRecord(summary.MergeRecords(records[:n]...).Encode(), summary.WantAll())
+				if err != nil {
+					t.Fatal(err)
+				}
+				records = append(records[n:], stored)
+			}
+			if got := records[0].Encode(); !bytes.Equal(got, want) {
+				t.Error("what is kept depends on the order")
+			}
+			table := records[0].Tables[summary.TablePage]
+			if table == nil || table.Len() != c.rows || table.Users == nil {
+				t.Fatalf("expected %d rows with users, got %+v", c.rows, table)
+			}
+			for row, u := range table.Users {
+				off := math.Abs(float64(u.Estimate())/float64(c.users) - 1)
+				if off > c.worst || u.Exact() != (c.worst == 0) || 4*u.Error() > c.worst {
+					t.Fatalf("row %d: %d of %d users with a standard error of %.4f, expected errors up to %.4f", row, u.Estimate(), c.users, u.Error(), c.worst)
+				}
+			}
+		})
 	}
 }
 
@@ -242,7 +301,7 @@ func TestDecodeRefusesDamage(t *testing.T) {
 	if _, err := summary.DecodeRecord(append(slices.Clone(data), 0), summary.WantAll()); err == nil {
 		t.Error("a byte too many is taken")
 	}
-	data[0]++
+	data[0] += 2 // the next one is of coarse sets
 	if _, err := summary.DecodeRecord(data, summary.Want{}); err == nil {
 		t.Error("another version is taken")
 	}
@@ -257,6 +316,11 @@ func FuzzDecodeRecord(f *testing.F) {
 		many[i] = uint64(i)
 	}
 	f.Add((&summary.Record{Users: summary.UsersOf(many...)}).Encode())
+	sets := map[string]summary.Users{}
+	for i := range 2 * summary.MaxTableUsers / summary.UsersExact {
+		sets[fmt.Sprint("/", i)] = summary.UsersOf(many...)
+	}
+	f.Add(summary.MergeRecords(usersTable(sets)).Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := summary.DecodeRecord(data, summary.WantAll())
 		if err != nil {

@@ -226,7 +226,7 @@ func TestTallyOfManyUsers(t *testing.T) {
 }
 
 // TestWideRecord: the pages of a busy merchant's hour have more users than a record that
-// is stored keeps. One that is not, and a day of such, keeps them.
+// is stored keeps in fine sets. One that is not, and a day of such, does.
 func TestWideRecord(t *testing.T) {
 	cal, err := summary.NewCalendar("UTC")
 	if err != nil {
@@ -248,7 +248,7 @@ func TestWideRecord(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		record *summary.Record
-		keeps  bool
+		fine   bool
 	}{
 		{"a stored record", stored, false},
 		{"a wide one", wide, true},
@@ -258,15 +258,15 @@ func TestWideRecord(t *testing.T) {
 		{"a wide sum with a stored record", summary.MergeWide(quiet, stored), false},
 	} {
 		table := c.record.Tables[summary.TablePage]
-		if table == nil || table.Len() != pages {
+		if table == nil || table.Len() != pages || table.Users == nil {
 			t.Fatalf("%s: expected %d pages, got %+v", c.what, pages, table)
 		}
-		if keeps := table.Users != nil; keeps != c.keeps {
-			t.Errorf("%s keeps users of pages: %v, expected %v", c.what, keeps, c.keeps)
-		}
-		for i := range table.Users {
-			if n := table.Users[i].Estimate(); n < users*95/100 || n > users*105/100 {
-				t.Errorf("%s: page %d has %d users, expected about %d", c.what, i, n, users)
+		for i, u := range table.Users {
+			if fine := u.Error() < 0.01; fine != c.fine {
+				t.Fatalf("%s: page %d has a standard error of %.4f, expected a fine one: %v", c.what, i, u.Error(), c.fine)
+			}
+			if n := float64(u.Estimate()); math.Abs(n/users-1) > 4*u.Error() {
+				t.Errorf("%s: page %d has %v users, expected about %d", c.what, i, n, users)
 			}
 		}
 	}

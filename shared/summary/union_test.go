@@ -122,7 +122,7 @@ func TestTakingOutOfSketches(t *testing.T) {
 			round.left = true
 			left := map[uint64]bool{}
 			for h := range in {
-				if register, _ := standing(h); round.from.bits[register>>6]>>(register&63)&1 != 0 {
+				if register, _ := standing(h, finest); round.from.bits[register>>6]>>(register&63)&1 != 0 {
 					left[h] = true
 				}
 			}
@@ -140,5 +140,52 @@ func TestTakingOutOfSketches(t *testing.T) {
 	}
 	if _, ok := sortedUsers(list(in)[:fewest/2]).forget().exchange(Users{exact: list(in)[:1]}, Users{}, Users{}, &leaving{}); ok {
 		t.Error("expected nobody to be taken out of a sketch that may soon be none")
+	}
+}
+
+// TestCoarseSets: a sketch that was made coarser is the one that a coarse set of the
+// same users is, and sets of several grades unite in any order.
+func TestCoarseSets(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	var sets []Users
+	var all []uint64
+	for _, n := range []int{10, 5000, 300, 20_000, 150, 9000} {
+		users := make([]uint64, n)
+		for i := range users {
+			users[i] = rng.Uint64()
+		}
+		sets, all = append(sets, UsersOf(users...)), append(all, users...)
+	}
+	same := func(what string, got, want Users) {
+		t.Helper()
+		if !slices.Equal(got.exact, want.exact) || !slices.Equal(got.ranks, want.ranks) {
+			t.Fatalf("%s: got another set, of about %d users, than that of all %d", what, got.Estimate(), want.Estimate())
+		}
+	}
+	fine := UsersOf(all...)
+	for g := range coarsest + 1 {
+		want := fine.in(g)
+		hashes := make([]uint64, len(all))
+		for i, u := range all {
+			hashes[i] = userHash(u)
+		}
+		same("folded", want, Users{ranks: sketch(grades[g].precision, hashes)})
+		if off := float64(want.Estimate())/float64(len(all)) - 1; off*off > 9*want.Error()*want.Error() {
+			t.Errorf("grade %d: an error of %.4f, 3 × %.4f allowed", g, off, want.Error())
+		}
+		for range 20 {
+			rng.Shuffle(len(sets), func(i, k int) { sets[i], sets[k] = sets[k], sets[i] })
+			some := slices.Clone(sets)
+			for range 3 {
+				k := rng.IntN(len(some))
+				some[k] = some[k].in(grade(rng.IntN(int(g) + 1)))
+			}
+			one := Users{}
+			for _, u := range some {
+				one = one.Union(u)
+			}
+			same("one by one", one.in(g), want)
+			same("together", UnionAll(some).in(g), want)
+		}
 	}
 }

@@ -9,17 +9,17 @@ import (
 
 // The precision of sets of users. A set of up to UsersExact users is counted
 // exactly; a larger one is kept as a HyperLogLog sketch of 2^14 registers,
-// whose estimate has a relative standard error of UsersError.
+// whose estimate has a relative standard error of UsersError. Sets of tables that
+// hold very many users are coarser (grades).
 const (
 	UsersExact = 4096
-	UsersError = 0.0081 // 1.04/√16384: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007
+	UsersError = 0.0081 // of 1.04/√16384: Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007
 
-	precision = 14
-	registers = 1 << precision
+	finest    = 14 // the precision of sets that are not coarse
+	registers = 1 << finest
 	// hashBits is how much of a user's 64-bit hash a set keeps: two of 4,096
 	// users share 48 bits once in 34 million sets.
 	hashBits = 48
-	maxRank  = hashBits - precision + 1
 )
 
 // Users is a set of users. It is a function of the set alone: sets that were
@@ -27,7 +27,7 @@ const (
 // empty. Copies may share memory, which no method changes.
 type Users struct {
 	exact []uint64 // ascending hashes of 48 bits; nil where ranks is set, unless all are remembered
-	ranks []uint8  // the sketch's registers
+	ranks []uint8  // the sketch's registers: 2 to the power of its precision
 }
 
 // mostRemembered is up to how many users a sketch that remembers them holds.
@@ -73,11 +73,7 @@ func setHash(mixed uint64) uint64 { return mixed >> (64 - hashBits) }
 // says that they come from different users, so that their number tells enough.
 func hashSet(hashes []uint64, distinct bool) Users {
 	if distinct && len(hashes) > 2*UsersExact {
-		ranks := make([]uint8, registers)
-		for _, h := range hashes {
-			insert(ranks, h)
-		}
-		return Users{ranks: ranks}
+		return Users{ranks: sketch(finest, hashes)}
 	}
 	slices.Sort(hashes)
 	return sortedUsers(slices.Clone(slices.Compact(hashes)))
@@ -88,26 +84,71 @@ func sortedUsers(hashes []uint64) Users {
 	if len(hashes) <= UsersExact {
 		return Users{exact: hashes}
 	}
-	ranks := make([]uint8, registers)
-	for _, h := range hashes {
-		insert(ranks, h)
-	}
-	return Users{ranks: ranks}
+	return Users{ranks: sketch(finest, hashes)}
 }
 
-func insert(ranks []uint8, hash uint64) {
-	register, rank := standing(hash)
-	ranks[register] = max(ranks[register], rank)
+// sketch is a sketch of hashes.
+func sketch(precision int, hashes []uint64) []uint8 {
+	ranks := make([]uint8, 1<<precision)
+	insert(ranks, hashes)
+	return ranks
 }
+
+func insert(ranks []uint8, hashes []uint64) {
+	precision := precisionOf(ranks)
+	for _, hash := range hashes {
+		register, rank := standing(hash, precision)
+		ranks[register] = max(ranks[register], rank)
+	}
+}
+
+func precisionOf(ranks []uint8) int { return bits.TrailingZeros(uint(len(ranks))) }
+
+// maxRank is the highest rank in a sketch.
+func maxRank(precision int) int { return hashBits - precision + 1 }
 
 // standing is the register of a hash, and how high it stands there.
-func standing(hash uint64) (register uint64, rank uint8) {
+func standing(hash uint64, precision int) (register uint64, rank uint8) {
 	rest := hash << (64 - hashBits + precision)
-	return hash >> (hashBits - precision), uint8(min(bits.LeadingZeros64(rest), maxRank-1) + 1)
+	return hash >> (hashBits - precision), uint8(min(bits.LeadingZeros64(rest), maxRank(precision)-1) + 1)
+}
+
+// fold raises the ranks of a sketch by those of a finer one, or of one that is as fine:
+// it is then what inserting the other's hashes would have made it. Where it has fewer
+// registers, the lower bits of the other's are the first ones of what is ranked.
+func fold(ranks, other []uint8) {
+	more := precisionOf(other) - precisionOf(ranks)
+	if more == 0 {
+		raise(ranks, other)
+		return
+	}
+	for register, rank := range other {
+		if rank == 0 {
+			continue
+		}
+		if low := register & (1<<more - 1); low != 0 {
+			rank = uint8(more - bits.Len(uint(low)) + 1)
+		} else {
+			rank += uint8(more)
+		}
+		to := &ranks[register>>more]
+		*to = max(*to, rank)
+	}
 }
 
 // Exact reports whether Estimate is the exact number.
 func (u Users) Exact() bool { return u.ranks == nil }
+
+// Error is the relative standard error of Estimate, 0 where it is exact.
+func (u Users) Error() float64 {
+	if u.ranks == nil {
+		return 0
+	}
+	return 1.04 / math.Sqrt(float64(len(u.ranks)))
+}
+
+// Memory is about how many bytes it takes.
+func (u Users) Memory() int { return 48 + 8*len(u.exact) + len(u.ranks) }
 
 // size is the number of elements, or one more than UsersExact in a sketch.
 func (u Users) size() int {
@@ -126,18 +167,32 @@ func (u Users) Union(o Users) Users {
 		return o
 	case u.ranks == nil && o.ranks == nil:
 		return sortedUsers(union(u.exact, o.exact))
-	case u.ranks == nil:
-		u, o = o, u
+	default:
+		return Users{ranks: sketchOf([]Users{u, o})}
 	}
-	ranks := slices.Clone(u.ranks)
-	if o.ranks == nil {
-		for _, h := range o.exact {
-			insert(ranks, h)
+}
+
+// sketchOf is a sketch of all users of some sets, of which one is a sketch at least: as
+// fine as the coarsest of these.
+func sketchOf(sets []Users) []uint8 {
+	var first []uint8
+	for _, u := range sets {
+		if u.ranks != nil && (first == nil || len(u.ranks) < len(first)) {
+			first = u.ranks
 		}
-		return Users{ranks: ranks}
 	}
-	raise(ranks, o.ranks)
-	return Users{ranks: ranks}
+	ranks, met := slices.Clone(first), false
+	for _, u := range sets {
+		switch {
+		case u.ranks == nil:
+			insert(ranks, u.exact)
+		case !met && &u.ranks[0] == &first[0]:
+			met = true
+		default:
+			fold(ranks, u.ranks)
+		}
+	}
+	return ranks
 }
 
 // raise makes each rank of a the greater one of a's and b's, eight at a time: ranks
@@ -174,21 +229,8 @@ func union(a, b []uint64) []uint64 {
 // UnionAll is the union of many sets, quicker than one by one.
 func UnionAll(sets []Users) Users {
 	for len(sets) > 2 {
-		if first := slices.IndexFunc(sets, func(u Users) bool { return u.ranks != nil }); first >= 0 {
-			// What holds a sketch is one: the others go into a copy of it.
-			ranks := slices.Clone(sets[first].ranks)
-			for i, u := range sets {
-				switch {
-				case i == first:
-				case u.ranks != nil:
-					raise(ranks, u.ranks)
-				default:
-					for _, h := range u.exact {
-						insert(ranks, h)
-					}
-				}
-			}
-			return Users{ranks: ranks}
+		if slices.ContainsFunc(sets, func(u Users) bool { return u.ranks != nil }) {
+			return Users{ranks: sketchOf(sets)}
 		}
 		half := make([]Users, 0, (len(sets)+1)/2)
 		for i := 0; i < len(sets); i += 2 {
@@ -210,8 +252,7 @@ func UnionAll(sets []Users) Users {
 	}
 }
 
-// Estimate is the number of users: exact where Exact says so, else with the
-// relative standard error UsersError. The estimator is the improved raw one of
+// Estimate is the number of users, with the relative standard error Error. The estimator is the improved raw one of
 // Ertl, "New cardinality estimation algorithms for HyperLogLog sketches", 2017
 // (arXiv:1702.01284), which needs no tables and has no bias to correct.
 func (u Users) Estimate() int64 {
@@ -228,13 +269,13 @@ func (u Users) Estimate() int64 {
 		by[2][four[2]&63]++
 		by[3][four[3]&63]++
 	}
-	var counts [maxRank + 1]uint32
+	var counts [64]uint32
 	for k := range counts {
 		counts[k] = by[0][k] + by[1][k] + by[2][k] + by[3][k]
 	}
-	const m = float64(registers)
-	z := m * tau(1-float64(counts[maxRank])/m)
-	for k := maxRank - 1; k >= 1; k-- {
+	m, most := float64(len(u.ranks)), maxRank(precisionOf(u.ranks))
+	z := m * tau(1-float64(counts[most])/m)
+	for k := most - 1; k >= 1; k-- {
 		z = 0.5 * (z + float64(counts[k]))
 	}
 	z += m * sigma(float64(counts[0])/m)
