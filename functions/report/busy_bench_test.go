@@ -141,25 +141,69 @@ func BenchmarkBusyDay(b *testing.B) {
 	}
 }
 
-// BenchmarkBusyPages asks how many users the pages of an hour under way had, of which
-// there are more than a stored record holds, each time after a hundred events.
+// BenchmarkBusyLate asks for the last seven days of a merchant of whom late events have
+// come for each of the last 72 hours, which are too many to be counted at once, each time
+// after a hundred events.
+func BenchmarkBusyLate(b *testing.B) {
+	const perHour = 8_000
+	w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes, c.LiveEvents = 1<<30, 40*perHour })
+	now := event.HourOf(midday)
+	v := newVisits((now - 96).Start(), perHour/3600)
+	v.known = perHour
+	for h := now - 96; h < now; h++ {
+		v.at = h.Start()
+		w.visited(v, h, perHour)
+	}
+	w.summarise()
+	for h := now - 72; h < now; h++ {
+		v.at = h.Start()
+		w.put(v.next(2)...)
+	}
+	v.at = now.Start()
+	w.visited(v, now, perHour/2)
+	ask := func() answer {
+		return w.report("metrics=screenPageViews,sessions,activeUsers&dimensions=date&from=2026-03-06&to=today")
+	}
+	ask()
+	b.ReportAllocs()
+	began, waiting := cpuTime(b), 0
+	for b.Loop() {
+		w.put(v.next(100)...)
+		waiting = ask().Metadata.Waiting
+	}
+	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+	b.ReportMetric(float64(waiting), "hours-waiting")
+}
+
+// BenchmarkBusyPages asks how many users the pages of an hour had, of which there are
+// more than a stored record holds in fine sets: while it is under way, each time after a
+// hundred events, and when it is over.
 func BenchmarkBusyPages(b *testing.B) {
 	w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes = 4 << 30 })
 	h := event.HourOf(midday)
 	v := newVisits(h.Start(), 2000)
 	v.known = 1_000_000
 	w.visited(v, h, 1_200_000)
-	ask := func() {
-		w.report("metrics=screenPageViews,activeUsers&dimensions=pagePath&from=today&to=today&limit=10")
+	ask := func(limit int) (documents int) {
+		a := w.report(fmt.Sprint("metrics=screenPageViews,activeUsers&dimensions=pagePath&from=today&to=today&limit=", limit))
+		return a.Metadata.GeneratedFrom.Events
 	}
-	ask()
-	b.ReportAllocs()
-	began := cpuTime(b)
-	for b.Loop() {
-		w.put(v.next(100)...)
-		ask()
+	run := func(name string, before func()) {
+		b.Run(name, func(b *testing.B) {
+			ask(10)
+			b.ReportAllocs()
+			began, documents := cpuTime(b), 0
+			for i := 0; b.Loop(); i++ {
+				before()
+				documents = ask(10 + i%490)
+			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+			b.ReportMetric(float64(documents), "rows")
+		})
 	}
-	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/1e3, "cpu-µs/op")
+	run("under way", func() { w.put(v.next(100)...) })
+	w.summarise()
+	run("over", func() {})
 }
 
 // BenchmarkBusyHour takes a picture each second of a merchant who is sent 2,000

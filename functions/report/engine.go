@@ -126,6 +126,14 @@ func (r *reading) finish(ctx context.Context, q *report.Query, builders []*repor
 	if meta.Rejected, err = r.rejected(ctx, q); err != nil {
 		return nil, err
 	}
+	if r.picture != nil {
+		spans := asked(r.cal, q)
+		for _, h := range r.picture.Waiting {
+			if slices.ContainsFunc(spans, func(s hours) bool { return s.from <= h && h < s.to }) {
+				meta.Waiting++
+			}
+		}
+	}
 	return report.Finish(q, builders, meta), nil
 }
 

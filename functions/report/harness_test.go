@@ -204,6 +204,7 @@ type answer struct {
 	Metadata struct {
 		Watermark     time.Time      `json:"watermark"`
 		Pending       int64          `json:"pending"`
+		Waiting       int            `json:"waiting_hours"`
 		Methods       map[string]any `json:"methods"`
 		GeneratedFrom struct {
 			Days   int `json:"day_records"`

@@ -257,14 +257,16 @@ func (a *audit) ledger(l ledgerHours) {
 }
 
 // reports compares what reports say of each hour. One that differs may be a little
-// older than the question, and says so: then it is asked for again. One that says
-// that it is complete up to the moment of asking is taken at its word.
+// older than the question, or lack what came late, and says so: then it is asked for
+// again, once a tick has closed what waits. One that says that it is complete up to the
+// moment of asking is taken at its word.
 func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 	type hourly struct {
 		Rows     []map[string]any `json:"rows"`
 		Metadata struct {
 			Watermark time.Time `json:"watermark"`
 			Pending   int64     `json:"pending"`
+			Waiting   int       `json:"waiting_hours"`
 		} `json:"metadata"`
 	}
 	q := url.Values{
@@ -274,6 +276,7 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 	pause := time.NewTicker(a.p.pause())
 	defer pause.Stop()
 	found, said := a.found, len(a.said)
+	ticked := false
 	for asked := time.Now().Truncate(time.Microsecond); ; {
 		var r hourly
 		if err := a.p.Do(ctx, http.MethodGet, "/v1/reports/"+a.m.MerchantID+"?"+q.Encode(), a.p.AdminToken, "", nil, http.StatusOK, &r); err != nil {
@@ -282,7 +285,17 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 		a.found, a.said = found, a.said[:said]
 		a.rows(r.Rows)
 		complete := r.Metadata.Pending == 0 && !r.Metadata.Watermark.Before(asked)
-		if len(a.said) == said || complete || time.Since(asked) > a.p.patience() {
+		switch {
+		case len(a.said) == said:
+			return nil
+		case r.Metadata.Waiting > 0:
+			if !ticked {
+				ticked = true
+				if err := a.p.Tick(ctx); err != nil {
+					return err
+				}
+			}
+		case complete, time.Since(asked) > a.p.patience():
 			return nil
 		}
 		select {

@@ -40,6 +40,7 @@ type counted struct {
 	view  followed
 	claim uint64 // the last one when it was counted: as long as it is, nobody has been told to be seen earlier
 	held  holdings
+	waits waiting // nil where nothing may wait
 }
 
 // stretch are the hours [from, to).
@@ -89,7 +90,7 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 		return s, nil
 	}
 	if f.tally != nil && f.view == followedBy(m) {
-		more, err := f.goOn(ctx, m, s, dirty, claim)
+		more, err := f.goOn(ctx, m, cal, s, dirty, claim)
 		if err != nil {
 			f.counted = counted{}
 			return nil, err
@@ -104,12 +105,24 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 		f.back, f.short = min(4*f.back+2*f.short, summary.Reach), 0
 	}
 	t := taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back}
-	err = t.take(ctx, dirty)
-	if fault.Is(err, fault.TooLarge) && t.few {
+	hours, err := t.choose(ctx, dirty)
+	if err != nil {
+		return nil, err
+	}
+	err = t.take(ctx, hours)
+	if fault.Is(err, fault.TooLarge) && t.few && t.waits == nil && t.records != nil {
 		// With what lies further back, or what other hours need, it is too much.
 		s.Rows = 0
-		t = taking{Loader: f.loader, Snapshot: s, m: m, cal: cal}
-		err = t.take(ctx, dirty)
+		t = taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, few: true, waits: waiting{}}
+		err = t.take(ctx, hours)
+	}
+	if fault.Is(err, fault.TooLarge) && t.few {
+		s.Rows = 0
+		t = taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, waits: t.waits}
+		err = t.take(ctx, hours)
+	}
+	if s.Whole {
+		s.Waiting = t.waits.hours(dirty)
 	}
 	if t.kept == nil {
 		f.back = 0 // there is no room
@@ -144,7 +157,7 @@ func (t *taking) keep(since event.Hour) bool {
 	if t.most <= 0 || len(t.facts) == 0 {
 		return false
 	}
-	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: newHoldings()}
+	c := &counted{since: since, stale: t.stale, view: followedBy(t.m), held: newHoldings(), waits: t.waits}
 	rows := 0
 	for _, facts := range t.facts {
 		s := t.frames[slices.IndexFunc(t.frames, func(s span) bool { return s.frame == facts.Frame })]
@@ -179,9 +192,9 @@ const mostStale = 2
 // closed, and then few have gone by for whom all would be counted anew.
 func (f *Following) mostlyPast(first event.Hour) bool {
 	past := 0
-	for hour, rows := range f.held.rows {
+	for hour, held := range f.held.hours {
 		if hour < first-summary.Reach {
-			past += rows
+			past += held.rows
 		}
 	}
 	return past > f.tally.Rows()/2
@@ -191,9 +204,17 @@ func (f *Following) mostlyPast(first event.Hour) bool {
 const farHour = event.Hour(math.MaxInt32 / 2)
 
 // goOn counts what came since the last snapshot. false: all must be counted anew.
-func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, dirty []event.Hour, claim uint64) (bool, error) {
+func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.Calendar, s *Snapshot, all []event.Hour, claim uint64) (bool, error) {
 	if f.Size() > f.most {
 		return false, nil
+	}
+	dirty := all
+	if f.loader.records != nil {
+		var ok bool
+		var err error
+		if dirty, ok, err = f.leaveOut(ctx, m, cal, all); !ok || err != nil || len(dirty) == 0 {
+			return false, err
+		}
 	}
 	if dirty[0] > f.since+mostStale {
 		if f.mostlyPast(dirty[0]) {
@@ -237,14 +258,21 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, d
 			return false, err
 		}
 	}
-	adopted, ok, err := f.tally.Add(rows, summary.Around{FirstSeen: firstSeen, Earlier: claim != f.claim, Whole: func(h event.Hour) bool {
+	whole := func(h event.Hour) bool {
 		from, to := f.tally.Needs(h)
-		whole := f.readsAll(from, to)
-		if at := f.spanOf(h); !whole && at >= 0 {
-			f.short = max(f.short, f.spans[at].from-from)
-		}
-		return whole
-	}})
+		return f.readsAll(from, to)
+	}
+	adopted, ok, err := f.tally.Add(rows, summary.Around{
+		FirstSeen: firstSeen, Earlier: claim != f.claim,
+		Whole: func(h event.Hour) bool {
+			from, _ := f.tally.Needs(h)
+			if at := f.spanOf(h); !whole(h) && at >= 0 {
+				f.short = max(f.short, f.spans[at].from-from)
+			}
+			return whole(h)
+		},
+		Waits: func(h event.Hour) bool { return f.waits != nil && (f.waits[h] || !whole(h)) },
+	})
 	if err != nil || !ok {
 		return false, err
 	}
@@ -262,6 +290,7 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, s *Snapshot, d
 		slices.Sort(f.stale)
 	}
 	s.Hours, s.stale, s.Rows, s.Whole = f.tally.Records(), f.stale, f.tally.Rows(), true
+	s.Waiting = f.waits.hours(all)
 	return true, nil
 }
 
@@ -342,9 +371,10 @@ func (f *Following) take(ctx context.Context, m *access.Merchant, hours stretch)
 func (f *Following) news(ctx context.Context, m *access.Merchant) (_ *processed.Frame, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.loader.options.Timeout)
 	defer cancel()
-	n := f.held.look(summary.Needs(summary.RecordKeys()))
+	n := f.held.look(summary.Needs(summary.RecordKeys()), f.waits)
+	spans := without(f.spans, f.waits.stretches())
 	for _, rev := range m.Layers.Revisions() {
-		for _, s := range f.spans {
+		for _, s := range spans {
 			if err := f.loader.pick(ctx, m, rev, s.from, s.to, n.wants, n.at); err != nil {
 				return nil, false, fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
 			}

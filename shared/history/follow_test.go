@@ -352,3 +352,150 @@ func TestFollowingLateEvents(t *testing.T) {
 		}
 	}
 }
+
+// Of a busy merchant who follows leaves late hours to their records, and sees in the
+// others what a snapshot of all sees where no late event has come since he counted
+// last, to the byte.
+func TestLateHoursOfBusyMerchantsWait(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { lateHoursWait(t, seed) })
+	}
+}
+
+func lateHoursWait(t *testing.T, seed uint64) {
+	const now, most = event.Hour(1000), 2000
+	ctx := context.Background()
+	cal, err := summary.NewCalendar("UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &access.Merchant{ID: merchant, Generation: 1}
+	s := &shopTraffic{t: t, stores: open(t), rng: rand.New(rand.NewPCG(9, seed))}
+	without := &shopTraffic{t: t, stores: open(t)}
+	plain := history.New(s.stores.Processed, s.stores.Visitors, history.Options{})
+	whole := history.New(without.stores.Processed, without.stores.Visitors, history.Options{})
+	shared := 0 // of s.put, that the other has, too
+	var late []store.Doc
+	share := func() {
+		for _, d := range s.put[shared:] {
+			if err := without.stores.Processed.Put(ctx, store.Put{Batch: d.Key.Batch, Docs: []store.Doc{d}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shared = len(s.put)
+	}
+	for range 90 {
+		s.batch(100, now-60, now-31)
+	}
+	for range 20 {
+		s.batch(20, now-30, now-1)
+	}
+	share()
+	var hours []event.Hour
+	for h := now - 60; h < now-1; h++ {
+		hours = append(hours, h)
+	}
+	s.close(plain, m, hours...)
+	without.close(whole, m, hours...)
+	for _, h := range []event.Hour{now - 60, now - 36, now - 12} {
+		day := cal.Day(summary.Of(h, h+1).From)
+		r := summary.Record{}
+		for place, w := range cal.Hours(day.From, day.To) {
+			if hour, _ := w.UTCHours(); hour < now-1 {
+				r.Hours |= 1 << place
+			}
+		}
+		if err := s.stores.Summaries.Put(ctx, []store.SummaryEntry{{Data: r.Encode(), Key: store.SummaryKey{
+			Merchant: merchant, Generation: 1, Grain: store.GrainDay, Start: day.From / 1000}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 30 {
+		s.batch(40, now-1, now+1)
+	}
+	share()
+	following := plain.Within(most).Waiting(s.stores.Summaries).Follow(64 << 20)
+	waited, grown := 0, 0
+	look := func(what string) {
+		t.Helper()
+		wholes := following.Wholes()
+		got, err := following.Snapshot(ctx, m, cal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := following.Wholes() > wholes // what came late was read
+		late = slices.DeleteFunc(late, func(d store.Doc) bool {
+			if !known && slices.Contains(got.Waiting, d.Key.Hour) {
+				return false
+			}
+			if err := without.stores.Processed.Put(ctx, store.Put{Batch: d.Key.Batch, Docs: []store.Doc{d}}); err != nil {
+				t.Fatal(err)
+			}
+			return true
+		})
+		if known {
+			grown++
+		}
+		want, err := whole.Snapshot(ctx, m, cal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirty, err := s.stores.Processed.DirtyOf(ctx, merchant, history.Queues(m), now-100, now+100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !got.Whole {
+			t.Fatalf("%s: expected what is open, got %+v", what, got)
+		}
+		for _, h := range dirty {
+			waits, touched := slices.Contains(got.Waiting, h), got.Touches(summary.Of(h, h+1))
+			if waits == touched || waits && h >= now-1 {
+				t.Fatalf("%s: hour %d waits: %v, and is open: %v", what, h, waits, touched)
+			}
+		}
+		for from, have := range got.Hours {
+			if rec := want.Hours[from]; rec == nil || !bytes.Equal(have.Encode(), rec.Encode()) {
+				t.Fatalf("%s: hour %d has\n%+v, expected\n%+v", what, from/hourMs, have, rec)
+			}
+		}
+		waited = max(waited, len(got.Waiting))
+	}
+	look("at first")
+	for step := range 80 {
+		what := fmt.Sprint("step ", step)
+		switch n := s.rng.IntN(10); {
+		case n < 5:
+			s.batch(1+s.rng.IntN(4), now-1, now+1)
+			share()
+		case n < 9:
+			h := now - 30 + event.Hour(s.rng.IntN(28))
+			s.batch(1+s.rng.IntN(2), h, h+1)
+			late = append(late, s.put[shared:]...)
+			shared = len(s.put)
+			what += fmt.Sprintf(", late in hour %d", h)
+		default:
+			s.merge(now-event.Hour(s.rng.IntN(30)), uint64(step), false)
+			what += ", merged"
+		}
+		look(what)
+	}
+	if waited < 5 || grown > 20 {
+		t.Fatalf("expected some hours to wait, and few of 80 snapshots to be counted whole, got %d and %d", waited, grown)
+	}
+	// What is to be counted again for another reason does not wait, and what is closed does no more.
+	if err := s.stores.Processed.MarkDirty(ctx, merchant, store.Queue(1), m.Layers.Revisions(), now-20, now-19); err != nil {
+		t.Fatal(err)
+	}
+	anew := plain.Within(most).Waiting(s.stores.Summaries).Follow(64 << 20)
+	got, err := anew.Snapshot(ctx, m, cal)
+	if err != nil || got.Whole && !got.Touches(summary.Of(now-20, now-19)) || slices.Contains(got.Waiting, now-20) {
+		t.Fatalf("expected the hour that is marked again to be open: %+v, %v", got, err)
+	}
+	if err := s.stores.Processed.DropQueue(ctx, merchant, store.Queue(1)); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, s.stores, hours...)
+	if got, err = following.Snapshot(ctx, m, cal); err != nil || len(got.Waiting) > 0 || !got.Whole {
+		t.Fatalf("expected nothing to wait: %+v, %v", got, err)
+	}
+}

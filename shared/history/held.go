@@ -18,10 +18,15 @@ import (
 // is told by sums over documents.
 type holdings struct {
 	units hashSet
-	sum   uint64             // of all units
-	rows  map[event.Hour]int // that are held
+	hours map[event.Hour]holding
 	docs  map[docPlace]heldDoc
 	round uint32 // of looking at documents
+}
+
+// holding is what is held of an hour.
+type holding struct {
+	sum  uint64 // of all units
+	rows int
 }
 
 // docPlace names a document of a merchant.
@@ -57,7 +62,7 @@ func (u *unit) hash() uint64 {
 func summand(hash uint64, rows int) uint64 { return processed.Mix(hash ^ processed.Mix(uint64(rows))) }
 
 func newHoldings() holdings {
-	return holdings{rows: map[event.Hour]int{}, docs: map[docPlace]heldDoc{}}
+	return holdings{hours: map[event.Hour]holding{}, docs: map[docPlace]heldDoc{}}
 }
 
 // size is about how much memory they take.
@@ -73,15 +78,23 @@ func (h *holdings) add(f *processed.Frame) {
 	for u, rows := range units {
 		hash := u.hash()
 		h.units.add(hash)
-		h.sum += summand(hash, rows)
-		h.rows[u.hour] += rows
+		of := h.hours[u.hour]
+		of.sum += summand(hash, rows)
+		of.rows += rows
+		h.hours[u.hour] = of
 	}
 }
 
-// look begins to look at all documents there are.
-func (h *holdings) look(columns processed.Columns) *look {
+// look begins to look at all documents there are, but for those of hours that wait.
+func (h *holdings) look(columns processed.Columns, waits waiting) *look {
 	h.round++
-	return &look{holdings: h, union: processed.NewUnion(columns), met: map[uint64]uint32{}}
+	l := &look{holdings: h, union: processed.NewUnion(columns), met: map[uint64]uint32{}}
+	for hour, held := range h.hours {
+		if !waits[hour] {
+			l.sum += held.sum
+		}
+	}
+	return l
 }
 
 // look finds what documents hold that a tally does not. Whoever looks takes in what
@@ -90,7 +103,8 @@ type look struct {
 	*holdings
 	union *processed.Union
 	other bool   // something is not what it was
-	seen  uint64 // sum of the units that were met and that were there before
+	sum   uint64 // of the units that are to be met
+	seen  uint64 // sum of those that were met and that were there before
 	// met are the units of documents that were not looked at before, with their rows:
 	// they may stand in several of these.
 	met map[uint64]uint32

@@ -56,7 +56,7 @@ func (d heldDocs) merge(place uint64, ids []event.BatchID) {
 
 // look looks at all documents as a store lists them.
 func (d heldDocs) look(t *rapid.T, h *holdings) (fresh *processed.Frame, ok bool) {
-	l := h.look(summary.Needs(summary.RecordKeys()))
+	l := h.look(summary.Needs(summary.RecordKeys()), nil)
 	for _, id := range d.ids() {
 		f := heldFrame(d[id])
 		doc := store.Doc{Key: store.DocKey{Merchant: "m", Hour: heldHour, Revision: store.LiveRevision, Batch: id}, Events: f.Len, Data: processed.Encode(f)}

@@ -45,6 +45,7 @@ type Loader struct {
 	options   Options
 	cache     *cache
 	lean      bool
+	records   store.Summaries // that say which hours were closed; nil where none is to wait
 }
 
 // New makes a loader over two stores.
@@ -72,6 +73,14 @@ func (l *Loader) Lean() *Loader {
 	lean := *l
 	lean.lean = true
 	return &lean
+}
+
+// Waiting is the loader that has late hours of busy merchants wait, where they have
+// records.
+func (l *Loader) Waiting(records store.Summaries) *Loader {
+	own := *l
+	own.records = records
+	return &own
 }
 
 // errTooMany ends a scan that has met more rows than may be loaded.
@@ -112,6 +121,17 @@ func (l *Loader) load(ctx context.Context, m *access.Merchant, hours stretch, co
 		}
 	}
 	return r.union.Frame()
+}
+
+// Events is how many rows a merchant's documents of some hours have, in order. Of what
+// stands twice each counts.
+func (l *Loader) Events(ctx context.Context, m *access.Merchant, hours []event.Hour) (int, error) {
+	var all []stretch
+	for _, h := range hours {
+		all = append(all, stretch{h, h + 1})
+	}
+	rows, err := l.rowsOf(ctx, m, joined(all))
+	return rows.in(all), err
 }
 
 // readFault is the fault of reading a merchant's hours.

@@ -31,6 +31,9 @@ type Snapshot struct {
 	// records must not be used, by their first instant (ms since the Unix
 	// epoch). An hour without events has an empty one.
 	Hours map[int64]*summary.Record
+	// Waiting are dirty hours whose stored records may be used all the same: they lack
+	// events that came late, until they are closed again (Loader.Waiting).
+	Waiting []event.Hour
 	// Rows is how many events were looked at.
 	Rows int
 
@@ -82,6 +85,7 @@ type taking struct {
 	m      *access.Merchant
 	cal    *summary.Calendar
 	few    bool             // all documents around are read, and may go on being counted
+	waits  waiting          // nil where nothing may wait
 	frames []span           // what was loaded, where few
 	nears  []*Near          // where not
 	facts  []*summary.Facts // of stale hours that lie close together
@@ -102,9 +106,6 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		return nil
 	}
 	var err error
-	if t.few, err = t.mayKeep(ctx, dirty); err != nil {
-		return err
-	}
 	t.first = map[uint64]int64{}
 	stale := slices.Clone(dirty)
 	settings := SettingsOf(t.m.Settings)
@@ -121,7 +122,11 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		if err != nil {
 			return err
 		}
-		stale = append(stale, summary.Affected(run, frame, settings)...)
+		for _, h := range summary.Affected(run, frame, settings) {
+			if t.takes(dirty, h) {
+				stale = append(stale, h)
+			}
+		}
 	}
 	// Users who cease to be new may add hours, whose users are all known
 	// already: the second look adds none.
@@ -140,7 +145,7 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		}
 		n := len(stale)
 		for _, h := range more {
-			if _, known := slices.BinarySearch(stale[:n], h); !known {
+			if _, known := slices.BinarySearch(stale[:n], h); !known && t.takes(dirty, h) {
 				stale = append(stale, h)
 			}
 		}
@@ -156,7 +161,7 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		facts.SetFirstSeen(users, millis)
 	}
 	t.stale, t.Whole = stale, true
-	if t.few && t.keep(dirty[0]) {
+	if t.few && len(dirty) > 0 && t.keep(dirty[0]) {
 		return nil
 	}
 	for _, facts := range t.facts {
@@ -166,34 +171,6 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 		}
 	}
 	return nil
-}
-
-// mayKeep reports whether all documents around the dirty hours are few enough to go
-// on being counted. Where they are not, what has nothing to do with these hours is not
-// read: of a merchant with millions of events a day that is nearly all.
-func (t *taking) mayKeep(ctx context.Context, dirty []event.Hour) (bool, error) {
-	if t.most <= 0 {
-		return false, nil
-	}
-	most := int(t.most / bytesPerRow)
-	if t.options.MaxRows > 0 {
-		most = min(most, t.options.MaxRows)
-	}
-	rows := 0
-	count := func(_ store.DocKey, events int) bool {
-		rows += events
-		return false
-	}
-	for _, run := range Runs(dirty, longestRun) {
-		// With an hour more on both sides, for the hours beside them change most.
-		from, to := summary.Of(run[0]-1, run[len(run)-1]+2).Needs()
-		for _, rev := range t.m.Layers.Revisions() {
-			if err := t.within(ctx, func(ctx context.Context) error { return t.pick(ctx, t.m, rev, from, to, count, nil) }); err != nil {
-				return false, fmt.Errorf("cannot tell how many events %q has: %w", t.m.ID, err)
-			}
-		}
-	}
-	return rows <= most, nil
 }
 
 // near is a frame with all rows of some hours, which lie close together, and what has

@@ -197,7 +197,7 @@ func sample(t testing.TB, query string) *Result {
 		},
 		RowCount: 7,
 		Totals:   []Row{{Metrics: []catalog.Value{{N: 3, D: 1}, {N: 59_970_000, D: 1_000_000}, {N: 1, D: 2}}}},
-		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Duplicates: 5, Bots: 6, Rejected: 7, UsersError: summary.UsersError, Sources: Sources{1, 2, 3, 4}},
+		Meta:     Meta{TimeZone: "Europe/Berlin", Currency: "EUR", Watermark: time.Date(2026, 11, 23, 18, 0, 0, 5000, time.UTC), Revision: 3, Pending: 2, Waiting: 8, Duplicates: 5, Bots: 6, Rejected: 7, UsersError: summary.UsersError, Sources: Sources{1, 2, 3, 4}},
 	}
 }
 
@@ -216,7 +216,7 @@ func TestWriteJSON(t *testing.T) {
 		},
 		"row_count": 7.0, "totals": map[string]any{"users": 3.0, "revenue": 59.97, "engagementRate": 0.5},
 		"metadata": map[string]any{
-			"watermark": "2026-11-23T18:00:00.000005Z", "revision": 3.0, "pending": 2.0, "duplicates": 5.0, "bots": 6.0, "rejected": 7.0,
+			"watermark": "2026-11-23T18:00:00.000005Z", "revision": 3.0, "pending": 2.0, "waiting_hours": 8.0, "duplicates": 5.0, "bots": 6.0, "rejected": 7.0,
 			"methods":        map[string]any{"users": map[string]any{"method": "sketch", "error": 0.0081}, "revenue": map[string]any{"method": "exact"}, "engagementRate": map[string]any{"method": "exact"}},
 			"generated_from": map[string]any{"day_records": 1.0, "hour_records": 2.0, "hours_from_documents": 3.0, "documents_events": 4.0},
 		},

@@ -66,9 +66,10 @@ func (r *Result) Cells() int {
 type Meta struct {
 	TimeZone  string
 	Currency  string
-	Watermark time.Time       // every event accepted before it is in the answer
+	Watermark time.Time       // every event accepted before it is in the answer, but for late ones of hours that wait
 	Revision  access.Revision // of the processed data that it is worked out from
 	Pending   int64           // accepted events of the asked days that are not in it yet
+	Waiting   int64           // hours of the asked days that lack late events, until they are closed again
 	// Of the hours that the question looks at: events that came again, and
 	// events that the merchant's bot filter leaves out.
 	Duplicates, Bots int64

@@ -109,7 +109,7 @@ func (m *Meta) Headers(set func(name, value string)) {
 	for _, n := range []struct {
 		name  string
 		value int64
-	}{{"Pending", m.Pending}, {"Duplicates", m.Duplicates}, {"Bots", m.Bots}, {"Rejected", m.Rejected}} {
+	}{{"Pending", m.Pending}, {"Waiting-Hours", m.Waiting}, {"Duplicates", m.Duplicates}, {"Bots", m.Bots}, {"Rejected", m.Rejected}} {
 		set("Footfall-"+n.name, strconv.FormatInt(n.value, 10))
 	}
 }

@@ -113,6 +113,8 @@ func (r *Result) appendMeta(b []byte) []byte {
 	b = strconv.AppendUint(b, uint64(m.Revision), 10)
 	b = append(b, `,"pending":`...)
 	b = strconv.AppendInt(b, m.Pending, 10)
+	b = append(b, `,"waiting_hours":`...)
+	b = strconv.AppendInt(b, m.Waiting, 10)
 	b = append(b, `,"duplicates":`...)
 	b = strconv.AppendInt(b, m.Duplicates, 10)
 	b = append(b, `,"bots":`...)

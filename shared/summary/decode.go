@@ -125,7 +125,7 @@ func (d *reader) tables(r *Record, want Want) {
 		if present>>id&1 == 0 {
 			continue
 		}
-		t := d.table(id, strs, payloads, want.Users && withUsers>>id&1 != 0, grade(coarse>>(gradeBits*id)&(1<<gradeBits-1)))
+		t := d.table(id, strs, payloads, want.Users && withUsers>>id&1 != 0, Grade(coarse>>(gradeBits*id)&(1<<gradeBits-1)))
 		if d.bad != "" {
 			return
 		}
@@ -183,8 +183,8 @@ type payload struct {
 	users    Users
 }
 
-func (d *reader) table(id TableID, strs []string, payloads []payload, users bool, of grade) *Table {
-	t := &Table{Keys: id.Keys(), grade: of}
+func (d *reader) table(id TableID, strs []string, payloads []payload, users bool, of Grade) *Table {
+	t := &Table{Keys: id.Keys(), Grade: of}
 	if of > coarsest {
 		d.fail("unknown grade")
 		return nil

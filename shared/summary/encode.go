@@ -45,7 +45,7 @@ var unpacker = sync.OnceValue(func() *zstd.Decoder {
 func (r *Record) Encode() []byte {
 	w := writer{version: recordVersion}
 	for _, t := range r.Tables {
-		if t != nil && t.grade > 0 {
+		if t != nil && t.Grade > 0 {
 			w.version = coarseVersion
 		}
 	}
@@ -89,7 +89,7 @@ func bodyOf(r *Record, version byte) []byte {
 		if t.Users != nil {
 			withUsers |= 1 << id
 		}
-		coarse |= uint64(t.grade) << (gradeBits * id)
+		coarse |= uint64(t.Grade) << (gradeBits * id)
 		tables.uvarint(uint64(t.Len()))
 		for _, values := range t.Values {
 			for _, v := range values {

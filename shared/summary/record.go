@@ -192,7 +192,7 @@ func mergeRecords(mostUsers int, records []*Record) *Record {
 			merged.Keys, merged.Values, merged.Users = id.Keys(), make([][]string, len(id.Keys())), []Users{}
 		}
 		for _, t := range tables {
-			merged.grade = max(merged.grade, t.grade)
+			merged.Grade = max(merged.Grade, t.Grade)
 		}
 		out.Tables[id] = bounded(&merged, mostUsers)
 	}

@@ -13,8 +13,7 @@ type Table struct {
 	Counters []Counters // by row
 	Users    []Users    // by row; nil where users were not asked for
 	Extra    []Extra    // by measure that was asked for
-
-	grade grade // of Users, in a record
+	Grade    Grade      // how coarse Users are, in a record
 }
 
 // Len is the number of rows.

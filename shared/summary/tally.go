@@ -188,6 +188,9 @@ type Around struct {
 	Earlier bool
 	// Whole says of a UTC hour whether all rows are there that Adopt needs.
 	Whole func(event.Hour) bool
+	// Waits says of a UTC hour that it need not be adopted, though the rows change it;
+	// nil is none.
+	Waits func(event.Hour) bool
 }
 
 // Add counts rows of counted hours that were not there before. Where they change
@@ -234,6 +237,9 @@ func (t *Tally) Add(rows *processed.Frame, around Around) (adopted []event.Hour,
 			if !t.Counts(h) {
 				others[h] = true
 			}
+		}
+		if around.Waits != nil {
+			maps.DeleteFunc(others, func(h event.Hour, _ bool) bool { return around.Waits(h) })
 		}
 		if len(others) == 0 {
 			t.remind(less)

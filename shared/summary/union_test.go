@@ -178,7 +178,7 @@ func TestCoarseSets(t *testing.T) {
 			some := slices.Clone(sets)
 			for range 3 {
 				k := rng.IntN(len(some))
-				some[k] = some[k].in(grade(rng.IntN(int(g) + 1)))
+				some[k] = some[k].in(Grade(rng.IntN(int(g) + 1)))
 			}
 			one := Users{}
 			for _, u := range some {

@@ -1,0 +1,234 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/store"
+	"github.com/footfall/footfall/shared/summary"
+)
+
+// Late hours of busy merchants wait. A merchant with millions of events a day has late
+// ones of all hours of days, and to count each of these hours anew, with what lies
+// around it, takes longer than anybody waits for an answer. Where that is more than a
+// snapshot may read, hours that were closed before are left to their records, the oldest
+// first, until they are closed again. Hours under way, and what is to be counted again
+// for another reason than late events, never wait.
+
+// waiting are hours whose records are used although something of them is not in these.
+// A tally does not look at them again, so that what it holds of them stays as it is.
+type waiting map[event.Hour]bool
+
+// hours lists those of some dirty hours that wait, in order.
+func (w waiting) hours(dirty []event.Hour) (hours []event.Hour) {
+	for _, h := range dirty {
+		if w[h] {
+			hours = append(hours, h)
+		}
+	}
+	return hours
+}
+
+// stretches are all hours that wait, in order.
+func (w waiting) stretches() []stretch {
+	var all []stretch
+	for h := range w {
+		all = append(all, stretch{h, h + 1})
+	}
+	return joined(all)
+}
+
+// around are the hours whose documents are read to count some, and those beside them,
+// which change most.
+func around(hours []event.Hour) []stretch {
+	var all []stretch
+	for _, run := range Runs(hours, longestRun) {
+		from, to := summary.Of(run[0]-1, run[len(run)-1]+2).Needs()
+		all = append(all, stretch{from, to})
+	}
+	return joined(all)
+}
+
+// choose decides which of the dirty hours are counted, and whether all documents around
+// them are few enough to go on being counted. Where they are not, what has nothing to do
+// with these hours is not read: of a merchant with millions of events a day that is
+// nearly all.
+func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.Hour, err error) {
+	if t.most <= 0 || len(dirty) > maxLive/2 {
+		return dirty, nil
+	}
+	all := around(dirty)
+	rows, err := t.rowsOf(ctx, t.m, all)
+	if err != nil {
+		return nil, err
+	}
+	most := t.mostRows(t.most)
+	fits := func(hours []event.Hour) bool { return rows.in(around(hours)) <= most }
+	if t.few = fits(dirty); t.few || t.records == nil {
+		return dirty, nil
+	}
+	may, err := t.mayWait(ctx, t.m, t.cal, dirty)
+	if err != nil || len(may) == 0 {
+		return dirty, err
+	}
+	full := false
+	for _, h := range slices.Backward(dirty) {
+		with := slices.Insert(slices.Clone(hours), 0, h)
+		if may[h] && (full || !fits(with)) {
+			full = true
+			continue
+		}
+		hours = with
+		delete(may, h)
+	}
+	t.waits, t.few = may, fits(hours)
+	return hours, nil
+}
+
+// mostRows is how many rows a snapshot may read that goes on being counted in so many
+// bytes.
+func (l *Loader) mostRows(bytes int64) int {
+	most := int(bytes / bytesPerRow)
+	if l.options.MaxRows > 0 {
+		most = min(most, l.options.MaxRows)
+	}
+	return most
+}
+
+// hourRows is by hour how many rows there are.
+type hourRows map[event.Hour]int
+
+func (r hourRows) in(all []stretch) (sum int) {
+	for h, n := range r {
+		if within(all, h) {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// rowsOf counts the rows of a merchant's documents.
+func (l *Loader) rowsOf(ctx context.Context, m *access.Merchant, all []stretch) (hourRows, error) {
+	rows := hourRows{}
+	count := func(k store.DocKey, events int) bool {
+		rows[k.Hour] += events
+		return false
+	}
+	for _, s := range all {
+		for _, rev := range m.Layers.Revisions() {
+			if err := l.within(ctx, func(ctx context.Context) error { return l.pick(ctx, m, rev, s.from, s.to, count, nil) }); err != nil {
+				return nil, fmt.Errorf("cannot tell how many events %q has: %w", m.ID, err)
+			}
+		}
+	}
+	return rows, nil
+}
+
+// mayWait says which of some dirty hours have records, and lack nothing in these but
+// events that came late.
+func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.Calendar, hours []event.Hour) (waiting, error) {
+	if len(hours) == 0 {
+		return nil, nil
+	}
+	again, err := l.dirtyAgain(ctx, m, hours)
+	if err != nil {
+		return nil, err
+	}
+	days, keys := map[int64]int{}, []store.SummaryKey(nil)
+	clock := func(h event.Hour) []summary.Window { return cal.Hours(summary.Of(h, h+1).From, summary.Of(h, h+1).To) }
+	for _, h := range hours {
+		for _, w := range clock(h) {
+			day := cal.Day(w.From)
+			if _, listed := days[day.From]; !listed {
+				days[day.From] = len(keys)
+				keys = append(keys, store.SummaryKey{Merchant: m.ID, Generation: m.Generation, Grain: store.GrainDay, Start: day.From / 1000})
+			}
+		}
+	}
+	var data [][]byte
+	if err = l.within(ctx, func(ctx context.Context) error {
+		data, err = l.records.Get(ctx, keys)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("cannot tell which hours of %q were closed: %w", m.ID, err)
+	}
+	closed := make([]uint32, len(data)) // by day: the hours that have a record
+	for i, d := range data {
+		if r, err := summary.DecodeRecord(d, summary.Want{}); err == nil {
+			closed[i] = r.Hours
+		}
+	}
+	may := waiting{}
+	for _, h := range hours {
+		if _, other := slices.BinarySearch(again, h); other {
+			continue
+		}
+		may[h] = !slices.ContainsFunc(clock(h), func(w summary.Window) bool {
+			day := cal.Day(w.From)
+			place := slices.Index(cal.Hours(day.From, day.To), w)
+			return place < 0 || closed[days[day.From]]>>place&1 == 0
+		})
+	}
+	maps.DeleteFunc(may, func(_ event.Hour, is bool) bool { return !is })
+	return may, nil
+}
+
+// dirtyAgain lists those of some dirty hours that are to be counted again for another
+// reason than late events: these are marked in the view's own queue.
+func (l *Loader) dirtyAgain(ctx context.Context, m *access.Merchant, hours []event.Hour) (again []event.Hour, err error) {
+	if err = l.within(ctx, func(ctx context.Context) error {
+		again, err = l.processed.DirtyOf(ctx, m.ID, []store.Queue{store.Queue(m.Generation)}, hours[0], hours[len(hours)-1]+1)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("cannot list what is to be counted again of %q: %w", m.ID, err)
+	}
+	return again, nil
+}
+
+// takes reports whether an hour that something else in the counted ones has changed is
+// counted with them. Where hours wait, only one beside them is: the documents of others
+// would have to be read, and their records are made anew with the counted ones.
+func (t *taking) takes(counted []event.Hour, h event.Hour) bool {
+	return t.waits == nil || !t.waits[h] && slices.ContainsFunc(counted, func(c event.Hour) bool { return h >= c-1 && h <= c+1 })
+}
+
+// leaveOut is the dirty hours but for those that wait. What comes to be dirty waits where
+// it may, and more would have to be read to count it than a snapshot may read, or keep.
+// ok is false where one that waits may not any more.
+func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summary.Calendar, dirty []event.Hour) (_ []event.Hour, ok bool, err error) {
+	if len(f.waits) > 0 {
+		again, err := f.loader.dirtyAgain(ctx, m, dirty)
+		if err != nil || slices.ContainsFunc(again, func(h event.Hour) bool { return f.waits[h] }) {
+			return nil, false, err
+		}
+	}
+	var ask []event.Hour
+	for _, h := range dirty {
+		if from, to := f.tally.Needs(h); !f.isStale(h) && !f.waits[h] && !f.readsAll(from, to) {
+			ask = append(ask, h)
+		}
+	}
+	if len(ask) > 0 {
+		missing := without(around(ask), f.spans)
+		rows, err := f.loader.rowsOf(ctx, m, missing)
+		if err != nil {
+			return nil, false, err
+		}
+		n, most := rows.in(missing), f.loader.options.MaxRows
+		if most > 0 && n > most || f.Size()+int64(n)*bytesPerRow > f.most {
+			may, err := f.loader.mayWait(ctx, m, cal, ask)
+			if err != nil {
+				return nil, false, err
+			}
+			if f.waits == nil && len(may) > 0 {
+				f.waits = waiting{}
+			}
+			maps.Copy(f.waits, may)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(dirty), func(h event.Hour) bool { return f.waits[h] }), true, nil
+}
