@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,10 @@ func nowhere(err error) error {
 	return &fault.Error{Kind: fault.Transient, RetryAfter: retryAfter, Err: fault.New(fault.Transient, "cannot write a batch anywhere: %w", err)}
 }
 
-var errBothAway = errors.New("journal and broker are away")
+var (
+	errBothAway = errors.New("journal and broker are away")
+	errBothBusy = errors.New("journal and broker are still at what they got before")
+)
 
 type outcome struct {
 	sink int
@@ -274,7 +278,7 @@ func (w *writer) await(a *attempt, f *flush) bool {
 			errs = append(errs, o.err)
 		}
 		if !w.startRest(a) && !(w.awaitPublished() && w.startRest(a)) {
-			f.settle(nowhere(errors.Join(errs...)))
+			f.settle(nowhere(cmp.Or(errors.Join(errs...), errBothBusy)))
 			return false
 		}
 	}
