@@ -142,7 +142,11 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 // close counts dirty hours and what they affect, writes the records, and takes
 // off the marks that it found before it read the documents.
 func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []event.Hour) error {
-	var err error
+	leave, err := c.enter(ctx, dirty)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if c.claimed, err = c.claimedNow(ctx); err != nil {
 		return err
 	}
@@ -192,6 +196,20 @@ func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []eve
 	}
 	c.closed.Add(1)
 	return c.mergeDocuments(ctx, dirty)
+}
+
+// enter waits until there is room for the events of some hours beside those of other
+// merchants, which goes on until leave is called.
+func (c *closing) enter(ctx context.Context, hours []event.Hour) (leave func(), err error) {
+	events, err := c.loader.Events(ctx, &c.m, hours)
+	if err != nil {
+		return nil, err
+	}
+	n := int64(min(events, c.cfg.RunEvents))
+	if err := c.room.Acquire(ctx, n); err != nil {
+		return nil, fmt.Errorf("cannot wait for the hours of other merchants: %w", err)
+	}
+	return func() { c.room.Release(n) }, nil
 }
 
 // marks are those of hours that say what is to be counted.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/function"
@@ -36,7 +37,10 @@ type Config struct {
 	// Page is how many dirty hours are listed at once.
 	Page int `env:"SUMMARY_PAGE" envDefault:"1000"`
 	// Span is how many hours of a merchant are counted at once, at most. A
-	// merchant with more events than RunEvents in them is taken hour by hour.
+	// merchant with more events than RunEvents in them is taken hour by hour, and
+	// hours of several merchants are counted at once as long as they have no more in
+	// sum: what many busy ones take together would fill the memory, and leave no
+	// processor to who takes events in beside it.
 	Span      int `env:"SUMMARY_SPAN" envDefault:"48"`
 	RunEvents int `env:"SUMMARY_RUN_EVENTS" envDefault:"500000"`
 	// Share: a merchant whose hours take longer than some seconds to count has
@@ -140,7 +144,8 @@ type Service struct {
 	mu      sync.Mutex
 	running map[store.Shard]bool
 
-	closed       atomic.Int64 // runs of hours, of all shards
+	room         *semaphore.Weighted // for the events of hours that are counted at once (Config.RunEvents)
+	closed       atomic.Int64        // runs of hours, of all shards
 	rebuildFails atomic.Bool
 	pace         pace
 }
@@ -157,7 +162,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
-		Ports: p, cfg: cfg, running: map[store.Shard]bool{},
+		Ports: p, cfg: cfg, running: map[store.Shard]bool{}, room: semaphore.NewWeighted(int64(cfg.RunEvents)),
 		columns:   summary.Needs(summary.RecordKeys()),
 		loader:    history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
 		published: view.NewPublished(p.Revisions, publishedAge, p.Clock),
