@@ -27,8 +27,9 @@ type closing struct {
 	cal       *summary.Calendar
 	settings  summary.Settings
 	watermark time.Time
-	claimed   uint64 // before the marks of the run under way were read
-	looked    int    // rows that the last count looked at
+	claimed   uint64        // before the marks of the run under way were read
+	looked    int           // rows that the last count looked at
+	waited    time.Duration // for hours of other merchants
 }
 
 // closing begins the work on a merchant in a view. Marks of LiveQueue count for
@@ -54,7 +55,6 @@ func (s *Service) closeMerchant(ctx, budget context.Context, dirty []store.Dirty
 	if !s.pace.free(id, began) {
 		return false, nil
 	}
-	defer func() { s.pace.worked(id, began, time.Now(), s.cfg.Share) }()
 	m, shown, err := s.merchantShown(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		// Nobody can ask for its numbers. The hours stay dirty: should the
@@ -66,8 +66,11 @@ func (s *Service) closeMerchant(ctx, budget context.Context, dirty []store.Dirty
 		return false, err
 	}
 	c, err := s.closing(&m, shown, true, late.watermark)
-	did = late.turn(id, dirty)
-	if err == nil && !did {
+	if err != nil {
+		return false, fmt.Errorf("cannot close hours of %q: %w", id, err)
+	}
+	defer c.worked(began)
+	if did = late.turn(id, dirty); !did {
 		did, err = c.open(ctx, late.ended(dirty))
 	}
 	if err == nil && did {
@@ -77,6 +80,11 @@ func (s *Service) closeMerchant(ctx, budget context.Context, dirty []store.Dirty
 		return true, fmt.Errorf("cannot close hours of %q: %w", id, err)
 	}
 	return did, nil
+}
+
+// worked notes how long the work has taken that began at an instant.
+func (c *closing) worked(began time.Time) {
+	c.pace.worked(c.m.ID, began.Add(c.waited), time.Now(), c.cfg.Share)
 }
 
 // runs closes hours as long as the budget lasts.
@@ -205,7 +213,8 @@ func (c *closing) enter(ctx context.Context, hours []event.Hour) (leave func(), 
 	if err != nil {
 		return nil, err
 	}
-	n := int64(min(events, c.cfg.RunEvents))
+	n, came := int64(min(events, c.cfg.RunEvents)), time.Now()
+	defer func() { c.waited += time.Since(came) }()
 	if err := c.room.Acquire(ctx, n); err != nil {
 		return nil, fmt.Errorf("cannot wait for the hours of other merchants: %w", err)
 	}

@@ -35,15 +35,15 @@ func (s *Service) closeView(ctx, budget context.Context, dirty []store.DirtyHour
 		return nil
 	}
 	isShown := v.Generation == shown.Generation
-	if began := time.Now(); isShown && v.State == access.ViewReady {
-		// What it has in its queue was reopened: it is held back as late events are.
-		if !s.pace.free(id, began) {
-			return nil
-		}
-		defer func() { s.pace.worked(id, began, time.Now(), s.cfg.Share) }()
+	began, again := time.Now(), isShown && v.State == access.ViewReady
+	if again && !s.pace.free(id, began) {
+		return nil // what it has in its queue was reopened: it is held back as late events are
 	}
 	c, err := s.closing(&m, v, isShown, watermark)
 	if err == nil {
+		if again {
+			defer c.worked(began)
+		}
 		err = c.advance(ctx, budget, hours)
 	}
 	if err != nil {

@@ -208,7 +208,10 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 	}
 	var ask []event.Hour
 	for _, h := range dirty {
-		if from, to := f.tally.Needs(h); !f.isStale(h) && !f.waits[h] && !f.readsAll(from, to) {
+		if f.isStale(h) || f.waits[h] {
+			continue
+		}
+		if from, to := f.tally.Needs(h); !f.readsAll(from, to) {
 			ask = append(ask, h)
 		}
 	}

@@ -323,3 +323,41 @@ func BenchmarkUnion(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkUnionOfNeighbours reads the merged documents of a busy hour, of batches that
+// came one after the other but for a few at their edges.
+func BenchmarkUnionOfNeighbours(b *testing.B) {
+	const documents, batches, each, strays = 20, 1_000, 10, 20
+	rows := sampleRows(documents * batches * each)
+	dealt := make([]processed.Builder, documents)
+	for k := range documents * batches {
+		id := event.BatchID{0, byte(k >> 16), byte(k >> 8), byte(k)}
+		at := k / batches
+		if place := k % batches; place < strays && at > 0 && k%2 == 0 {
+			at-- // it came early, among the last ones of the document before
+		}
+		for i := range each {
+			r := rows[k*each+i]
+			r.Batch, r.Seq, r.Millis = id, uint32(i), int64(k)
+			dealt[at].Add(r)
+		}
+	}
+	docs := make([][]byte, documents)
+	for at := range dealt {
+		docs[at] = dealt[at].Encode()
+	}
+	columns := processed.Columns{Text: 1<<processed.ColName | 1<<processed.ColPagePath | 1<<processed.ColSource | 1<<processed.ColBrowser}
+	b.ReportAllocs()
+	for b.Loop() {
+		u := processed.NewUnion(columns)
+		for _, d := range docs {
+			if err := u.Add(d, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if _, err := u.Frame(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(rows)), "ns/event")
+}
