@@ -14,8 +14,8 @@ import (
 // order of hour, batch and Seq, and drops those that count elsewhere or nowhere.
 //
 // Documents of an hour are of batches that came one after the other, but for a few at
-// their edges. Only there are rows compared one by one, and moved; all others stay
-// where they stand, or move in one piece where some before them are dropped.
+// their edges. Only there are rows compared one by one; all others stay where they
+// stand, or move in one piece.
 type settling struct {
 	f      *Frame
 	pieces []piece
@@ -83,7 +83,10 @@ func (f *Frame) settle(parts []part) {
 		return
 	}
 	slices.SortFunc(s.pieces, func(a, b piece) int {
-		return cmp.Or(a.unit.compare(&b.unit), cmp.Compare(a.document, b.document), cmp.Compare(f.Seq[a.start], f.Seq[b.start]), cmp.Compare(a.start, b.start))
+		if c := a.unit.compare(&b.unit); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(a.document, b.document), cmp.Compare(f.Seq[a.start], f.Seq[b.start]), cmp.Compare(a.start, b.start))
 	})
 	s.once()
 	s.untangle()
@@ -95,43 +98,33 @@ func (s *settling) cut(parts []part) bool {
 	f := s.f
 	ordered := true
 	extents := make([]extent, len(parts))
-	least := make([]*batchHour, len(parts)+1) // of the parts from here on
-	var most *batchHour
+	var order []int // parts with rows, by the first unit: whole documents may stand out of order
 	for k := range parts {
 		p := &parts[k]
 		if ordered = ordered && p.keep == nil && !p.none; p.none || p.start == p.end {
 			continue
 		}
-		e := &extents[k]
-		*e = f.extent(p.start, p.end)
-		ordered = ordered && e.sorted && (most == nil || most.compare(&e.first) < 0)
-		if most == nil || most.compare(&e.last) < 0 {
-			most = &e.last
+		extents[k] = f.extent(p.start, p.end)
+		if ordered = ordered && extents[k].sorted; ordered && len(order) > 0 {
+			ordered = extents[order[len(order)-1]].last.compare(&extents[k].first) < 0
 		}
+		order = append(order, k)
 	}
 	if ordered {
 		return false
 	}
-	for k := len(parts) - 1; k >= 0; k-- {
-		least[k] = least[k+1]
-		if p := &parts[k]; !p.none && p.start < p.end && (least[k] == nil || least[k].compare(&extents[k].first) > 0) {
-			least[k] = &extents[k].first
-		}
-	}
-	most = nil
-	for k := range parts {
+	slices.SortStableFunc(order, func(a, b int) int { return extents[a].first.compare(&extents[b].first) })
+	var most *batchHour // of the parts before
+	for i, k := range order {
 		p, e := &parts[k], &extents[k]
-		if p.none || p.start == p.end {
-			continue
-		}
-		from, to := p.end, p.end // rows that come after all before them, and before all after them
+		from, to := p.end, p.end // rows that come after all of the parts before, and before all of those after it
 		if e.sorted && p.keep == nil {
 			from, to = p.start, p.end
 			if most != nil {
 				from = f.firstFrom(p.start, p.end, most, 1)
 			}
-			if next := least[k+1]; next != nil {
-				to = max(from, f.firstFrom(p.start, p.end, next, 0))
+			if i+1 < len(order) {
+				to = max(from, f.firstFrom(p.start, p.end, &extents[order[i+1]].first, 0))
 			}
 		}
 		s.pieceByPiece(k, p.start, from, p.keep)
