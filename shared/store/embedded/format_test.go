@@ -66,7 +66,7 @@ func TestFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"! 66 = 03",
+		"! 66 = 04",
 		"R 026d31000000018000000100696e76616c6964 = 02",
 		"a 03472d417fffffff = 0606",
 		"a 03472d4280000000 = 0202",

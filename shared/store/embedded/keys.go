@@ -16,7 +16,8 @@ const (
 	tablePayload     byte = 'p' // batch → container
 	tableStage       byte = 'i' // missing stage, received, batch → nothing
 	tableSums        byte = 'a' // stream, hour → accepted, pending
-	tableDoc         byte = 'd' // merchant, revision, hour, batch → document
+	tableDoc         byte = 'd' // merchant, revision, hour, batch → document, or how many rows a large merged one has
+	tableBody        byte = 'D' // merchant, revision, hour, batch → large merged document
 	tableMark        byte = 'm' // merchant, queue, hour, batch → nothing
 	tableDirty       byte = 'h' // live or not, place, merchant, queue, hour → nothing
 	tableReject      byte = 'r' // merchant, revision, hour, batch, index → reject

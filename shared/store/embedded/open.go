@@ -20,7 +20,7 @@ import (
 
 // formatVersion is the version of keys and values in the database. It grows
 // with every change that an older program would misread.
-const formatVersion = 3
+const formatVersion = 4
 
 // readableVersion is the oldest that this program goes on with (see upgrade).
 const readableVersion = 2
@@ -170,7 +170,7 @@ func (e *engine) checkFormat() error {
 	case found && have == formatVersion:
 		return nil
 	case found && have >= readableVersion && have < formatVersion:
-		return e.upgrade(key)
+		return e.upgrade(key, have)
 	case found:
 		return fmt.Errorf("expected data of format %d to %d, found %d: use the version of Footfall that wrote it", readableVersion, formatVersion, have)
 	}
@@ -188,9 +188,13 @@ func (e *engine) checkFormat() error {
 	return e.db.Set(key, binary.AppendUvarint(nil, formatVersion), pebble.Sync)
 }
 
-// upgrade moves the keys of dirty hours to their places of today, in one step
-// with the version. Changes of merchants are read as version 2 wrote them.
-func (e *engine) upgrade(version []byte) error {
+// upgrade moves the keys of dirty hours to their places of today, where version 2 wrote
+// them, in one step with the version. Changes of merchants are read as it wrote them, and
+// large documents as version 3 did.
+func (e *engine) upgrade(version []byte, have uint64) error {
+	if have > 2 {
+		return e.db.Set(version, binary.AppendUvarint(nil, formatVersion), pebble.Sync)
+	}
 	b := e.db.NewBatch()
 	it, err := e.span(context.Background(), []byte{tableDirty}, []byte{tableDirty + 1})
 	if err != nil {

@@ -64,8 +64,8 @@ func TestForeignDataIsRefused(t *testing.T) {
 		key, value []byte
 		want       string
 	}{
-		"a later version":    {[]byte{tableMeta, 'f'}, []byte{formatVersion + 1}, "expected data of format 2 to 3, found 4"},
-		"too old a version":  {[]byte{tableMeta, 'f'}, []byte{readableVersion - 1}, "expected data of format 2 to 3, found 1"},
+		"a later version":    {[]byte{tableMeta, 'f'}, []byte{formatVersion + 1}, "expected data of format 2 to 4, found 5"},
+		"too old a version":  {[]byte{tableMeta, 'f'}, []byte{readableVersion - 1}, "expected data of format 2 to 4, found 1"},
 		"an older version":   {[]byte{tableMeta, 'f'}, []byte{readableVersion}, ""},
 		"no version":         {[]byte("x"), []byte("y"), "without its format version"},
 		"a broken version":   {[]byte{tableMeta, 'f'}, []byte{}, "cut short"},

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -66,6 +67,15 @@ func docKey(k store.DocKey) []byte {
 	return append(hourPrefix(tableDoc, k.Merchant, uint32(k.Revision), k.Hour), k.Batch[:]...)
 }
 
+// bodyKey is where a large merged document stands: who looks for others steps over
+// its key, and not over its bytes.
+func bodyKey(k store.DocKey) []byte {
+	return append(hourPrefix(tableBody, k.Merchant, uint32(k.Revision), k.Hour), k.Batch[:]...)
+}
+
+// bodyFrom is from how many bytes on a merged document is large.
+const bodyFrom = 1 << 10
+
 func markKey(m store.Mark) []byte {
 	return append(hourPrefix(tableMark, m.Merchant, uint32(m.Queue), m.Hour), m.Batch[:]...)
 }
@@ -104,11 +114,25 @@ func (p *processed) setMark(b *pebble.Batch, m store.Mark, fresh []xxh3.Uint128)
 }
 
 func setDoc(b *pebble.Batch, d store.Doc) error {
-	key := docKey(d.Key)
-	op := b.SetDeferred(len(key), uvarintLen(uint64(d.Events))+len(d.Data))
+	key, inline := docKey(d.Key), d.Data
+	if d.Key.IsMerged() && len(d.Data) >= bodyFrom {
+		if err := b.Set(bodyKey(d.Key), d.Data, nil); err != nil {
+			return err
+		}
+		inline = nil
+	}
+	op := b.SetDeferred(len(key), uvarintLen(uint64(d.Events))+len(inline))
 	copy(op.Key, key)
-	copy(op.Value[binary.PutUvarint(op.Value, uint64(d.Events)):], d.Data)
+	copy(op.Value[binary.PutUvarint(op.Value, uint64(d.Events)):], inline)
 	return op.Finish()
+}
+
+func deleteDoc(b *pebble.Batch, k store.DocKey) error {
+	err := b.Delete(docKey(k), nil)
+	if k.IsMerged() {
+		err = errors.Join(err, b.Delete(bodyKey(k), nil))
+	}
+	return err
 }
 
 func uvarintLen(v uint64) int {
@@ -238,13 +262,15 @@ func (p *processed) Scan(ctx context.Context, merchant string, rev store.Revisio
 	return p.Pick(ctx, merchant, rev, from, to, func(store.DocKey, int) bool { return true }, fn)
 }
 
-// Pick implements store.Processed. The documents are read all the same: one that is
-// not wanted costs what it takes to step over it.
+// Pick implements store.Processed. One that is not wanted costs what it takes to step
+// over it: of a large one that is little.
 func (p *processed) Pick(ctx context.Context, merchant string, rev store.Revision, from, to event.Hour,
 	want func(store.DocKey, int) bool, fn func(store.Doc) error,
 ) error {
 	var fromCaller error
-	err := p.e.read(ctx, "scan processed data", func() error {
+	err := p.e.read(ctx, "scan processed data", func() (err error) {
+		var large bodies
+		defer func() { err = large.close(err) }()
 		return p.eachDoc(ctx, merchant, rev, from, to, func(k store.DocKey, it *pebble.Iterator) error {
 			v, err := it.ValueAndErr()
 			if err != nil {
@@ -255,6 +281,11 @@ func (p *processed) Pick(ctx context.Context, merchant string, rev store.Revisio
 			if d.err != nil || !want(k, doc.Events) {
 				return d.err
 			}
+			if len(doc.Data) == 0 {
+				if doc.Data, err = large.of(ctx, it); err != nil {
+					return err
+				}
+			}
 			fromCaller = fn(doc)
 			return fromCaller
 		})
@@ -263,6 +294,35 @@ func (p *processed) Pick(ctx context.Context, merchant string, rev store.Revisio
 		return fromCaller
 	}
 	return err
+}
+
+// bodies reads large documents, as they are where others read their keys.
+type bodies struct {
+	it  *pebble.Iterator
+	key []byte
+}
+
+// of is the document whose key an iterator stands on. It is valid until the next one
+// is read.
+func (b *bodies) of(ctx context.Context, doc *pebble.Iterator) (data []byte, err error) {
+	if b.it == nil {
+		bounds := &pebble.IterOptions{LowerBound: []byte{tableBody}, UpperBound: []byte{tableBody + 1}}
+		if b.it, err = doc.CloneWithContext(ctx, pebble.CloneOptions{IterOptions: bounds}); err != nil {
+			return nil, err
+		}
+	}
+	b.key = append(append(b.key[:0], tableBody), doc.Key()[1:]...)
+	if !b.it.SeekGE(b.key) || !bytes.Equal(b.it.Key(), b.key) {
+		return nil, b.it.Error() // it is empty, if it is no error
+	}
+	return b.it.ValueAndErr()
+}
+
+func (b *bodies) close(err error) error {
+	if b.it == nil {
+		return err
+	}
+	return finish(b.it, err)
 }
 
 // eachDoc calls fn with the keys of documents and an iterator that stands on
@@ -338,7 +398,7 @@ func (p *processed) Drop(ctx context.Context, merchant string, rev store.Revisio
 		unlock := p.merchants.lock(set)
 		b := p.e.db.NewBatch()
 		var err error
-		for _, table := range []byte{tableDoc, tableReject, tableRejectSum} {
+		for _, table := range []byte{tableDoc, tableBody, tableReject, tableRejectSum} {
 			lower, upper := hourPrefix(table, merchant, uint32(rev), from), hourPrefix(table, merchant, uint32(rev), to)
 			err = errors.Join(err, b.DeleteRange(lower, upper, nil))
 		}
@@ -388,7 +448,7 @@ func (p *processed) replace(b *pebble.Batch, old []store.DocKey, merged store.Do
 			dirty = true
 			err = b.Delete(markKey(liveMark(k)), nil)
 		}
-		if err = errors.Join(err, b.Delete(docKey(k), nil)); err != nil {
+		if err = errors.Join(err, deleteDoc(b, k)); err != nil {
 			return err
 		}
 	}

@@ -34,12 +34,16 @@ func (s *Stores) Usage(ctx context.Context) (Usage, error) {
 		}
 		live := int64(m.Table.Local.LiveSize)
 		for _, t := range tableNames {
-			n, err := s.engine.db.EstimateDiskUsage([]byte{t.table}, []byte{t.table + 1})
-			if err != nil {
-				return err
+			of := TableUsage{Name: t.name}
+			for _, table := range []byte(t.tables) {
+				n, err := s.engine.db.EstimateDiskUsage([]byte{table}, []byte{table + 1})
+				if err != nil {
+					return err
+				}
+				of.Disk += int64(n)
 			}
-			u.Tables = append(u.Tables, TableUsage{Name: t.name, Disk: int64(n)})
-			live -= int64(n)
+			u.Tables = append(u.Tables, of)
+			live -= of.Disk
 		}
 		u.Tables = append(u.Tables, TableUsage{Name: "other", Disk: max(live, 0)})
 		return nil
@@ -47,9 +51,9 @@ func (s *Stores) Usage(ctx context.Context) (Usage, error) {
 	return u, err
 }
 
-// TableSize is what one table of the database takes.
+// TableSize is what one table of the database takes, or two that belong together.
 type TableSize struct {
-	Table  byte   // of the keys, see shared/docs/formats/embedded.md
+	Table  string // of the keys, see shared/docs/formats/embedded.md
 	Name   string // what stands in it
 	Keys   int64
 	Values int64  // bytes, uncompressed
@@ -57,13 +61,13 @@ type TableSize struct {
 }
 
 var tableNames = []struct {
-	table byte
-	name  string
+	tables string
+	name   string
 }{
-	{tableRow, "journal rows"}, {tablePayload, "journal payloads"}, {tableSums, "journal sums"}, {tableStage, "journal stages"},
-	{tableDoc, "documents"}, {tableMark, "marks"}, {tableDirty, "dirty hours"}, {tableReject, "rejects"}, {tableRejectSum, "reject sums"},
-	{tableVisitor, "visitors"}, {tableSummary, "summaries"},
-	{tableMerchant, "merchants"}, {tableChange, "changes of merchants"}, {tableStream, "streams"},
+	{string(tableRow), "journal rows"}, {string(tablePayload), "journal payloads"}, {string(tableSums), "journal sums"}, {string(tableStage), "journal stages"},
+	{string([]byte{tableDoc, tableBody}), "documents"}, {string(tableMark), "marks"}, {string(tableDirty), "dirty hours"}, {string(tableReject), "rejects"}, {string(tableRejectSum), "reject sums"},
+	{string(tableVisitor), "visitors"}, {string(tableSummary), "summaries"},
+	{string(tableMerchant), "merchants"}, {string(tableChange), "changes of merchants"}, {string(tableStream), "streams"},
 }
 
 // Sizes are those of the tables that grow with events and merchants. They are
@@ -72,9 +76,11 @@ func (s *Stores) Sizes(ctx context.Context) ([]TableSize, error) {
 	sizes := make([]TableSize, len(tableNames))
 	err := s.engine.read(ctx, "measure the tables", func() error {
 		for i, t := range tableNames {
-			sizes[i] = TableSize{Table: t.table, Name: t.name}
-			if err := s.engine.size(ctx, &sizes[i]); err != nil {
-				return err
+			sizes[i] = TableSize{Table: t.tables, Name: t.name}
+			for _, table := range []byte(t.tables) {
+				if err := s.engine.size(ctx, table, &sizes[i]); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -82,23 +88,28 @@ func (s *Stores) Sizes(ctx context.Context) ([]TableSize, error) {
 	return sizes, err
 }
 
-func (e *engine) size(ctx context.Context, t *TableSize) (err error) {
-	lower, upper := []byte{t.Table}, []byte{t.Table + 1}
-	if t.Disk, err = e.db.EstimateDiskUsage(lower, upper); err != nil {
+// size adds what a table takes.
+func (e *engine) size(ctx context.Context, table byte, t *TableSize) error {
+	lower, upper := []byte{table}, []byte{table + 1}
+	disk, err := e.db.EstimateDiskUsage(lower, upper)
+	if err != nil {
 		return err
 	}
+	t.Disk += disk
 	it, err := e.span(ctx, lower, upper)
 	if err != nil {
 		return err
 	}
 	for ok := it.First(); ok; ok = it.Next() {
-		t.Keys++
+		if table == t.Table[0] {
+			t.Keys++ // a second table has more of what stands in the first one
+		}
 		v, err := it.ValueAndErr()
 		if err != nil {
 			return finish(it, err)
 		}
 		t.Values += int64(len(v))
-		if t.Keys%1024 == 0 && ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return finish(it, ctx.Err())
 		}
 	}
