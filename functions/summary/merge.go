@@ -116,7 +116,17 @@ func (s *Service) mergeHour(ctx context.Context, merchant string, rev store.Revi
 	// they are listed.
 	var docs []listed
 	union, gathered, bytes := processed.NewUnion(processed.Everything()), 0, 0
-	err = s.Processed.Scan(ctx, merchant, rev, h, h+1, func(d store.Doc) error {
+	fresh, passed := 0, uint64(0) // events of batches, which stand first; the highest place of a document that is passed over
+	want := func(k store.DocKey, events int) bool {
+		if !k.IsMerged() {
+			fresh += events
+		} else if settled(events, fresh) {
+			passed = max(passed, k.Place())
+			return false
+		}
+		return true
+	}
+	err = s.Processed.Pick(ctx, merchant, rev, h, h+1, want, func(d store.Doc) error {
 		fits := union.Len()+d.Events <= s.cfg.MergeEvents && bytes+len(d.Data) <= mergeBytes
 		if !all && (!fits || d.Key.IsMerged() && union.Len() >= someFresh) {
 			more = !fits
@@ -134,7 +144,7 @@ func (s *Service) mergeHour(ctx context.Context, merchant string, rev store.Revi
 		return false, err
 	}
 	chosen, place := choose(docs, s.cfg.MergeEvents)
-	if len(chosen) < 2 {
+	if place = max(place, passed); len(chosen) < 2 || place+1 >= store.MaxPlace {
 		return false, nil
 	}
 	if gathered < len(docs) || len(chosen) < len(docs) {
@@ -162,10 +172,7 @@ func (s *Service) gather(ctx context.Context, merchant string, rev store.Revisio
 		take[k] = true
 	}
 	union, found := processed.NewUnion(processed.Everything()), 0
-	if err := s.Processed.Scan(ctx, merchant, rev, h, h+1, func(d store.Doc) error {
-		if !take[d.Key] {
-			return nil
-		}
+	if err := s.Processed.Pick(ctx, merchant, rev, h, h+1, func(k store.DocKey, _ int) bool { return take[k] }, func(d store.Doc) error {
 		found++
 		return union.Add(d.Data, nil)
 	}); err != nil || found < len(chosen) {
@@ -189,6 +196,10 @@ type listed struct {
 // again for however little.
 const rewritten = 1000
 
+// settled reports whether a merged document is too large to be written again for so
+// many events of batches.
+func settled(events, fresh int) bool { return events > rewritten && events > 4*fresh }
+
 // choose picks the documents to merge: those of batches, and merged ones that
 // are small, or not much larger than what is to be added. place is the highest
 // place of a merged document among them: what takes the place of some sorts after all
@@ -208,15 +219,12 @@ func choose(docs []listed, most int) (chosen []store.DocKey, place uint64) {
 		if sum+d.events > most || bytes+d.bytes > mergeBytes {
 			continue
 		}
-		if d.key.IsMerged() && d.events > rewritten && d.events > 4*fresh {
+		if d.key.IsMerged() && settled(d.events, fresh) {
 			continue
 		}
 		sum += d.events
 		bytes += d.bytes
 		chosen = append(chosen, d.key)
-	}
-	if place+1 >= store.MaxPlace {
-		return nil, place
 	}
 	return chosen, place
 }
