@@ -82,7 +82,7 @@ func Soak(ctx context.Context, o Options) (*Seen, error) {
 		return nil, err
 	}
 	seen := &Seen{Began: time.Now().UTC(), Rate: o.Rate, Reports: o.Reports, Merchants: o.Merchants, Read: map[string]string{}}
-	probe, err := sys.StartProbe(context.WithoutCancel(ctx), time.Second, 50*time.Millisecond)
+	probe, err := sys.StartProbe(context.WithoutCancel(ctx), time.Second, 10*time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
