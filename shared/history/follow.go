@@ -104,23 +104,7 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	if f.back /= 2; f.short > 0 {
 		f.back, f.short = min(4*f.back+2*f.short, summary.Reach), 0
 	}
-	t := taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back}
-	hours, err := t.choose(ctx, dirty)
-	if err != nil {
-		return nil, err
-	}
-	err = t.take(ctx, hours)
-	if fault.Is(err, fault.TooLarge) && t.few && t.waits == nil && t.records != nil {
-		// With what lies further back, or what other hours need, it is too much.
-		s.Rows = 0
-		t = taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, few: true, waits: waiting{}}
-		err = t.take(ctx, hours)
-	}
-	if fault.Is(err, fault.TooLarge) && t.few {
-		s.Rows = 0
-		t = taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, waits: t.waits}
-		err = t.take(ctx, hours)
-	}
+	t, err := f.anew(ctx, s, m, cal, dirty)
 	if s.Whole {
 		s.Waiting = t.waits.hours(dirty)
 	}
@@ -138,6 +122,30 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 		f.claim = claim
 	}
 	return s, nil
+}
+
+// anew counts all that is open and does not wait. A fault of kind TooLarge says that it is
+// too much.
+func (f *Following) anew(ctx context.Context, s *Snapshot, m *access.Merchant, cal *summary.Calendar, dirty []event.Hour) (*taking, error) {
+	t := &taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back}
+	hours, err := t.choose(ctx, dirty)
+	if err != nil {
+		return t, err
+	}
+	for {
+		err = t.take(ctx, hours)
+		if !fault.Is(err, fault.TooLarge) || !t.few {
+			return t, err
+		}
+		// With what lies further back, or what other hours need, it is too much: these
+		// wait, where they may, and else only what is near is read.
+		s.Rows = 0
+		less := &taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, waits: t.waits}
+		if t.waits == nil && t.records != nil {
+			less.most, less.few, less.waits = f.most, true, waiting{}
+		}
+		t = less
+	}
 }
 
 // claimed is the last claim of a merchant's hours.
@@ -265,11 +273,12 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 	adopted, ok, err := f.tally.Add(rows, summary.Around{
 		FirstSeen: firstSeen, Earlier: claim != f.claim,
 		Whole: func(h event.Hour) bool {
-			from, _ := f.tally.Needs(h)
-			if at := f.spanOf(h); !whole(h) && at >= 0 {
+			is := whole(h)
+			if at := f.spanOf(h); !is && at >= 0 {
+				from, _ := f.tally.Needs(h)
 				f.short = max(f.short, f.spans[at].from-from)
 			}
-			return whole(h)
+			return is
 		},
 		Waits: func(h event.Hour) bool { return f.waits != nil && (f.waits[h] || !whole(h)) },
 	})
@@ -316,7 +325,7 @@ func (c *counted) readsAll(from, to event.Hour) bool {
 // reach adds what stands in hours of which nothing was read so far to the rows that
 // are new: which of it records hold already cannot be told, and whom it concerns is
 // counted with it.
-func (f *Following) reach(ctx context.Context, m *access.Merchant, rows *processed.Frame, hours []event.Hour) (_ *processed.Frame, ok bool, err error) {
+func (f *Following) reach(ctx context.Context, m *access.Merchant, rows *processed.Frame, hours []event.Hour) (*processed.Frame, bool, error) {
 	frames := []*processed.Frame{rows}
 	for _, h := range hours {
 		frame, ok, err := f.take(ctx, m, stretch{h, h + 1})
@@ -325,7 +334,8 @@ func (f *Following) reach(ctx context.Context, m *access.Merchant, rows *process
 		}
 		frames = append(frames, frame)
 	}
-	return processed.Merge(frames...), true, nil
+	frame, err := united(summary.Needs(summary.RecordKeys()), frames)
+	return frame, err == nil, err
 }
 
 // around sees to it that all rows are there which counting an hour takes.

@@ -187,9 +187,18 @@ func (n *Near) together(around []sifted) (*processed.Frame, error) {
 		parts = append(parts, wholeRows{s.stretch, s.Frame()})
 	}
 	slices.SortFunc(parts, func(a, b wholeRows) int { return cmp.Compare(a.from, b.from) })
-	union := processed.NewUnion(n.columns)
-	for _, p := range parts {
-		union.AddFrame(p.frame, nil)
+	frames := make([]*processed.Frame, len(parts))
+	for i, p := range parts {
+		frames[i] = p.frame
+	}
+	return united(n.columns, frames)
+}
+
+// united is one frame of the rows of several that were read with the same columns.
+func united(columns processed.Columns, frames []*processed.Frame) (*processed.Frame, error) {
+	union := processed.NewUnion(columns)
+	for _, f := range frames {
+		union.AddFrame(f, nil)
 	}
 	return union.Frame()
 }

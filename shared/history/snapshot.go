@@ -240,7 +240,10 @@ func (t *taking) load(ctx context.Context, w summary.Window) (*processed.Frame, 
 	for i, s := range frames {
 		parts[i] = s.frame
 	}
-	all.frame = processed.Merge(parts...)
+	var err error
+	if all.frame, err = united(summary.Needs(summary.RecordKeys()), parts); err != nil {
+		return nil, err
+	}
 	t.frames = append(t.frames, all)
 	return all.frame, nil
 }

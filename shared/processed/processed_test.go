@@ -153,7 +153,7 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-func TestMergeLaws(t *testing.T) {
+func TestUnionLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		// Documents of up to four batches in two hours; the same document may
 		// be there several times, alone or within a merged one.
@@ -179,14 +179,15 @@ func TestMergeLaws(t *testing.T) {
 		for i := range docs {
 			frames[i] = build(docs[i])
 		}
-		all := processed.Merge(frames...)
+		slices.SortStableFunc(want, func(a, b processed.Row) int { return int(hourOf(a.Millis) - hourOf(b.Millis)) })
+		all := unionOf(t, frames)
 		sameRows(t, all, want)
 
 		perm := rapid.Permutation(slices.Concat(frames, frames)).Draw(t, "order")
 		cut := rapid.IntRange(0, len(perm)).Draw(t, "cut")
-		nested := processed.Merge(processed.Merge(perm[:cut]...), processed.Merge(perm[cut:]...), nil)
+		nested := unionOf(t, []*processed.Frame{unionOf(t, perm[:cut]), unionOf(t, perm[cut:]), {}})
 		if diff := cmp.Diff(all, nested, cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf("merging in another order and grouping differs (-at once +nested):\n%s", diff)
+			t.Fatalf("uniting in another order and grouping differs (-at once +nested):\n%s", diff)
 		}
 		if !bytes.Equal(processed.Encode(all), processed.Encode(nested)) {
 			t.Fatalf("equal frames encode to different bytes")
@@ -333,7 +334,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-func BenchmarkMerge(b *testing.B) {
+// BenchmarkUnionOfFrames unites what is decoded already.
+func BenchmarkUnionOfFrames(b *testing.B) {
 	for _, each := range []int{1, 100, 5000} {
 		b.Run(fmt.Sprint(each), func(b *testing.B) {
 			var frames []*processed.Frame
@@ -347,7 +349,13 @@ func BenchmarkMerge(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				processed.Merge(frames...)
+				u := processed.NewUnion(processed.Everything())
+				for _, f := range frames {
+					u.AddFrame(f, nil)
+				}
+				if _, err := u.Frame(); err != nil {
+					b.Fatal(err)
+				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/event")
 		})

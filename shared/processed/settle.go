@@ -3,7 +3,6 @@ package processed
 import (
 	"bytes"
 	"cmp"
-	"math"
 	"slices"
 	"sort"
 
@@ -19,6 +18,14 @@ import (
 type settling struct {
 	f      *Frame
 	pieces []piece
+}
+
+const hourMillis = 3600_000
+
+// batchHour is the unit that counts once.
+type batchHour struct {
+	batch event.BatchID
+	hour  int64
 }
 
 // compare orders units by hour, then by batch.
@@ -70,16 +77,28 @@ func (f *Frame) extent(start, end int) extent {
 // eachUnit calls fn with each stretch of consecutive rows of one unit.
 func (f *Frame) eachUnit(start, to int, fn func(unit batchHour, start, end int)) {
 	for start < to {
-		end, hour := f.runFrom(start, to)
-		fn(batchHour{f.Batches[f.Batch[start]], hour}, start, end)
+		batch, unit, end := f.Batch[start], f.unit(start), start+1
+		for from := unit.hour * hourMillis; end < to && f.Batch[end] == batch && uint64(f.Millis[end]-from) < hourMillis; end++ {
+		}
+		fn(unit, start, end)
 		start = end
 	}
+}
+
+// floorHour is the hour of an instant.
+func floorHour(ms int64) int64 {
+	hour := ms / hourMillis
+	if ms%hourMillis < 0 {
+		hour--
+	}
+	return hour
 }
 
 // settle settles the rows of a frame's parts.
 func (f *Frame) settle(parts []part) {
 	s := settling{f: f}
 	if !s.cut(parts) {
+		f.renumberBatches()
 		return
 	}
 	slices.SortFunc(s.pieces, func(a, b piece) int {
@@ -191,9 +210,6 @@ func (s *settling) untangle() {
 	}
 }
 
-// rowRange are rows, or items, [start, end).
-type rowRange struct{ start, end int }
-
 // joined are the rows of the pieces in order, those in one that stand together.
 func (s *settling) joined() []rowRange {
 	var out []rowRange
@@ -205,174 +221,4 @@ func (s *settling) joined() []rowRange {
 		}
 	}
 	return out
-}
-
-// rearrange makes these its rows, in this order. Of none are some there twice.
-func (f *Frame) rearrange(order []rowRange) {
-	n := 0
-	for _, r := range order {
-		n += r.end - r.start
-	}
-	if n == f.Len && len(order) == 1 {
-		return
-	}
-	a := arrange(order)
-	f.rearrangeItems(order)
-	f.Len = n
-	f.Batch, f.Seq, f.EventID, f.Millis = moved(a, f.Batch), moved(a, f.Seq), moved(a, f.EventID), moved(a, f.Millis)
-	f.User, f.Client, f.Session = moved(a, f.User), moved(a, f.Client), moved(a, f.Session)
-	f.Flags, f.Engaged, f.Value = moved(a, f.Flags), moved(a, f.Engaged), moved(a, f.Value)
-	for c := range f.Text {
-		f.Text[c].rearrange(a)
-	}
-	for key, s := range f.Params {
-		if s.rearrange(a); s.Code == nil {
-			delete(f.Params, key)
-		}
-	}
-	if len(f.Params) == 0 {
-		f.Params = nil
-	}
-	f.renumberBatches()
-}
-
-func (f *Frame) rearrangeItems(order []rowRange) {
-	items := &f.Items
-	if items.Len == 0 {
-		return
-	}
-	var of []rowRange
-	to, n := 0, 0
-	for _, r := range order {
-		start, _ := slices.BinarySearch(items.Row, uint32(r.start))
-		end, _ := slices.BinarySearch(items.Row, uint32(r.end))
-		if start < end {
-			of = append(of, rowRange{start, end})
-		}
-		n += end - start
-	}
-	if n == 0 {
-		*items = ItemFrame{}
-		return
-	}
-	places := make([]uint32, 0, n)
-	k := 0
-	for _, r := range order {
-		if k < len(of) && items.Row[of[k].start] < uint32(r.end) && items.Row[of[k].start] >= uint32(r.start) {
-			for _, row := range items.Row[of[k].start:of[k].end] {
-				places = append(places, row-uint32(r.start)+uint32(to))
-			}
-			k++
-		}
-		to += r.end - r.start
-	}
-	a := arrange(of)
-	items.Len, items.Row = n, places
-	items.Price, items.Quantity = moved(a, items.Price), moved(a, items.Quantity)
-	for c := range items.Text {
-		items.Text[c].rearrange(a)
-	}
-}
-
-// rearrange moves a column's texts. Its dictionary is then in order of first appearance,
-// as a Builder's is, so that it does not tell how the rows came together.
-func (s *Strings) rearrange(a *arrangement) {
-	if s.Code == nil {
-		return
-	}
-	s.Code = moved(a, s.Code)
-	known := make([]uint32, len(s.Dict))
-	dict := make([]string, 1, len(s.Dict))
-	for i, code := range s.Code {
-		if code == 0 {
-			continue
-		}
-		if known[code] == 0 {
-			known[code] = uint32(len(dict))
-			dict = append(dict, s.Dict[code])
-		}
-		s.Code[i] = known[code]
-	}
-	if s.Dict = dict; len(dict) == 1 {
-		*s = Strings{}
-	}
-}
-
-// renumberBatches lists the batches in the order of their rows.
-func (f *Frame) renumberBatches() {
-	batches := make([]event.BatchID, 0, len(f.Batches))
-	last := uint32(math.MaxUint32)
-	for i, b := range f.Batch {
-		if b != last {
-			if n := len(batches); n == 0 || batches[n-1] != f.Batches[b] {
-				batches = append(batches, f.Batches[b])
-			}
-			last = b
-		}
-		f.Batch[i] = uint32(len(batches) - 1)
-	}
-	f.Batches = batches
-}
-
-// arrangement is how the elements of columns move, which stay in their memory.
-type arrangement struct {
-	order     []rowRange
-	stretches []stretch
-	n         int
-	most      int // elements of a stretch that is copied
-}
-
-// stretch are elements [from, to) of an order. All come from between those of the
-// stretches before and after it.
-type stretch struct{ from, to, n int }
-
-func arrange(order []rowRange) *arrangement {
-	a := &arrangement{order: order}
-	least := make([]int, len(order)+1) // where what comes from here on begins
-	least[len(order)] = math.MaxInt
-	for i := len(order) - 1; i >= 0; i-- {
-		least[i] = min(least[i+1], order[i].start)
-	}
-	for i := 0; i < len(order); {
-		s := stretch{from: i}
-		for end := 0; i < len(order) && (i == s.from || end > least[i]); i++ {
-			end = max(end, order[i].end)
-			s.n += order[i].end - order[i].start
-		}
-		s.to = i
-		a.stretches = append(a.stretches, s)
-		if a.n += s.n; s.to-s.from > 1 {
-			a.most = max(a.most, s.n)
-		}
-	}
-	return a
-}
-
-// moved is a column in another order; nil stays nil.
-func moved[T any](a *arrangement, column []T) []T {
-	if column == nil {
-		return nil
-	}
-	var scratch []T
-	to := 0
-	for _, s := range a.stretches {
-		parts := a.order[s.from:s.to]
-		if len(parts) == 1 {
-			// What comes before it takes no more room than it did.
-			if parts[0].start != to {
-				copy(column[to:], column[parts[0].start:parts[0].end])
-			}
-			to += s.n
-			continue
-		}
-		if scratch == nil {
-			scratch = make([]T, 0, a.most)
-		}
-		scratch = scratch[:0]
-		for _, r := range parts {
-			scratch = append(scratch, column[r.start:r.end]...)
-		}
-		to += copy(column[to:], scratch)
-	}
-	return column[:a.n:a.n]
 }

@@ -245,9 +245,5 @@ func pick[T uint8 | uint32 | int64](from *lane, rows []uint32) []T {
 // Rows counts rows by batch and UTC hour: the unit of which readers take each
 // once.
 func (f *Frame) Rows(fn func(batch event.BatchID, hour event.Hour, rows int)) {
-	for start := 0; start < f.Len; {
-		end, hour := f.runFrom(start, f.Len)
-		fn(f.Batches[f.Batch[start]], event.Hour(hour), end-start)
-		start = end
-	}
+	f.eachUnit(0, f.Len, func(unit batchHour, start, end int) { fn(unit.batch, event.Hour(unit.hour), end-start) })
 }

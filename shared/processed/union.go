@@ -14,8 +14,8 @@ import (
 // place, so that a thousand documents of one row cost little more than one of
 // a thousand rows. It is for one goroutine and one frame.
 //
-// A batch's rows of one UTC hour count once, as in Merge: those that were
-// added first. Rows come in the order of hour, then batch, then Seq: where documents
+// A batch's rows of one UTC hour are the same wherever they stand, and count once:
+// those that were added first. Rows come in the order of hour, then batch, then Seq: where documents
 // are added hour by hour and batch by batch, few have to be moved.
 type Union struct {
 	columns Columns
@@ -143,7 +143,7 @@ func (u *Union) release() {
 	u.held, u.parts = nil, nil
 }
 
-// Frame is what was added; it is called once. Bytes that Encode did not write
+// Frame is what was added, which it may share memory with; it is called once. Bytes that Encode did not write
 // give an Invalid error.
 func (u *Union) Frame() (*Frame, error) {
 	defer u.release()
@@ -463,12 +463,4 @@ func (u *Union) long(s *Strings, n int) {
 	} else {
 		codesOf(s, n, n, n)
 	}
-}
-
-func floorHour(ms int64) int64 {
-	hour := ms / hourMillis
-	if ms%hourMillis < 0 {
-		hour--
-	}
-	return hour
 }

@@ -262,15 +262,19 @@ func frameOf(rows []processed.Row) *processed.Frame {
 	sort.Slice(keys, func(i, j int) bool {
 		return cmp.Or(cmp.Compare(keys[i].hour, keys[j].hour), bytes.Compare(keys[i].batch[:], keys[j].batch[:])) < 0
 	})
-	var frames []*processed.Frame
+	u := processed.NewUnion(processed.Everything())
 	for _, k := range keys {
 		var b processed.Builder
 		for _, r := range docs[k] {
 			b.Add(r)
 		}
-		frames = append(frames, b.Frame())
+		u.AddFrame(b.Frame(), nil)
 	}
-	return processed.Merge(frames...)
+	f, err := u.Frame()
+	if err != nil {
+		panic(err) // frames that were built are no damaged documents
+	}
+	return f
 }
 
 // newSession reports whether the user of a row was not seen before the row's
