@@ -104,6 +104,19 @@ func (w *world) visited(v *visits, h event.Hour, n int) {
 	}
 }
 
+// visitedSince puts as many events into each of the hours [from, to), and closes these.
+func (w *world) visitedSince(from, to event.Hour, perHour int) *visits {
+	w.t.Helper()
+	v := newVisits(from.Start(), perHour/3600)
+	v.known = perHour
+	for h := from; h < to; h++ {
+		v.at = h.Start()
+		w.visited(v, h, perHour)
+	}
+	w.summarise()
+	return v
+}
+
 // BenchmarkBusyDay takes the first picture of an hour that is half over, of a merchant
 // who was sent as much in each of the 24 hours before: where all may go on being
 // counted, and where that is too much.
@@ -111,13 +124,7 @@ func BenchmarkBusyDay(b *testing.B) {
 	for _, perHour := range []int{16_000, 160_000} {
 		w := newWorld(b, nil)
 		now := event.HourOf(midday)
-		v := newVisits((now - 24).Start(), perHour/3600)
-		v.known = perHour
-		for h := now - 24; h < now; h++ {
-			v.at = h.Start()
-			w.visited(v, h, perHour)
-		}
-		w.summarise()
+		v := w.visitedSince(now-24, now, perHour)
 		v.at = now.Start()
 		w.visited(v, now, perHour/2)
 		_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
@@ -148,13 +155,7 @@ func BenchmarkBusyLate(b *testing.B) {
 	const perHour = 8_000
 	w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes, c.LiveEvents = 1<<30, 40*perHour })
 	now := event.HourOf(midday)
-	v := newVisits((now - 96).Start(), perHour/3600)
-	v.known = perHour
-	for h := now - 96; h < now; h++ {
-		v.at = h.Start()
-		w.visited(v, h, perHour)
-	}
-	w.summarise()
+	v := w.visitedSince(now-96, now, perHour)
 	for h := now - 72; h < now; h++ {
 		v.at = h.Start()
 		w.put(v.next(2)...)
