@@ -120,7 +120,7 @@ func (s *Service) mergeHour(ctx context.Context, merchant string, rev store.Revi
 	want := func(k store.DocKey, events int) bool {
 		if !k.IsMerged() {
 			fresh += events
-		} else if settled(events, fresh) {
+		} else if leftAlone(events, fresh) {
 			passed = max(passed, k.Place())
 			return false
 		}
@@ -196,9 +196,9 @@ type listed struct {
 // again for however little.
 const rewritten = 1000
 
-// settled reports whether a merged document is too large to be written again for so
+// leftAlone reports whether a merged document is too large to be written again for so
 // many events of batches.
-func settled(events, fresh int) bool { return events > rewritten && events > 4*fresh }
+func leftAlone(events, fresh int) bool { return events > rewritten && events > 4*fresh }
 
 // choose picks the documents to merge: those of batches, and merged ones that
 // are small, or not much larger than what is to be added. place is the highest
@@ -219,7 +219,7 @@ func choose(docs []listed, most int) (chosen []store.DocKey, place uint64) {
 		if sum+d.events > most || bytes+d.bytes > mergeBytes {
 			continue
 		}
-		if d.key.IsMerged() && settled(d.events, fresh) {
+		if d.key.IsMerged() && leftAlone(d.events, fresh) {
 			continue
 		}
 		sum += d.events
