@@ -12,16 +12,12 @@ type rowRange struct{ start, end int }
 
 // rearrange makes these its rows, in this order. Of none are some there twice.
 func (f *Frame) rearrange(order []rowRange) {
-	n := 0
-	for _, r := range order {
-		n += r.end - r.start
-	}
-	if n == f.Len && len(order) == 1 {
+	if len(order) == 1 && order[0] == (rowRange{0, f.Len}) {
 		return
 	}
 	a := arrange(order)
 	f.rearrangeItems(order)
-	f.Len = n
+	f.Len = a.n
 	f.Batch, f.Seq, f.EventID, f.Millis = moved(a, f.Batch), moved(a, f.Seq), moved(a, f.EventID), moved(a, f.Millis)
 	f.User, f.Client, f.Session = moved(a, f.User), moved(a, f.Client), moved(a, f.Session)
 	f.Flags, f.Engaged, f.Value = moved(a, f.Flags), moved(a, f.Engaged), moved(a, f.Value)
@@ -45,32 +41,25 @@ func (f *Frame) rearrangeItems(order []rowRange) {
 		return
 	}
 	var of []rowRange
-	to, n := 0, 0
+	var places []uint32 // of the rows that they belong to
+	to := 0
 	for _, r := range order {
 		start, _ := slices.BinarySearch(items.Row, uint32(r.start))
 		end, _ := slices.BinarySearch(items.Row, uint32(r.end))
 		if start < end {
 			of = append(of, rowRange{start, end})
 		}
-		n += end - start
-	}
-	if n == 0 {
-		*items = ItemFrame{}
-		return
-	}
-	places := make([]uint32, 0, n)
-	k := 0
-	for _, r := range order {
-		if k < len(of) && items.Row[of[k].start] < uint32(r.end) && items.Row[of[k].start] >= uint32(r.start) {
-			for _, row := range items.Row[of[k].start:of[k].end] {
-				places = append(places, row-uint32(r.start)+uint32(to))
-			}
-			k++
+		for _, row := range items.Row[start:end] {
+			places = append(places, row-uint32(r.start)+uint32(to))
 		}
 		to += r.end - r.start
 	}
+	if len(places) == 0 {
+		*items = ItemFrame{}
+		return
+	}
 	a := arrange(of)
-	items.Len, items.Row = n, places
+	items.Len, items.Row = a.n, places
 	items.Price, items.Quantity = moved(a, items.Price), moved(a, items.Quantity)
 	for c := range items.Text {
 		items.Text[c].rearrange(a)
