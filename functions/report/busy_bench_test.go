@@ -108,7 +108,7 @@ func (w *world) visited(v *visits, h event.Hour, n int) {
 func (w *world) visitedSince(from, to event.Hour, perHour int) *visits {
 	w.t.Helper()
 	v := newVisits(from.Start(), perHour/3600)
-	v.known = perHour
+	v.known, v.step = perHour, time.Hour/time.Duration(perHour+1)
 	for h := from; h < to; h++ {
 		v.at = h.Start()
 		w.visited(v, h, perHour)
@@ -146,6 +146,43 @@ func BenchmarkBusyDay(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkBusyDays takes pictures, each after five hundred events, of a merchant who
+// was sent more in the 24 hours before than a picture may look at.
+func BenchmarkBusyDays(b *testing.B) {
+	const perHour = 80_000
+	w := newWorld(b, func(_ *access.Settings, c *Config) { c.TallyBytes, c.LiveEvents = 4<<30, 12*perHour })
+	now := event.HourOf(midday)
+	v := w.visitedSince(now-26, now, perHour)
+	v.at = now.Start()
+	w.visited(v, now, perHour/2)
+	_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
+	w.must(err)
+	a := w.service.live.of(keyOf(&w.merchant))
+	take := func(i int) {
+		p, err := w.service.live.expose(context.Background(), a.follow, &w.merchant, cal, uint64(i))
+		w.must(err)
+		if !p.Whole {
+			b.Fatal("expected a picture")
+		}
+	}
+	began := cpuTime(b)
+	take(0)
+	b.ReportMetric(float64(cpuTime(b)-began)/1e3, "first-cpu-µs")
+	b.ReportAllocs()
+	var took time.Duration
+	for i := 0; b.Loop(); i++ {
+		for range 5 {
+			w.put(v.next(100)...)
+		}
+		began := cpuTime(b)
+		take(i)
+		took += cpuTime(b) - began
+	}
+	b.ReportMetric(float64(took)/float64(b.N)/1e3, "cpu-µs/op")
+	b.ReportMetric(float64(a.follow.Wholes()), "wholes")
+	b.ReportMetric(float64(a.follow.Size())/(1<<20), "MiB")
 }
 
 // BenchmarkBusyLate asks for the last seven days of a merchant of whom late events have

@@ -41,6 +41,9 @@ type counted struct {
 	claim uint64 // the last one when it was counted: as long as it is, nobody has been told to be seen earlier
 	held  holdings
 	waits waiting // nil where nothing may wait
+	// fringe is what is before the spans of a merchant who has too much for all that an
+	// hour needs to be held; nil of others.
+	fringe *fringe
 }
 
 // stretch are the hours [from, to).
@@ -67,7 +70,11 @@ func (f *Following) Size() int64 {
 	if f.tally == nil {
 		return 0
 	}
-	return f.tally.Size() + f.held.size()
+	n := f.tally.Size() + f.held.size()
+	if f.fringe != nil {
+		n += f.fringe.size()
+	}
+	return n
 }
 
 // Wholes is how many times all was counted.
@@ -134,7 +141,7 @@ func (f *Following) anew(ctx context.Context, s *Snapshot, m *access.Merchant, c
 	}
 	for {
 		err = t.take(ctx, hours)
-		if !fault.Is(err, fault.TooLarge) || !t.few {
+		if !fault.Is(err, fault.TooLarge) || !t.few && !t.narrow {
 			return t, err
 		}
 		// With what lies further back, or what other hours need, it is too much: these
@@ -199,13 +206,7 @@ const mostStale = 2
 // one on has to do with: late events keep hours of days ago open until they are
 // closed, and then few have gone by for whom all would be counted anew.
 func (f *Following) mostlyPast(first event.Hour) bool {
-	past := 0
-	for hour, held := range f.held.hours {
-		if hour < first-summary.Reach {
-			past += held.rows
-		}
-	}
-	return past > f.tally.Rows()/2
+	return f.held.before(first-summary.Reach) > f.tally.Rows()/2
 }
 
 // farHour is after every hour that holds events.
@@ -213,9 +214,6 @@ const farHour = event.Hour(math.MaxInt32 / 2)
 
 // goOn counts what came since the last snapshot. false: all must be counted anew.
 func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.Calendar, s *Snapshot, all []event.Hour, claim uint64) (bool, error) {
-	if f.Size() > f.most {
-		return false, nil
-	}
 	dirty := all
 	if f.loader.records != nil {
 		var ok bool
@@ -223,8 +221,14 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 		if dirty, ok, err = f.leaveOut(ctx, m, cal, all); !ok || err != nil || len(dirty) == 0 {
 			return false, err
 		}
+		if dirty, err = f.makeRoom(ctx, m, cal, dirty); err != nil {
+			return false, err
+		}
 	}
-	if dirty[0] > f.since+mostStale {
+	if f.Size() > f.most {
+		return false, nil
+	}
+	if f.fringe == nil && dirty[0] > f.since+mostStale {
 		if f.mostlyPast(dirty[0]) {
 			return false, nil
 		}
@@ -252,6 +256,14 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 	if len(f.stale)+len(fresh) > maxLive {
 		return false, nil
 	}
+	if f.fringe != nil {
+		if len(far) > 0 {
+			return false, nil
+		}
+		if err := f.fetch(ctx, m, rows); err != nil {
+			return false, err
+		}
+	}
 	if len(far) > 0 {
 		if rows, ok, err = f.reach(ctx, m, rows, far); !ok || err != nil {
 			return false, err
@@ -266,21 +278,17 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 			return false, err
 		}
 	}
-	whole := func(h event.Hour) bool {
-		from, to := f.tally.Needs(h)
-		return f.readsAll(from, to)
-	}
 	adopted, ok, err := f.tally.Add(rows, summary.Around{
 		FirstSeen: firstSeen, Earlier: claim != f.claim,
 		Whole: func(h event.Hour) bool {
-			is := whole(h)
-			if at := f.spanOf(h); !is && at >= 0 {
+			is := f.countable(h)
+			if at := f.spanOf(h); !is && at >= 0 && f.fringe == nil {
 				from, _ := f.tally.Needs(h)
 				f.short = max(f.short, f.spans[at].from-from)
 			}
 			return is
 		},
-		Waits: func(h event.Hour) bool { return f.waits != nil && (f.waits[h] || !whole(h)) },
+		Waits: func(h event.Hour) bool { return f.waits != nil && (f.waits[h] || !f.countable(h)) },
 	})
 	if err != nil || !ok {
 		return false, err
@@ -316,8 +324,16 @@ func (c *counted) spanOf(h event.Hour) int {
 // reads reports whether the documents of an hour are in the tally.
 func (c *counted) reads(h event.Hour) bool { return c.spanOf(h) >= 0 }
 
-// readsAll is reads of the hours [from, to).
-func (c *counted) readsAll(from, to event.Hour) bool {
+// countable reports whether all is there that counting an hour takes, or will be when it
+// is asked for.
+func (c *counted) countable(h event.Hour) bool {
+	from, to := c.tally.Needs(h)
+	if c.fringe != nil {
+		if from < c.fringe.from {
+			return false
+		}
+		from = max(from, c.fringe.to)
+	}
 	at := c.spanOf(from)
 	return at >= 0 && to <= c.spans[at].to
 }
@@ -340,6 +356,9 @@ func (f *Following) reach(ctx context.Context, m *access.Merchant, rows *process
 
 // around sees to it that all rows are there which counting an hour takes.
 func (f *Following) around(ctx context.Context, m *access.Merchant, h event.Hour) (ok bool, err error) {
+	if f.fringe != nil {
+		return f.countable(h), nil
+	}
 	from, to := f.tally.Needs(h)
 	for from < to {
 		if at := f.spanOf(from); at >= 0 {

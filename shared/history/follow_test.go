@@ -24,6 +24,8 @@ type shopTraffic struct {
 	rng     *rand.Rand
 	batches uint32
 	put     []store.Doc // of all batches
+	tied    bool        // sessions have names, and purchases transactions, often the same
+	alone   bool        // events have nothing to do with others
 }
 
 // batch puts n events of the hours [from, to) as one batch.
@@ -38,6 +40,9 @@ func (s *shopTraffic) batch(n int, from, to event.Hour) {
 		r.EventID = processed.ID{Hi: 1, Lo: s.rng.Uint64N(1 << 20)} // sometimes twice
 		r.Millis = int64(from)*hourMs + s.rng.Int64N(int64(to-from)*hourMs)
 		r.Client = s.rng.Uint64N(300)
+		if s.tied && s.rng.IntN(5) > 0 {
+			r.Client = 1000 + s.rng.Uint64N(1<<20)
+		}
 		r.User = r.Client
 		r.Engaged = s.rng.Int64N(9000)
 		r.Text[processed.ColName] = []string{"page_view", "page_view", "scroll", "purchase"}[s.rng.IntN(4)]
@@ -49,6 +54,23 @@ func (s *shopTraffic) batch(n int, from, to event.Hour) {
 			r.Params = []processed.Param{{Key: "tax", Text: "1.5"}}
 			r.Items = []processed.Item{{Price: 5_000_000, Quantity: 2}}
 			r.Items[0].Text[processed.ItemID] = fmt.Sprint("i", s.rng.IntN(4))
+		}
+		if s.tied {
+			if s.rng.IntN(3) == 0 {
+				r.Session = 1 + s.rng.Uint64N(3)
+			}
+			if s.rng.IntN(4) == 0 {
+				r.Text[processed.ColTransactionID] = fmt.Sprint("t", s.rng.IntN(400))
+				r.Text[processed.ColStream] = []string{"", "app"}[s.rng.IntN(2)]
+			}
+			if s.rng.IntN(40) == 0 {
+				r.EventID.Lo %= 500
+			}
+		}
+		if s.alone {
+			r.EventID.Hi, r.Client = 2, 1<<40+uint64(s.batches)
+			r.User = r.Client
+			r.Text[processed.ColTransactionID] = ""
 		}
 		h := event.Hour(r.Millis / hourMs)
 		if docs[h] == nil {

@@ -85,6 +85,16 @@ func (h *holdings) add(f *processed.Frame) {
 	}
 }
 
+// before is how many rows are held of the hours before one.
+func (h *holdings) before(hour event.Hour) (rows int) {
+	for of, held := range h.hours {
+		if of < hour {
+			rows += held.rows
+		}
+	}
+	return rows
+}
+
 // look begins to look at all documents there are, but for those of hours that wait.
 func (h *holdings) look(columns processed.Columns, waits waiting) *look {
 	h.round++

@@ -85,6 +85,7 @@ type taking struct {
 	m      *access.Merchant
 	cal    *summary.Calendar
 	few    bool             // all documents around are read, and may go on being counted
+	narrow bool             // all of the open hours are, and what has to do with them of those before
 	waits  waiting          // nil where nothing may wait
 	frames []span           // what was loaded, where few
 	nears  []*Near          // where not
@@ -109,6 +110,11 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 	t.first = map[uint64]int64{}
 	stale := slices.Clone(dirty)
 	settings := SettingsOf(t.m.Settings)
+	if t.narrow {
+		if err := t.readOpen(ctx, dirty[0]); err != nil {
+			return err
+		}
+	}
 	before := firstHour // the last dirty hour before the run
 	for _, run := range Runs(dirty, longestRun) {
 		var frame *processed.Frame
@@ -163,6 +169,11 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 	t.stale, t.Whole = stale, true
 	if t.few && len(dirty) > 0 && t.keep(dirty[0]) {
 		return nil
+	}
+	if t.narrow {
+		if kept, err := t.keepOpen(ctx, dirty[0]); kept || err != nil {
+			return err
+		}
 	}
 	for _, facts := range t.facts {
 		for _, h := range t.open(facts) {

@@ -72,8 +72,8 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.
 		return dirty, nil
 	}
 	may, err := t.mayWait(ctx, t.m, t.cal, dirty)
-	if err != nil || len(may) == 0 {
-		return dirty, err
+	if err != nil {
+		return nil, err
 	}
 	full := false
 	for _, h := range slices.Backward(dirty) {
@@ -85,7 +85,14 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.
 		hours = with
 		delete(may, h)
 	}
-	t.waits, t.few = may, fits(hours)
+	if t.few = len(may) > 0 && fits(hours); t.few {
+		t.waits = may
+		return hours, nil
+	}
+	before := hours[0] - 2 // an hour of the clock may begin in the one before
+	if t.narrow = hours[len(hours)-1] >= t.Last && rows.in([]stretch{{before, farHour}}) <= most; t.narrow || len(may) > 0 {
+		t.waits = may
+	}
 	return hours, nil
 }
 
@@ -211,11 +218,17 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 		if f.isStale(h) || f.waits[h] {
 			continue
 		}
-		if from, to := f.tally.Needs(h); !f.readsAll(from, to) {
+		if !f.countable(h) {
 			ask = append(ask, h)
 		}
 	}
-	if len(ask) > 0 {
+	if len(ask) > 0 && f.fringe != nil {
+		may, err := f.loader.mayWait(ctx, m, cal, ask)
+		if err != nil || len(may) < len(ask) {
+			return nil, false, err
+		}
+		maps.Copy(f.waits, may)
+	} else if len(ask) > 0 {
 		missing := without(around(ask), f.spans)
 		rows, err := f.loader.rowsOf(ctx, m, missing)
 		if err != nil {
