@@ -90,7 +90,11 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.
 		return hours, nil
 	}
 	before := hours[0] - 2 // an hour of the clock may begin in the one before
-	if t.narrow = hours[len(hours)-1] >= t.Last && rows.in([]stretch{{before, farHour}}) <= most; t.narrow || len(may) > 0 {
+	room := int(t.most / bytesPerRow)
+	if t.narrow = hours[len(hours)-1] >= t.Last && rows.in([]stretch{{before, farHour}}) <= room; t.narrow {
+		t.Loader = t.Within(room)
+	}
+	if t.narrow || len(may) > 0 {
 		t.waits = may
 	}
 	return hours, nil
