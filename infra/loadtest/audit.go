@@ -149,10 +149,38 @@ func sumOf(counts map[string]int64) (sum int64) {
 	return sum
 }
 
-func (a *audit) ask(ctx context.Context, from, to time.Time) (l ledgerHours, err error) {
-	q := url.Values{"from": {from.UTC().Format(time.RFC3339)}, "to": {to.UTC().Format(time.RFC3339)}}
-	err = a.p.Do(ctx, http.MethodGet, "/v1/ledger/"+a.m.MerchantID+"?"+q.Encode(), a.p.AdminToken, "", nil, http.StatusOK, &l)
-	return l, err
+// ask asks day by day: a ledger looks at a bounded number of events at once.
+func (a *audit) ask(ctx context.Context, from, to time.Time) (all ledgerHours, err error) {
+	all = ledgerHours{Totals: ledgerCounts{Rejected: map[string]int64{}, Refused: map[string]int64{}}, AddsUp: true}
+	for day := from; day.Before(to); day = day.Add(24 * time.Hour) {
+		end := day.Add(24 * time.Hour)
+		if end.After(to) {
+			end = to
+		}
+		q := url.Values{"from": {day.UTC().Format(time.RFC3339)}, "to": {end.UTC().Format(time.RFC3339)}}
+		var l ledgerHours
+		if err := a.p.Do(ctx, http.MethodGet, "/v1/ledger/"+a.m.MerchantID+"?"+q.Encode(), a.p.AdminToken, "", nil, http.StatusOK, &l); err != nil {
+			return all, err
+		}
+		all.Hours = append(all.Hours, l.Hours...)
+		all.Totals.add(&l.Totals)
+		all.AddsUp = all.AddsUp && l.AddsUp
+	}
+	return all, nil
+}
+
+func (c *ledgerCounts) add(other *ledgerCounts) {
+	c.Accepted += other.Accepted
+	c.Counted += other.Counted
+	c.Bots += other.Bots
+	c.Duplicate += other.Duplicate
+	c.Pending += other.Pending
+	for reason, n := range other.Rejected {
+		c.Rejected[reason] += n
+	}
+	for reason, n := range other.Refused {
+		c.Refused[reason] += n
+	}
 }
 
 // refused compares what was refused. It stands in the hours of arrival, by the
