@@ -136,7 +136,7 @@ func (a *allowance) refill(now time.Time, most time.Duration, rate float64) bool
 func newLive(config *Config, ports *Ports, clock function.Clock) *live {
 	cores := runtime.GOMAXPROCS(0)
 	return &live{
-		loader: ports.History.Within(int(min(config.LiveEvents, config.MaxEvents))).Uncached().Waiting(ports.Summaries), processed: ports.Processed, journal: ports.Journal, clock: clock,
+		loader: ports.History.Within(int(min(config.LiveEvents, config.MaxEvents))).Uncached().Waiting(ports.Summaries, int(config.MaxEvents)), processed: ports.Processed, journal: ports.Journal, clock: clock,
 		age: config.LiveAge, most: share(config.LiveBytes, liveOf), mostTally: share(config.TallyBytes, tallyOf), patience: patience,
 		slots: make(chan struct{}, cores), background: make(chan struct{}, max(1, cores/2)), cores: float64(cores),
 		order: list.New(), byView: map[albumKey]*list.Element{},

@@ -436,7 +436,7 @@ func lateHoursWait(t *testing.T, seed uint64) {
 		s.batch(40, now-1, now+1)
 	}
 	share()
-	following := plain.Within(most).Waiting(s.stores.Summaries).Follow(64 << 20)
+	following := plain.Within(most).Waiting(s.stores.Summaries, 1<<20).Follow(64 << 20)
 	waited, grown := 0, 0
 	look := func(what string) {
 		t.Helper()
@@ -508,7 +508,7 @@ func lateHoursWait(t *testing.T, seed uint64) {
 	if err := s.stores.Processed.MarkDirty(ctx, merchant, store.Queue(1), m.Layers.Revisions(), now-20, now-19); err != nil {
 		t.Fatal(err)
 	}
-	anew := plain.Within(most).Waiting(s.stores.Summaries).Follow(64 << 20)
+	anew := plain.Within(most).Waiting(s.stores.Summaries, 1<<20).Follow(64 << 20)
 	got, err := anew.Snapshot(ctx, m, cal)
 	if err != nil || got.Whole && !got.Touches(summary.Of(now-20, now-19)) || slices.Contains(got.Waiting, now-20) {
 		t.Fatalf("expected the hour that is marked again to be open: %+v, %v", got, err)

@@ -46,6 +46,7 @@ type Loader struct {
 	cache     *cache
 	lean      bool
 	records   store.Summaries // that say which hours were closed; nil where none is to wait
+	openRows  int             // of a busy merchant's open hours
 }
 
 // New makes a loader over two stores.
@@ -76,10 +77,11 @@ func (l *Loader) Lean() *Loader {
 }
 
 // Waiting is the loader that has late hours of busy merchants wait, where they have
-// records.
-func (l *Loader) Waiting(records store.Summaries) *Loader {
+// records. Who follows one counts up to so many rows of his open hours, and of the one
+// before, even where the hours around them have more than Options.MaxRows.
+func (l *Loader) Waiting(records store.Summaries, openRows int) *Loader {
 	own := *l
-	own.records = records
+	own.records, own.openRows = records, openRows
 	return &own
 }
 

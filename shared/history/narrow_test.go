@@ -68,7 +68,7 @@ func openHours(t *testing.T, seed uint64, zone string, past, rounds int) {
 	for range 10 {
 		s.batch(20, now-1, now+1)
 	}
-	following := history.New(s.stores.Processed, s.stores.Visitors, history.Options{FewAround: -1}).Within(2500).Waiting(s.stores.Summaries).Follow(64 << 20)
+	following := history.New(s.stores.Processed, s.stores.Visitors, history.Options{FewAround: -1}).Within(2500).Waiting(s.stores.Summaries, 1<<20).Follow(64 << 20)
 	counted, late, kept := 0, 0, 0
 	look := func(what string) {
 		t.Helper()

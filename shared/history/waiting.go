@@ -90,7 +90,7 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.
 		return hours, nil
 	}
 	before := hours[0] - 2 // an hour of the clock may begin in the one before
-	room := int(t.most / bytesPerRow)
+	room := min(int(t.most/bytesPerRow), t.openRows)
 	if t.narrow = hours[len(hours)-1] >= t.Last && rows.in([]stretch{{before, farHour}}) <= room; t.narrow {
 		t.Loader = t.Within(room)
 	}
