@@ -9,6 +9,7 @@ import (
 
 	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/store"
 )
 
@@ -108,7 +109,10 @@ func (w *writer) gather(part store.JournalRow) bool {
 	}
 	s.busy.Store(true)
 	w.hanging.Go(func() {
-		w.heard(s, <-answer)
+		// Where its batch was sealed meanwhile, a journal that works refuses the part.
+		if err := <-answer; !fault.Is(err, fault.Conflict) {
+			w.heard(s, err)
+		}
 		s.busy.Store(false)
 	})
 	return false

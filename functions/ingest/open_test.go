@@ -63,6 +63,34 @@ func TestReceiptNamesTheOpenBatch(t *testing.T) {
 	})
 }
 
+// TestPartOfASealedBatch: a part comes to the journal after its batch was sealed without
+// it, and is refused. Nothing is wrong with the journal then.
+func TestPartOfASealedBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, p := &memoryJournal{gathers: true, delay: time.Millisecond}, &topic{}
+		c := stillCollector(t, j, p, nil)
+		crowdOf(t, c, 8, 10)
+		j.mu.Lock()
+		j.parting = 2 * hedge
+		j.mu.Unlock()
+		crowdOf(t, c, 8, 1)
+		time.Sleep(time.Second)
+		j.mu.Lock()
+		refused := j.refused
+		j.mu.Unlock()
+		if refused == 0 {
+			t.Error("expected the journal to refuse a part")
+		}
+		if c.writer.sinks[0].until.Load() != 0 {
+			t.Error("the journal is taken for one that fails")
+		}
+		if err := c.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sameInBoth(t, j, p)
+	})
+}
+
 // TestDoubtfulPartIsInOneBatch: the journal does not answer for a part, which it
 // has or has not. The part's senders are answered from the Broker, and in the end
 // no event stands in two batches.

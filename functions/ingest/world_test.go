@@ -141,7 +141,9 @@ type memoryJournal struct {
 	gathers bool // it is a Gatherer, too
 	parts   map[event.BatchID][]store.JournalRow
 	// late has a part that hangs written down at once, and told of late.
-	late bool
+	late    bool
+	parting time.Duration // that a part takes besides
+	refused int           // parts of batches that were sealed
 }
 
 // slow sets how long it takes from now on.
@@ -194,9 +196,23 @@ func (j *memoryJournal) Gather(ctx context.Context, part store.JournalRow) error
 	if err := j.err(); err != nil {
 		return err
 	}
-	if !late {
-		j.gather(part)
+	if late {
+		return nil
 	}
+	j.mu.Lock()
+	parting := j.parting
+	j.mu.Unlock()
+	time.Sleep(parting)
+	j.mu.Lock()
+	sealed := slices.ContainsFunc(j.rows, func(r store.JournalRow) bool { return r.Batch == part.Batch })
+	if sealed {
+		j.refused++
+	}
+	j.mu.Unlock()
+	if sealed {
+		return fault.New(fault.Conflict, "batch %q takes no more parts", part.Batch)
+	}
+	j.gather(part)
 	return nil
 }
 
