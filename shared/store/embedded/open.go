@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,6 +57,7 @@ type Stores struct {
 	archive *archive
 	cache   *pebble.Cache
 	lock    interface{ Close() error }
+	closed  func() error
 }
 
 // Open opens the data folder, and makes it where there is none. It fails when
@@ -130,7 +132,7 @@ func open(dir string, o Options) (*Stores, error) {
 		cache.Unref()
 		return nil, err
 	}
-	return &Stores{
+	s := &Stores{
 		Journal:   &journal{e: e, young: recent},
 		Archive:   a,
 		Processed: &processed{e: e},
@@ -140,13 +142,18 @@ func open(dir string, o Options) (*Stores, error) {
 		Registry:  &registry{e: e},
 		Revisions: &revisions{e: e}, Erasures: &erasures{e: e},
 		engine: e, archive: a, cache: cache, lock: lock,
-	}, nil
+	}
+	s.closed = sync.OnceValue(s.close)
+	return s, nil
 }
 
 // Close waits for calls under way, refuses new ones, and lets the folder go.
 // Everything that was acknowledged is on disk already; what stands in the log
-// only is written to tables, so that the next start has no log to read.
-func (s *Stores) Close() error {
+// only is written to tables, so that the next start has no log to read. Closing again
+// does nothing, and says what the first time said.
+func (s *Stores) Close() error { return s.closed() }
+
+func (s *Stores) close() error {
 	s.engine.use.close()
 	close(s.engine.runs.stop)
 	err := errors.Join(s.archive.Close(), s.engine.db.Flush(), s.engine.db.Close(), s.lock.Close())
