@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	fn "github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
@@ -47,35 +48,47 @@ func BenchmarkClose(b *testing.B) {
 	}
 }
 
+// busyHours are hours of a shop. A few visitors come every hour, a few stay from one into
+// the next.
+type busyHours struct {
+	*bench
+	rows []processed.Row
+}
+
+// put adds some of the n-th hour's events, in a batch that part tells from others of it.
+func (w busyHours) put(n int, rows []processed.Row, part byte) {
+	shifted := slices.Clone(rows)
+	for i := range shifted {
+		row := &shifted[i]
+		row.Batch[4], row.Batch[5], row.Batch[6] = 1, byte(n), part
+		row.EventID.Lo ^= uint64(n)<<32 | uint64(part)<<48
+		row.Millis += int64(n) * hourMs
+		visit := uint64(n)
+		if row.Client%50 == 0 {
+			visit /= 2
+		}
+		if row.Session ^= visit; row.Client%50 > 1 {
+			row.Client ^= visit
+		}
+		row.User = row.Client
+	}
+	w.putAgain(shifted)
+}
+
+func (w busyHours) hour(n int) {
+	w.put(n, w.rows, 0)
+	w.now = time.UnixMilli(w.rows[0].Millis + int64(n)*hourMs).Add(2 * time.Hour)
+}
+
 // BenchmarkCloseBusy closes the hour that has just ended of a merchant who had a day as
-// busy before it. A few visitors come every hour, a few stay from one into the next.
+// busy before it.
 func BenchmarkCloseBusy(b *testing.B) {
 	const events, before = 20_000, 24
-	rows := shopHour(events, events)
-	w := newBench(b, "Europe/Berlin")
+	w := busyHours{newBench(b, "Europe/Berlin"), shopHour(events, events)}
 	defer w.close()
 	s := w.service(nil, w.ports())
-	hour := func(n int) {
-		shifted := slices.Clone(rows)
-		for i := range shifted {
-			row := &shifted[i]
-			row.Batch[4], row.Batch[5] = 1, byte(n)
-			row.EventID.Lo ^= uint64(n) << 32
-			row.Millis += int64(n) * hourMs
-			visit := uint64(n)
-			if row.Client%50 == 0 {
-				visit /= 2
-			}
-			if row.Session ^= visit; row.Client%50 > 1 {
-				row.Client ^= visit
-			}
-			row.User = row.Client
-		}
-		w.putAgain(shifted)
-		w.now = time.UnixMilli(shifted[0].Millis).Add(2 * time.Hour)
-	}
 	for n := range before {
-		hour(n)
+		w.hour(n)
 	}
 	w.settle(s)
 	b.ReportAllocs()
@@ -83,7 +96,34 @@ func BenchmarkCloseBusy(b *testing.B) {
 	var used time.Duration
 	for n := range b.N {
 		b.StopTimer()
-		hour(before + n)
+		w.hour(before + n)
+		b.StartTimer()
+		began := cpuTime(b)
+		w.settle(s)
+		used += cpuTime(b) - began
+	}
+	b.ReportMetric(float64(used.Milliseconds())/float64(b.N), "cpu-ms/op")
+}
+
+// BenchmarkCloseLate closes the hours of two days again, in each of which an event has
+// come late, of a merchant whose hours have more events than are counted at once.
+func BenchmarkCloseLate(b *testing.B) {
+	const events, before, late = 20_000, 80, 48
+	w := busyHours{newBench(b, "Europe/Berlin"), shopHour(events, events)}
+	defer w.close()
+	s := w.service(func(c *fn.Config) { c.LateEvery, c.Share = 0, 0 }, w.ports())
+	for n := range before {
+		w.hour(n)
+	}
+	w.settle(s)
+	b.ReportAllocs()
+	b.ResetTimer()
+	var used time.Duration
+	for i := range b.N {
+		b.StopTimer()
+		for n := before - late; n < before; n++ {
+			w.put(n, w.rows[:1], byte(1+i))
+		}
 		b.StartTimer()
 		began := cpuTime(b)
 		w.settle(s)

@@ -126,25 +126,40 @@ func (s *Service) merchantShown(ctx context.Context, id string) (m access.Mercha
 	return m, m.View(book), nil
 }
 
-// run closes dirty hours that lie close together. Where their events are too
-// many to be looked at together, the last hour goes alone, however many it looks
-// at; the others may be about as many then, for what hours look at is nearly the
-// same where one of them, or the one under way, is a busy one.
+// run closes dirty hours that lie close together, the last ones first, as many at once as
+// Config.RunEvents allows: with each piece the hours around it are looked at, too. An hour
+// alone may look at any number; the others may be about as many then, for what hours look at is
+// nearly the same where one of them, or the one under way, is a busy one.
 func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
-	for most := c.cfg.RunEvents; len(dirty) > 1; most = max(most, c.looked+c.looked/4) {
-		if err := c.close(ctx, c.loader.Within(most), dirty); !fault.Is(err, fault.TooLarge) {
-			return err
-		}
-		if spent(budget) {
-			return nil
-		}
-		last := len(dirty) - 1
-		if err := c.close(ctx, c.loader, dirty[last:]); err != nil || spent(budget) {
-			return err
-		}
-		dirty = dirty[:last]
+	events, err := c.loader.Events(ctx, &c.m, dirty)
+	if err != nil {
+		return err
 	}
-	return c.close(ctx, c.loader, dirty)
+	most, n := c.cfg.RunEvents, len(dirty)
+	if events > most {
+		n = max(1, n*most/events)
+	}
+	for len(dirty) > 0 && !spent(budget) {
+		n = min(n, len(dirty))
+		loader, rest := c.loader, dirty[:len(dirty)-n]
+		if n > 1 {
+			loader = loader.Within(most)
+		}
+		err := c.close(ctx, loader, dirty[len(rest):])
+		switch {
+		case n > 1 && fault.Is(err, fault.TooLarge):
+			n = (n + 1) / 2
+			continue
+		case err != nil:
+			return err
+		case n == 1:
+			most = max(most, c.looked+c.looked/4)
+		}
+		if dirty = rest; 2*c.looked <= most {
+			n *= 2
+		}
+	}
+	return nil
 }
 
 // close counts dirty hours and what they affect, writes the records, and takes
