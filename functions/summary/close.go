@@ -127,36 +127,45 @@ func (s *Service) merchantShown(ctx context.Context, id string) (m access.Mercha
 }
 
 // run closes dirty hours that lie close together, the last ones first, as many at once as
-// Config.RunEvents allows: with each piece the hours around it are looked at, too. An hour
-// alone may look at any number; the others may be about as many then, for what hours look at is
-// nearly the same where one of them, or the one under way, is a busy one.
+// Config.RunEvents allows: with each piece the hours around it are looked at, too. Where a
+// piece turns out to be too much, its last hour goes alone, however many events it looks
+// at. Where these are many, the others may be about as many: what hours look at is nearly
+// the same where one of them, or the one under way, is a busy one. Else fewer go at once.
 func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 	events, err := c.loader.Events(ctx, &c.m, dirty)
 	if err != nil {
 		return err
 	}
-	most, n := c.cfg.RunEvents, len(dirty)
+	most, piece := c.cfg.RunEvents, len(dirty)
 	if events > most {
-		n = max(1, n*most/events)
+		piece = max(1, piece*most/events)
+	}
+	last := func(n int) (hours []event.Hour) {
+		hours, dirty = dirty[len(dirty)-n:], dirty[:len(dirty)-n]
+		return hours
 	}
 	for len(dirty) > 0 && !spent(budget) {
-		n = min(n, len(dirty))
-		loader, rest := c.loader, dirty[:len(dirty)-n]
-		if n > 1 {
-			loader = loader.Within(most)
+		if n := min(piece, len(dirty)); n > 1 {
+			err := c.close(ctx, c.loader.Within(most), dirty[len(dirty)-n:])
+			if err == nil {
+				if last(n); 2*c.looked <= most {
+					piece *= 2
+				}
+				continue
+			}
+			if !fault.Is(err, fault.TooLarge) {
+				return err
+			}
+			if spent(budget) {
+				return nil
+			}
+			piece = (n + 1) / 2
 		}
-		err := c.close(ctx, loader, dirty[len(rest):])
-		switch {
-		case n > 1 && fault.Is(err, fault.TooLarge):
-			n = (n + 1) / 2
-			continue
-		case err != nil:
+		if err := c.close(ctx, c.loader, last(1)); err != nil {
 			return err
-		case n == 1:
-			most = max(most, c.looked+c.looked/4)
 		}
-		if dirty = rest; 2*c.looked <= most {
-			n *= 2
+		if as := c.looked + c.looked/4; as > most {
+			most, piece = as, len(dirty)
 		}
 	}
 	return nil
