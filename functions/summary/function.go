@@ -36,8 +36,8 @@ type Config struct {
 	Hold time.Duration `env:"SUMMARY_HOLD" envDefault:"20s"`
 	// Page is how many dirty hours are listed at once.
 	Page int `env:"SUMMARY_PAGE" envDefault:"1000"`
-	// Span is how many hours of a merchant are counted at once, at most. A
-	// merchant with more events than RunEvents in them is taken hour by hour, and
+	// Span is how many hours of a merchant are counted at once, at most. Of a
+	// merchant with more events than RunEvents in them fewer are, and
 	// hours of several merchants are counted at once as long as they have no more in
 	// sum: what many busy ones take together would fill the memory, and leave no
 	// processor to who takes events in beside it.
