@@ -28,6 +28,7 @@ type reading struct {
 	now      int64            // ms
 	picture  *picture         // that the answer is from; nil where it is not from one
 	leave    func()           // gives the slot back; nil before documents are read
+	outdated bool             // data have come since the picture was taken, where it saw none
 	lost     []summary.Window // clean hours of the date range without a record, in order: quiet, or their records are lost
 }
 
@@ -39,34 +40,16 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 	r := &reading{s: s, merchant: m, cal: cal, plan: report.NewPlan(q), now: s.clock().UnixMilli()}
 	defer r.close()
 	if r.plan.Records {
-		p, marks, err := s.live.look(ctx, &m, cal)
-		if err != nil {
-			return nil, store.Version{}, err
+		result, version, err := r.fromLive(ctx, q, question, false)
+		if errors.Is(err, errNoRecords) && r.outdated {
+			// What documents say now would be more than the next picture says, if that is
+			// being taken already: then who asks again would see numbers go back.
+			result, version, err = r.fromLive(ctx, q, question, true)
 		}
-		r.picture = p
-		if p.Whole {
-			// Which empty rows there are depends on the hour.
-			kept := answerKey{question, cal.Hour(r.now).From}
-			if result := p.kept(kept); result != nil {
-				result, err := r.again(ctx, q, result, &marks)
-				return result, p.Version, err
-			}
-			builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
-				if !p.Some {
-					return nil
-				}
-				return r.fromPicture(ctx, b, days, p)
-			})
-			if !errors.Is(err, errNoRecords) {
-				result, err := r.finish(ctx, q, builders, &marks, err)
-				if err == nil && question != "" {
-					s.live.grow(&m, p.keep(kept, result))
-				}
-				return result, p.Version, err
-			}
-			r.picture = nil
-			r.sources = report.Sources{}
+		if !errors.Is(err, errNoRecords) {
+			return result, version, err
 		}
+		r.picture = nil
 	}
 	// The marks come first, so that what they promise is in what is read
 	// afterwards.
@@ -91,6 +74,41 @@ func (s *Service) run(ctx context.Context, m access.Merchant, cal *summary.Calen
 	})
 	result, err := r.finish(ctx, q, builders, &marks, err)
 	return result, version, err
+}
+
+// fromLive answers from a picture of what is open and stored records; errNoRecords where
+// these do not hold the answer. newer asks for a picture that is begun from now on, unless
+// nothing has changed.
+func (r *reading) fromLive(ctx context.Context, q *report.Query, question string, newer bool) (*report.Result, store.Version, error) {
+	p, marks, err := r.s.live.look(ctx, &r.merchant, r.cal, newer)
+	if err != nil {
+		return nil, store.Version{}, err
+	}
+	if r.picture = p; !p.Whole {
+		return nil, p.Version, errNoRecords
+	}
+	// Which empty rows there are depends on the hour.
+	kept := answerKey{question, r.cal.Hour(r.now).From}
+	if result := p.kept(kept); result != nil {
+		result, err := r.again(ctx, q, result, &marks)
+		return result, p.Version, err
+	}
+	r.sources = report.Sources{}
+	builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
+		if !p.Some {
+			return nil
+		}
+		return r.fromPicture(ctx, b, days, p)
+	})
+	if errors.Is(err, errNoRecords) {
+		r.sources = report.Sources{}
+		return nil, p.Version, err
+	}
+	result, err := r.finish(ctx, q, builders, &marks, err)
+	if err == nil && question != "" {
+		r.s.live.grow(&r.merchant, p.keep(kept, result))
+	}
+	return result, p.Version, err
 }
 
 // build collects the parts of each date range.

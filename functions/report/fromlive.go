@@ -25,6 +25,8 @@ type liveDay struct {
 	record  *summary.Record // nil where the day is empty
 	sources report.Sources
 	holds   bool // all its hours could be had as records
+	// outdated: they could not, for data had come where the picture saw none
+	outdated bool
 }
 
 // answerKey is a question by its text, and the hour of the merchant's clock in
@@ -101,6 +103,7 @@ func (r *reading) fromPicture(ctx context.Context, b *report.Builder, days repor
 				return err
 			}
 			if !day.holds {
+				r.outdated = r.outdated || day.outdated
 				return errNoRecords
 			}
 			sources.Add(day.sources)
@@ -173,6 +176,7 @@ func (r *reading) stored(ctx context.Context, grain store.Grain, windows []summa
 		parts = append(parts, part{w, record})
 	}
 	inhabited, err := r.inhabited(ctx, quiet, nil)
+	r.outdated = r.outdated || len(inhabited) > 0
 	return parts, len(inhabited) == 0, err
 }
 
@@ -233,6 +237,7 @@ func (r *reading) mergeDay(ctx context.Context, p *picture, day summary.Window) 
 	}
 	stored, holds, err := r.stored(ctx, store.GrainHour, clean)
 	if err != nil || !holds {
+		out.outdated = r.outdated
 		return out, err
 	}
 	for _, part := range stored {

@@ -213,8 +213,9 @@ func (l *live) grow(m *access.Merchant, size int64) {
 }
 
 // look is the picture to answer from, with what may be said of it. It is the
-// last one where that is current or young enough, and a new one otherwise.
-func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*picture, marks, error) {
+// last one where that is current or, unless it is to be newer, young enough, and a new one
+// otherwise.
+func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calendar, newer bool) (*picture, marks, error) {
 	a, came := l.of(keyOf(m)), time.Now()
 	var least uint64 // the number from which on pictures were begun after we came
 	for round := 0; ; round++ {
@@ -244,6 +245,9 @@ func (l *live) look(ctx context.Context, m *access.Merchant, cal *summary.Calend
 		if p != nil && p.number >= least {
 			a.mu.Unlock()
 			return p, p.marks, nil
+		}
+		if newer {
+			p = nil
 		}
 		most := forever
 		if p != nil {
