@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/report"
 	"github.com/footfall/footfall/shared/summary"
@@ -180,6 +181,38 @@ func TestLiveSaysWhatItHolds(t *testing.T) {
 	got = w.report(query)
 	if got.lines("views") != "4\n" || !got.Metadata.Watermark.Equal(w.now) {
 		t.Fatalf("expected 4 views as of %s, got %q as of %s", w.now, got.lines("views"), got.Metadata.Watermark)
+	}
+}
+
+// TestDataWhereAPictureSawNone: an hour of which neither a picture nor a record knows has
+// a newer picture taken, though the last one might be used. Documents would say more than
+// the next picture does, if that was begun already.
+func TestDataWhereAPictureSawNone(t *testing.T) {
+	w := newWorld(t, nil)
+	w.put(row("0", "c", "/", midday.Add(-10*time.Hour)))
+	w.summarise()
+	w.put(row("1", "c", "/", midday.Add(-time.Hour))) // so that the day is made of hours
+	const query = "metrics=%s&from=2026-03-12&to=2026-03-12&dimensions=%s"
+	for i, dimension := range []string{"date", "dateHour"} {
+		w.report(fmt.Sprintf(query, "users", dimension))
+		a := w.service.live.of(keyOf(&w.merchant))
+		a.mu.Lock()
+		a.allowed = allowance{left: -time.Hour, at: time.Now()}
+		a.next = time.Now().Add(time.Hour)
+		a.looked = a.next                        // so that it is not for once
+		a.last.began = time.Now().Add(time.Hour) // so that it does not grow old
+		before := a.last.number
+		a.mu.Unlock()
+		hour := event.HourOf(midday) - 6 + event.Hour(i)
+		w.put(row(fmt.Sprint("late", i), "c", "/", hour.Start()))
+		views, err := w.askTotals(fmt.Sprintf(query, "views", dimension))
+		w.must(err)
+		a.mu.Lock()
+		last := a.last
+		a.mu.Unlock()
+		if views[0] != int64(3+i) || last.number == before || !last.Touches(summary.Of(hour, hour+1)) {
+			t.Errorf("by %s: expected %d views from a picture that was taken then, got %d, and picture %d after %d", dimension, 3+i, views[0], last.number, before)
+		}
 	}
 }
 
