@@ -117,6 +117,34 @@ func (w *world) visitedSince(from, to event.Hour, perHour int) *visits {
 	return v
 }
 
+// takePictures measures them: the first, and then each after some hundreds of events.
+func (w *world) takePictures(b *testing.B, v *visits, hundreds int) {
+	_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
+	w.must(err)
+	a := w.service.live.of(keyOf(&w.merchant))
+	take := func(i int) time.Duration {
+		began := cpuTime(b)
+		p, err := w.service.live.expose(context.Background(), a.follow, &w.merchant, cal, uint64(i))
+		w.must(err)
+		if !p.Whole {
+			b.Fatal("expected a picture")
+		}
+		return cpuTime(b) - began
+	}
+	b.ReportMetric(float64(take(0))/1e3, "first-cpu-µs")
+	b.ReportAllocs()
+	var took time.Duration
+	for i := 0; b.Loop(); i++ {
+		for range hundreds {
+			w.put(v.next(100)...)
+		}
+		took += take(i)
+	}
+	b.ReportMetric(float64(took)/float64(b.N)/1e3, "cpu-µs/op")
+	b.ReportMetric(float64(a.follow.Wholes()), "wholes")
+	b.ReportMetric(float64(a.follow.Size())/(1<<20), "MiB")
+}
+
 // BenchmarkBusyDay takes the first picture of an hour that is half over, of a merchant
 // who was sent as much in each of the 24 hours before: where all may go on being
 // counted, and where that is too much.
@@ -157,32 +185,7 @@ func BenchmarkBusyDays(b *testing.B) {
 	v := w.visitedSince(now-26, now, perHour)
 	v.at = now.Start()
 	w.visited(v, now, perHour/2)
-	_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
-	w.must(err)
-	a := w.service.live.of(keyOf(&w.merchant))
-	take := func(i int) {
-		p, err := w.service.live.expose(context.Background(), a.follow, &w.merchant, cal, uint64(i))
-		w.must(err)
-		if !p.Whole {
-			b.Fatal("expected a picture")
-		}
-	}
-	began := cpuTime(b)
-	take(0)
-	b.ReportMetric(float64(cpuTime(b)-began)/1e3, "first-cpu-µs")
-	b.ReportAllocs()
-	var took time.Duration
-	for i := 0; b.Loop(); i++ {
-		for range 5 {
-			w.put(v.next(100)...)
-		}
-		began := cpuTime(b)
-		take(i)
-		took += cpuTime(b) - began
-	}
-	b.ReportMetric(float64(took)/float64(b.N)/1e3, "cpu-µs/op")
-	b.ReportMetric(float64(a.follow.Wholes()), "wholes")
-	b.ReportMetric(float64(a.follow.Size())/(1<<20), "MiB")
+	w.takePictures(b, v, 5)
 }
 
 // BenchmarkBusyLate asks for the last seven days of a merchant of whom late events have
@@ -253,32 +256,7 @@ func BenchmarkBusyHour(b *testing.B) {
 			h := event.HourOf(midday)
 			v := newVisits(h.Start(), 2000)
 			w.visited(v, h, open)
-			_, cal, err := w.service.merchant(context.Background(), asking{merchant: w.merchant.ID})
-			w.must(err)
-			a := w.service.live.of(keyOf(&w.merchant))
-			take := func(i int) {
-				p, err := w.service.live.expose(context.Background(), a.follow, &w.merchant, cal, uint64(i))
-				w.must(err)
-				if !p.Whole {
-					b.Fatal("expected a picture")
-				}
-			}
-			began := cpuTime(b)
-			take(0)
-			b.ReportMetric(float64(cpuTime(b)-began)/1e3, "first-cpu-µs")
-			b.ReportAllocs()
-			var took time.Duration
-			for i := 0; b.Loop(); i++ {
-				for range 20 {
-					w.put(v.next(100)...)
-				}
-				began := cpuTime(b)
-				take(i)
-				took += cpuTime(b) - began
-			}
-			b.ReportMetric(float64(took)/float64(b.N)/1e3, "cpu-µs/op")
-			b.ReportMetric(float64(a.follow.Wholes()), "wholes")
-			b.ReportMetric(float64(a.follow.Size())/(1<<20), "MiB")
+			w.takePictures(b, v, 20)
 		})
 	}
 }

@@ -93,7 +93,6 @@ func (r *reading) fromLive(ctx context.Context, q *report.Query, question string
 		result, err := r.again(ctx, q, result, &marks)
 		return result, p.Version, err
 	}
-	r.sources = report.Sources{}
 	builders, err := r.build(q, func(b *report.Builder, days report.DateRange) error {
 		if !p.Some {
 			return nil

@@ -80,6 +80,22 @@ func (w busyHours) hour(n int) {
 	w.now = time.UnixMilli(w.rows[0].Millis + int64(n)*hourMs).Add(2 * time.Hour)
 }
 
+// closing measures how hours are closed for which prepare has put events.
+func (w busyHours) closing(b *testing.B, s *fn.Service, prepare func(n int)) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	var used time.Duration
+	for n := range b.N {
+		b.StopTimer()
+		prepare(n)
+		b.StartTimer()
+		began := cpuTime(b)
+		w.settle(s)
+		used += cpuTime(b) - began
+	}
+	b.ReportMetric(float64(used.Milliseconds())/float64(b.N), "cpu-ms/op")
+}
+
 // BenchmarkCloseBusy closes the hour that has just ended of a merchant who had a day as
 // busy before it.
 func BenchmarkCloseBusy(b *testing.B) {
@@ -91,18 +107,7 @@ func BenchmarkCloseBusy(b *testing.B) {
 		w.hour(n)
 	}
 	w.settle(s)
-	b.ReportAllocs()
-	b.ResetTimer()
-	var used time.Duration
-	for n := range b.N {
-		b.StopTimer()
-		w.hour(before + n)
-		b.StartTimer()
-		began := cpuTime(b)
-		w.settle(s)
-		used += cpuTime(b) - began
-	}
-	b.ReportMetric(float64(used.Milliseconds())/float64(b.N), "cpu-ms/op")
+	w.closing(b, s, func(n int) { w.hour(before + n) })
 }
 
 // BenchmarkCloseLate closes the hours of two days again, in each of which an event has
@@ -116,20 +121,11 @@ func BenchmarkCloseLate(b *testing.B) {
 		w.hour(n)
 	}
 	w.settle(s)
-	b.ReportAllocs()
-	b.ResetTimer()
-	var used time.Duration
-	for i := range b.N {
-		b.StopTimer()
+	w.closing(b, s, func(i int) {
 		for n := before - late; n < before; n++ {
 			w.put(n, w.rows[:1], byte(1+i))
 		}
-		b.StartTimer()
-		began := cpuTime(b)
-		w.settle(s)
-		used += cpuTime(b) - began
-	}
-	b.ReportMetric(float64(used.Milliseconds())/float64(b.N), "cpu-ms/op")
+	})
 }
 
 func cpuTime(b *testing.B) time.Duration {

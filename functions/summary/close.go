@@ -132,13 +132,15 @@ func (s *Service) merchantShown(ctx context.Context, id string) (m access.Mercha
 // at. Where these are many, the others may be about as many: what hours look at is nearly
 // the same where one of them, or the one under way, is a busy one. Else fewer go at once.
 func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
-	events, err := c.loader.Events(ctx, &c.m, dirty)
-	if err != nil {
-		return err
-	}
 	most, piece := c.cfg.RunEvents, len(dirty)
-	if events > most {
-		piece = max(1, piece*most/events)
+	if piece > 1 {
+		events, err := c.loader.Events(ctx, &c.m, dirty)
+		if err != nil {
+			return err
+		}
+		if events > most {
+			piece = max(1, piece*most/events)
+		}
 	}
 	last := func(n int) (hours []event.Hour) {
 		hours, dirty = dirty[len(dirty)-n:], dirty[:len(dirty)-n]

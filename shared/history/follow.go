@@ -256,15 +256,14 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 	if len(f.stale)+len(fresh) > maxLive {
 		return false, nil
 	}
+	if f.fringe != nil && len(far) > 0 {
+		return false, nil
+	}
 	if f.fringe != nil {
-		if len(far) > 0 {
-			return false, nil
-		}
 		if err := f.fetch(ctx, m, rows); err != nil {
 			return false, err
 		}
-	}
-	if len(far) > 0 {
+	} else if len(far) > 0 {
 		if rows, ok, err = f.reach(ctx, m, rows, far); !ok || err != nil {
 			return false, err
 		}

@@ -375,6 +375,25 @@ func TestFollowingLateEvents(t *testing.T) {
 	}
 }
 
+// waitsOrIsOpen checks that a snapshot has counted each dirty hour, or says that it waits,
+// but for those from one on, none of which may.
+func (s *shopTraffic) waitsOrIsOpen(what string, m *access.Merchant, got *history.Snapshot, from event.Hour) {
+	s.t.Helper()
+	if !got.Whole {
+		s.t.Fatalf("%s: expected what is open, got %+v", what, got)
+	}
+	dirty, err := s.stores.Processed.DirtyOf(context.Background(), merchant, history.Queues(m), from-100, from+100)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, h := range dirty {
+		waits, touched := slices.Contains(got.Waiting, h), got.Touches(summary.Of(h, h+1))
+		if waits == touched || waits && h >= from {
+			s.t.Fatalf("%s: hour %d waits: %v, and is open: %v", what, h, waits, touched)
+		}
+	}
+}
+
 // Of a busy merchant who follows leaves late hours to their records, and sees in the
 // others what a snapshot of all sees where no late event has come since he counted
 // last, to the byte.
@@ -462,19 +481,7 @@ func lateHoursWait(t *testing.T, seed uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		dirty, err := s.stores.Processed.DirtyOf(ctx, merchant, history.Queues(m), now-100, now+100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !got.Whole {
-			t.Fatalf("%s: expected what is open, got %+v", what, got)
-		}
-		for _, h := range dirty {
-			waits, touched := slices.Contains(got.Waiting, h), got.Touches(summary.Of(h, h+1))
-			if waits == touched || waits && h >= now-1 {
-				t.Fatalf("%s: hour %d waits: %v, and is open: %v", what, h, waits, touched)
-			}
-		}
+		s.waitsOrIsOpen(what, m, got, now-1)
 		for from, have := range got.Hours {
 			if rec := want.Hours[from]; rec == nil || !bytes.Equal(have.Encode(), rec.Encode()) {
 				t.Fatalf("%s: hour %d has\n%+v, expected\n%+v", what, from/hourMs, have, rec)

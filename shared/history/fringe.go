@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"math"
 
 	"github.com/zeebo/xxh3"
@@ -57,7 +56,7 @@ func (g *fringe) add(f *processed.Frame, keep processed.Keep, held func(row int)
 	for i, b := range f.Batches {
 		dropped[i] = keep != nil && !keep(b)
 	}
-	hour, filter := noHour, filter(nil)
+	hour, filter := firstHour, filter(nil)
 	for row, ms := range f.Millis {
 		if dropped[f.Batch[row]] {
 			continue
@@ -73,8 +72,6 @@ func (g *fringe) add(f *processed.Frame, keep processed.Keep, held func(row int)
 		}
 	}
 }
-
-const noHour = event.Hour(math.MinInt32)
 
 func hourOf(ms int64) event.Hour { return event.HourOfMicros(ms * 1000) }
 
@@ -106,23 +103,6 @@ func (g *fringe) read(ctx context.Context, l *Loader, m *access.Merchant) error 
 			return err
 		}); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// each is scan of all revisions' documents.
-func (l *Loader) each(ctx context.Context, m *access.Merchant, hours stretch, fn func(store.Doc, processed.Keep) error) error {
-	for _, rev := range m.Layers.Revisions() {
-		if err := l.within(ctx, func(ctx context.Context) error {
-			return l.scan(ctx, m, rev, hours.from, hours.to, func(d store.Doc, keep processed.Keep) error {
-				if err := fn(d, keep); err != nil {
-					return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
-				}
-				return nil
-			})
-		}); err != nil {
-			return fmt.Errorf("cannot read the events of %q: %w", m.ID, err)
 		}
 	}
 	return nil

@@ -157,6 +157,23 @@ func (l *Loader) scan(ctx context.Context, m *access.Merchant, rev store.Revisio
 	})
 }
 
+// each is scan of all revisions of some hours.
+func (l *Loader) each(ctx context.Context, m *access.Merchant, hours stretch, fn func(store.Doc, processed.Keep) error) error {
+	for _, rev := range m.Layers.Revisions() {
+		if err := l.within(ctx, func(ctx context.Context) error {
+			return l.scan(ctx, m, rev, hours.from, hours.to, func(d store.Doc, keep processed.Keep) error {
+				if err := fn(d, keep); err != nil {
+					return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
+				}
+				return nil
+			})
+		}); err != nil {
+			return l.readFault(m, hours, err)
+		}
+	}
+	return nil
+}
+
 // pick is scan of the documents that want asks for.
 func (l *Loader) pick(ctx context.Context, m *access.Merchant, rev store.Revision, from, to event.Hour, want func(store.DocKey, int) bool, fn func(store.Doc, processed.Keep) error) error {
 	o := ownedOf(m, rev)

@@ -80,21 +80,9 @@ func openHours(t *testing.T, seed uint64, zone string, past, rounds int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !got.Whole {
-			t.Fatalf("%s: expected a picture, got %+v", what, got)
-		}
+		s.waitsOrIsOpen(what, m, got, now-1)
 		if following.Size() > 0 {
 			kept++
-		}
-		dirty, err := s.stores.Processed.DirtyOf(ctx, merchant, history.Queues(m), now-100, now+100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, h := range dirty {
-			waits, touched := slices.Contains(got.Waiting, h), got.Touches(summary.Of(h, h+1))
-			if waits == touched || waits && h >= now-1 {
-				t.Fatalf("%s: hour %d waits: %v, and is open: %v", what, h, waits, touched)
-			}
 		}
 		late = max(late, len(got.Waiting))
 		for from, have := range got.Hours {

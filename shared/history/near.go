@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/footfall/footfall/shared/access"
@@ -154,26 +153,21 @@ func (n *Near) siftAround(ctx context.Context, sieve *processed.Sieve, rows int)
 	var around []sifted
 	for _, s := range without([]stretch{n.looked}, n.asked) {
 		sift := processed.NewSift(n.columns, sieve)
-		for _, rev := range n.m.Layers.Revisions() {
-			err := l.within(ctx, func(ctx context.Context) error {
-				return l.scan(ctx, n.m, rev, s.from, s.to, func(d store.Doc, keep processed.Keep) error {
-					before := sift.Len()
-					some, err := sift.Add(d.Data, keep)
-					if err != nil {
-						return fmt.Errorf("cannot read document of batch %s, hour %s: %w", d.Key.Batch, d.Key.Hour, err)
-					}
-					if some {
-						n.met[d.Key.Hour] = true
-					}
-					if rows += sift.Len() - before; l.options.MaxRows > 0 && rows > l.options.MaxRows {
-						return errTooMany
-					}
-					return nil
-				})
-			})
+		if err := l.each(ctx, n.m, s, func(d store.Doc, keep processed.Keep) error {
+			before := sift.Len()
+			some, err := sift.Add(d.Data, keep)
 			if err != nil {
-				return nil, l.readFault(n.m, n.looked, err)
+				return err
 			}
+			if some {
+				n.met[d.Key.Hour] = true
+			}
+			if rows += sift.Len() - before; l.options.MaxRows > 0 && rows > l.options.MaxRows {
+				return errTooMany
+			}
+			return nil
+		}); err != nil {
+			return nil, err
 		}
 		around = append(around, sifted{s, sift})
 	}

@@ -6,12 +6,11 @@ import (
 )
 
 // Leave goes on with a UTC hour and those after it, and counts no others. Of rows before
-// the first hour that a counted one begins in, which it tells, it keeps those that have to
-// do with a later one. fn, if there is one, is called for all of them, some at a time, with
-// what says which stay.
-func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row int) bool)) (from event.Hour) {
+// the UTC hour in which the first counted one begins it keeps those that have to do with a
+// later one. fn is called for all of them, some at a time, with what says which stay.
+func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row int) bool)) {
 	first := t.clock(h)[0].From
-	from = hourOf(first)
+	from := hourOf(first)
 	for at := range t.hours {
 		if at < first {
 			delete(t.hours, at)
@@ -33,11 +32,11 @@ func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row i
 	}
 	const atOnce = 1 << 14
 	for row := range uint32(t.Rows()) {
-		is := t.stack.Millis(row) < before
-		if !is || stay.seen[row] != 0 {
+		goes := t.stack.Millis(row) < before
+		if !goes || stay.seen[row] != 0 {
 			kept = append(kept, row)
 		}
-		if is && fn != nil {
+		if goes {
 			gone = append(gone, row)
 		}
 		move(atOnce)
@@ -46,7 +45,6 @@ func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row i
 	t.stack, t.index = stack, newRowIndex()
 	t.index.grow(&t.stack)
 	t.forget(first)
-	return from
 }
 
 // reaching are the rows before an instant that share something with one that is not.
