@@ -63,9 +63,9 @@ load: ## many sites' traffic at any Footfall, then every number compared: make l
 	@$(GO) run ./infra/loadtest/cmd $(if $(TARGET),-target "$(TARGET)") $(if $(ADMIN_TOKEN),-admin-token "$(ADMIN_TOKEN)") \
 	  -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),1000) -for $(or $(FOR),1m) -seed $(or $(SEED),1) $(if $(HOT),-hot $(HOT))
 
-soak: build ## an hour's steady load, and whether memory, CPU, disk and freshness stay: make soak FOR=1h RATE=11574 MERCHANTS=2000
+soak: build ## an hour's steady load, and whether memory, CPU, disk and freshness stay: make soak FOR=1h RATE=11574 MERCHANTS=2000 (WARM=8m: first so long at 60000 events/s)
 	@$(GO) build -o $(BIN)/soak ./infra/loadtest/soak && $(BIN)/soak -for $(or $(FOR),1h) -rate $(or $(RATE),11574) -merchants $(or $(MERCHANTS),2000) \
-	  -reports $(or $(REPORTS),20) $(if $(BESIDE),-beside "$(BESIDE)") $(if $(SAMPLES),-samples "$(SAMPLES)")
+	  -reports $(or $(REPORTS),20) $(if $(WARM),-warm $(WARM)) $(if $(BESIDE),-beside "$(BESIDE)") $(if $(SAMPLES),-samples "$(SAMPLES)")
 
 growth: build ## what grows with stored events and merchants, as tables and plots: make growth EVENTS=1000000,10000000 MANY=1000,100000 (DATA=folder goes on from there)
 	@$(GO) build -o $(BIN)/growth ./infra/loadtest/growth && $(BIN)/growth -events "$(or $(EVENTS),1000000,10000000,100000000)" -many "$(or $(MANY),1000,100000,1000000)" \

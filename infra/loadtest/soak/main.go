@@ -3,6 +3,10 @@
 // fast it answers, and says of each figure by a stated rule whether it stays
 // what it is. At the end every number is compared with what was sent. It writes
 // a table and a plot.
+//
+// With -warm the same kind of traffic is sent first, at a higher rate: what it
+// takes to be asked about hours of events then shows in minutes, and not after
+// hours. It is compared with what was sent as well, but neither judged nor shown.
 package main
 
 import (
@@ -35,6 +39,8 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Binary, "binary", "bin/footfall", "the Footfall binary")
 	flag.DurationVar(&o.For, "for", time.Hour, "how long")
 	flag.Float64Var(&o.Rate, "rate", 11_574, "events a second")
+	flag.DurationVar(&o.Warm, "warm", 0, "how long to send at -warm-rate first, which fills the open hours and is not judged")
+	flag.Float64Var(&o.WarmRate, "warm-rate", 60_000, "events a second of -warm, fewer where that is more than the server takes")
 	flag.IntVar(&o.Merchants, "merchants", 2000, "how many merchants send, by Zipf's law")
 	flag.Float64Var(&o.Reports, "reports", 20, "reports a second meanwhile")
 	flag.DurationVar(&o.Every, "every", 15*time.Second, "how often to look")
@@ -86,6 +92,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("-for: expected at least four times -every (%v), got %v", o.Every, o.For)
 	case o.Rate <= 0 || o.Reports < 0:
 		return errors.New("expected -rate above 0 and -reports not below")
+	case o.Warm < 0 || o.Warm > 0 && o.WarmRate <= 0:
+		return errors.New("expected -warm not below 0 and -warm-rate above")
 	case o.Merchants < 2 || o.Merchants > 1_000_000:
 		return fmt.Errorf("-merchants: expected 2 to 1000000, got %d", o.Merchants)
 	}

@@ -121,6 +121,10 @@ func (s *Seen) table(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, ".\n\nOne process on embedded defaults, every acknowledged event synced to disk; %.0f events/s of %d merchants in an open loop (asked for: %.0f; at most %v behind), %s reports/s beside them (of merchants by Zipf's law, as the events; a tenth of them ad hoc, of all merchants alike), for %v: %d events. ",
 		rate, s.Merchants, s.Rate, behind.Round(time.Millisecond), plot.Digits(s.Reports), time.Duration(last.At*float64(time.Second)).Round(time.Second), last.Events)
+	if s.Warm.For > 0 {
+		fmt.Fprintf(&b, "Before them, to fill the open hours, %d events were sent in the first %s minutes at %.0f/s (asked for: %.0f; %d requests sent again, %d reports refused for a time) and delivered; they are compared as well, but not judged, nor in table and picture. ",
+			s.Warm.Events, plot.Digits(s.Warm.For.Minutes()), s.Warm.rate(), s.Warm.Rate, s.Warm.SentAgain, s.Warm.Refused)
+	}
 	switch {
 	case s.Failed != "":
 		fmt.Fprintf(&b, "**It ended before its time: %s**", s.Failed)
@@ -140,7 +144,11 @@ func (s *Seen) table(w io.Writer) error {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", one.Name, v.First, v.Last, v.Peak, says)
 	}
 	b.WriteString("\n" + rules + "\n")
-	fmt.Fprintf(&b, "\nOver the whole run, from the instant at which something was due: writes %s; accepted → visible %s; ", s.Writes, s.Freshness)
+	over := "Over the whole run"
+	if s.Warm.For > 0 {
+		over = "Over the steady load"
+	}
+	fmt.Fprintf(&b, "\n%s, from the instant at which something was due: writes %s; accepted → visible %s; ", over, s.Writes, s.Freshness)
 	for _, name := range slices.Sorted(maps.Keys(s.Read)) {
 		fmt.Fprintf(&b, "report %s %s; ", name, s.Read[name])
 	}
@@ -149,7 +157,7 @@ func (s *Seen) table(w io.Writer) error {
 		b.WriteString("\nWhat stands in the store at the end:\n\n| table | keys | their values | on disk | disk per event |\n|---|---|---|---|---|\n")
 		for _, t := range s.Tables {
 			if t.Keys > 0 {
-				fmt.Fprintf(&b, "| %s | %d | %s | %s | %s B |\n", t.Name, t.Keys, plot.Bytes(float64(t.Values)), plot.Bytes(float64(t.Disk)), plot.Digits(float64(t.Disk)/float64(max(1, last.Events))))
+				fmt.Fprintf(&b, "| %s | %d | %s | %s | %s B |\n", t.Name, t.Keys, plot.Bytes(float64(t.Values)), plot.Bytes(float64(t.Disk)), plot.Digits(float64(t.Disk)/float64(max(1, s.Warm.Events+last.Events))))
 			}
 		}
 	}

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// What comes first is sent for as long as it is told, though no server takes so
+// much, and compared; what is judged begins after it.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs for seconds")
@@ -46,7 +48,7 @@ func TestSoak(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var said bytes.Buffer
-	o := Options{Binary: self, Data: t.TempDir(), For: 4 * time.Second, Every: 500 * time.Millisecond, Rate: 500, Reports: 5, Merchants: 20, Seed: 7, Out: &said}
+	o := Options{Binary: self, Data: t.TempDir(), For: 4 * time.Second, Every: 500 * time.Millisecond, Rate: 500, Warm: 2 * time.Second, WarmRate: 1_000_000, Reports: 5, Merchants: 20, Seed: 7, Out: &said}
 	seen, err := Soak(ctx, o)
 	if err != nil {
 		t.Fatalf("%v; it said:\n%s", err, said.String())
@@ -57,6 +59,15 @@ func TestSoak(t *testing.T) {
 	last := seen.Samples[len(seen.Samples)-1]
 	if last.Events < 500 || last.Resident == 0 || last.Archive == 0 || last.Kafka == 0 || last.Goroutines == 0 || last.CPU == 0 {
 		t.Errorf("the last look: %+v", last)
+	}
+	if w := seen.Warm; w.Events < 3000 || w.rate() > 500_000 || w.For < o.Warm || w.For > o.Warm+10*time.Second {
+		t.Errorf("before it: %+v", w)
+	}
+	if first := seen.Samples[0]; float64(first.Events) > 2*o.Rate*(first.At+1) {
+		t.Errorf("the first look is of more than was due by then: %+v", first)
+	}
+	if !strings.HasPrefix(said.String(), "warm-up, ") || !strings.Contains(said.String(), "\nwarm-up: ") {
+		t.Errorf("it said:\n%s", said.String())
 	}
 	// What was kept writes the same table and a picture that is whole.
 	kept, folder := filepath.Join(t.TempDir(), "seen.json"), t.TempDir()
@@ -78,7 +89,7 @@ func TestSoak(t *testing.T) {
 	if err := seen.table(&first); err != nil || first.String() != string(table) {
 		t.Errorf("%v, another table:\n%s\n%s", err, first.String(), table)
 	}
-	for _, want := range []string{"**0 differences**", "| resident memory |", "| documents |"} {
+	for _, want := range []string{"**0 differences**", "| resident memory |", "| documents |", fmt.Sprintf("%d events were sent in the first", seen.Warm.Events), "not judged"} {
 		if !strings.Contains(string(table), want) {
 			t.Errorf("%q is not in %s", want, table)
 		}
