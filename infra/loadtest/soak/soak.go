@@ -185,8 +185,17 @@ func (o *Options) run(ctx context.Context, sys *loadtest.Process, merchants []lo
 	if err != nil {
 		return nil, err
 	}
-	r := &phase{probe: probe, drive: sys.StartDrive(context.WithoutCancel(ctx), merchants, load, truth)}
+	sending, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	r := &phase{probe: probe, drive: sys.StartDrive(sending, merchants, load, truth)}
 	r.samples, err = o.watch(ctx, sys, r.drive, probe, prefix, length)
+	go func() {
+		select {
+		case <-sys.Ended(): // who waits for an answer would send again for good
+			giveUp()
+		case <-sending.Done():
+		}
+	}()
 	// The probe ends when its last event is seen: the load must not go on until then.
 	err = errors.Join(err, r.drive.Stop())
 	r.sent = time.Now()
