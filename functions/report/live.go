@@ -44,6 +44,7 @@ type live struct {
 	mu      sync.Mutex
 	bytes   int64
 	tallies int64
+	tight   bool
 	order   *list.List // of *album; asked about last in front
 	byView  map[albumKey]*list.Element
 	allowed allowance // of all together

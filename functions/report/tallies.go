@@ -16,6 +16,7 @@ const (
 	liveIdle  = 5 * time.Minute  // that nobody asked about one before its memory is given back
 	tallyOf   = 8                // of the process's memory, that all may take by default
 	liveOf    = 16               // of it, that all pictures may
+	fewTight  = 1 << 16          // events around open ones of which all are held while memory is tight
 )
 
 // share is a bound of memory, by default a part of the process's.
@@ -26,7 +27,22 @@ func share(bytes int, part int64) int64 {
 	return int64(bytes)
 }
 
-func (l *live) anew() *history.Following { return l.loader.Follow(l.mostTally / tallyPart) }
+func (l *live) anew() *history.Following {
+	return l.loader.Follow(l.mostTally/tallyPart).Tight(l.isTight, fewTight)
+}
+
+// isTight reports whether what is held of all takes much of what it may: from a half of it
+// on, and until it is a quarter.
+func (l *live) isTight() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tight {
+		l.tight = 4*l.tallies > l.mostTally
+	} else {
+		l.tight = 2*l.tallies > l.mostTally
+	}
+	return l.tight
+}
 
 // follower is what the one that takes a merchant's picture counts on from.
 func (l *live) follower(a *album) *history.Following {
@@ -63,7 +79,7 @@ func (l *live) count(a *album, follow *history.Following, size int64) {
 // forget drops a merchant's tally. The caller holds l.mu.
 func (l *live) forget(a *album) {
 	l.tallies -= a.tally
-	a.follow, a.tally = l.anew(), 0
+	a.follow, a.tally = a.follow.Afresh(), 0
 }
 
 // rest sees to it that what is idle is thrown out by and by.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
@@ -28,6 +29,11 @@ type Following struct {
 	// counted, for hours that may have to be counted later; short by how much
 	// that was not enough.
 	back, short event.Hour
+	tight       func() bool // nil: never
+	few         int         // see Tight
+	ice         atomic.Pointer[ice]
+	thawed      uint64                    // the claim when stored records were last asked for what is in it
+	left        map[int64]*summary.Record // of hours that the snapshot under way has let go of
 	counted
 }
 
@@ -65,6 +71,35 @@ func followedBy(m *access.Merchant) followed {
 // on; 0 counts all anew each time.
 func (l *Loader) Follow(most int64) *Following { return &Following{loader: l, most: most} }
 
+// Tight has it hold less while memory is tight: of a merchant with more than so many events
+// around those that are open hardly more than these, and of whoever has an eighth as many in
+// hours that are over, these go. What comes late to such hours waits, as that of busy merchants
+// does. It is for a loader that has late hours wait.
+func (f *Following) Tight(is func() bool, few int) *Following {
+	f.tight, f.few = is, few
+	return f
+}
+
+func (f *Following) isTight() bool { return f.tight != nil && f.tight() }
+
+// mostRows is how many rows may be read around what is open of a merchant of whom all of
+// that is held.
+func (f *Following) mostRows(tight bool) int {
+	most := f.loader.mostRows(f.most)
+	if tight {
+		most = min(most, f.few)
+	}
+	return most
+}
+
+// Afresh is one that has counted nothing, and says nothing older than this one. It may be
+// asked for while this one is at work.
+func (f *Following) Afresh() *Following {
+	other := &Following{loader: f.loader, most: f.most, tight: f.tight, few: f.few}
+	other.ice.Store(f.ice.Load())
+	return other
+}
+
 // Size is about how many bytes are kept.
 func (f *Following) Size() int64 {
 	if f.tally == nil {
@@ -88,6 +123,29 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	if err != nil {
 		return nil, err
 	}
+	i := f.ice.Load()
+	if i == nil || i.view != followedBy(m) {
+		i = &ice{view: followedBy(m)}
+	}
+	next := &ice{view: i.view, frozen: maps.Clone(i.frozen)}
+	f.left = nil
+	s, err := f.snapshot(ctx, m, cal, claim)
+	if err != nil || !s.Whole {
+		return s, err // documents are asked
+	}
+	next.freeze(s, cal, i.told, f.left)
+	if claim != f.thawed && len(next.frozen) > 0 {
+		if err := next.thaw(ctx, f.loader, s, m, cal); err != nil {
+			return nil, err
+		}
+	}
+	f.thawed = claim
+	next.cover(s)
+	next.told = s.Hours
+	f.ice.Store(next)
+	return s, nil
+}
+func (f *Following) snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar, claim uint64) (*Snapshot, error) {
 	s, dirty, err := f.loader.frame(ctx, m)
 	if err != nil {
 		return nil, err
@@ -134,8 +192,8 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 // anew counts all that is open and does not wait. A fault of kind TooLarge says that it is
 // too much.
 func (f *Following) anew(ctx context.Context, s *Snapshot, m *access.Merchant, cal *summary.Calendar, dirty []event.Hour) (*taking, error) {
-	t := &taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back}
-	hours, err := t.choose(ctx, dirty)
+	t := &taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, most: f.most, back: f.back, tight: f.isTight()}
+	hours, err := t.choose(ctx, dirty, f.mostRows(t.tight))
 	if err != nil {
 		return t, err
 	}

@@ -12,13 +12,17 @@ import (
 )
 
 // Of a merchant with millions of events a day a tally holds the open hours and the one
-// before them, whose sessions go on in these. What is before that is its fringe.
+// before them, whose sessions go on in these, or where memory is tight the open hours only.
+// What is before that is its fringe.
 
-// readOpen reads what counting the hours from a dirty one on takes: all of these and of the
-// one before, and of hours around what has to do with them.
+// readOpen reads what counting the hours from a dirty one on takes: all of these and, unless
+// memory is tight, of the one before, and of hours around what has to do with them.
 func (t *taking) readOpen(ctx context.Context, first event.Hour) error {
 	var hours []event.Hour
-	for h := first - 1; h <= t.Last; h++ {
+	if !t.tight {
+		first--
+	}
+	for h := first; h <= t.Last; h++ {
 		hours = append(hours, h)
 	}
 	_, err := t.near(ctx, hours)
@@ -77,17 +81,17 @@ func (f *Following) fetch(ctx context.Context, m *access.Merchant, rows *process
 
 // makeRoom lets go of what is before the hour before the first one that is dirty and does
 // not wait, where that is much: of a merchant with a fringe, and of one of whom more is
-// held than a snapshot may read. His hours that may wait do so from then on. It returns
+// held than a snapshot may read. Where memory is tight, what is before that hour itself goes,
+// too, of whoever has some thousand rows. Hours that may wait do so from then on. It returns
 // the hours that are dirty and do not wait.
 func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summary.Calendar, dirty []event.Hour) ([]event.Hour, error) {
-	much := func(h event.Hour) bool { return 4*f.held.before(h) > f.tally.Rows() }
-	if f.fringe != nil {
-		if h := dirty[0] - 1; much(h) {
-			f.leave(h, m)
-		}
-		return dirty, nil
+	before, tight := event.Hour(1), f.isTight() && f.tally.Rows() >= f.few/8
+	if tight {
+		before = 0
 	}
-	if f.Size() <= f.most && f.tally.Rows() <= f.loader.mostRows(f.most) || !much(dirty[len(dirty)-1]-1) {
+	much := func(h event.Hour) bool { return 4*f.held.before(h-before) > f.tally.Rows() }
+	full := f.Size() > f.most || f.tally.Rows() > f.loader.mostRows(f.most)
+	if f.fringe == nil && !tight && !full || !much(dirty[len(dirty)-1]) {
 		return dirty, nil
 	}
 	may, err := f.loader.mayWait(ctx, m, cal, dirty)
@@ -95,11 +99,11 @@ func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summa
 		return nil, err
 	}
 	first := slices.IndexFunc(dirty, func(h event.Hour) bool { return !may[h] })
-	if first < 0 {
+	if first < 0 || !much(dirty[first]) {
 		return dirty, nil
 	}
-	h := dirty[first] - 1
-	if !much(h) || !f.holdsAround(h) {
+	h := dirty[first] - before
+	if f.fringe == nil && !f.holdsAround(h) {
 		return dirty, nil
 	}
 	maps.DeleteFunc(may, func(of event.Hour, _ bool) bool { return of >= h })
@@ -135,9 +139,10 @@ func (f *Following) leave(h event.Hour, m *access.Merchant) {
 		}
 	}
 	g.rows, g.asked = hashSet{}, hashSet{}
-	f.tally.Leave(h, func(frame *processed.Frame, stays func(int) bool) { g.add(frame, nil, stays) })
+	f.left = f.tally.Leave(h, func(frame *processed.Frame, stays func(int) bool) { g.add(frame, nil, stays) })
 	f.spans = []stretch{{from, farHour}}
-	f.stale = slices.DeleteFunc(slices.Clone(f.stale), func(s event.Hour) bool { return s < h })
+	at, _ := slices.BinarySearch(f.stale, h)
+	f.stale = slices.Clone(f.stale[at:])
 	maps.DeleteFunc(f.held.hours, func(h event.Hour, _ holding) bool { return h < from })
 	f.since = max(f.since, h)
 }

@@ -37,11 +37,14 @@ type Snapshot struct {
 	// Rows is how many events were looked at.
 	Rows int
 
-	stale []event.Hour
+	stale  []event.Hour
+	frozen []int64 // first instants of hours of the clock that are as they were told last
 }
 
 // Touches reports whether the stored record of a window must not be used.
-func (s *Snapshot) Touches(w summary.Window) bool { return touches(s.stale, w) }
+func (s *Snapshot) Touches(w summary.Window) bool {
+	return touches(s.stale, w) || slices.ContainsFunc(s.frozen, func(from int64) bool { return from >= w.From && from < w.To })
+}
 
 // maxLive is how many stale hours a snapshot works out.
 const maxLive = 192
@@ -86,6 +89,7 @@ type taking struct {
 	cal    *summary.Calendar
 	few    bool             // all documents around are read, and may go on being counted
 	narrow bool             // all of the open hours are, and what has to do with them of those before
+	tight  bool             // memory is
 	waits  waiting          // nil where nothing may wait
 	frames []span           // what was loaded, where few
 	nears  []*Near          // where not

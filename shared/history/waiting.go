@@ -56,8 +56,8 @@ func around(hours []event.Hour) []stretch {
 // choose decides which of the dirty hours are counted, and whether all documents around
 // them are few enough to go on being counted. Where they are not, what has nothing to do
 // with these hours is not read: of a merchant with millions of events a day that is
-// nearly all.
-func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.Hour, err error) {
+// nearly all. most is how many are few.
+func (t *taking) choose(ctx context.Context, dirty []event.Hour, most int) (hours []event.Hour, err error) {
 	if t.most <= 0 || len(dirty) > maxLive/2 {
 		return dirty, nil
 	}
@@ -66,7 +66,6 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.
 	if err != nil {
 		return nil, err
 	}
-	most := t.mostRows(t.most)
 	fits := func(hours []event.Hour) bool { return rows.in(around(hours)) <= most }
 	if t.few = fits(dirty); t.few || t.records == nil {
 		return dirty, nil
@@ -90,6 +89,9 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour) (hours []event.
 		return hours, nil
 	}
 	before := hours[0] - 2 // an hour of the clock may begin in the one before
+	if t.tight {
+		before++
+	}
 	room := min(int(t.most/bytesPerRow), t.openRows)
 	if t.narrow = hours[len(hours)-1] >= t.Last && rows.in([]stretch{{before, farHour}}) <= room; t.narrow {
 		t.Loader = t.Within(room)
@@ -204,7 +206,18 @@ func (l *Loader) dirtyAgain(ctx context.Context, m *access.Merchant, hours []eve
 // counted with them. Where hours wait, only one beside them is: the documents of others
 // would have to be read, and their records are made anew with the counted ones.
 func (t *taking) takes(counted []event.Hour, h event.Hour) bool {
+	if t.narrow && t.tight && h < counted[0] {
+		return false
+	}
 	return t.waits == nil || !t.waits[h] && slices.ContainsFunc(counted, func(c event.Hour) bool { return h >= c-1 && h <= c+1 })
+}
+
+// isFew reports whether all around the dirty hours are few enough events to be counted anew
+// and held, as of a merchant of whom rows were let go while memory was tight.
+func (f *Following) isFew(ctx context.Context, m *access.Merchant, dirty []event.Hour) (bool, error) {
+	all := around(dirty)
+	rows, err := f.loader.rowsOf(ctx, m, all)
+	return rows.in(all) <= f.mostRows(f.isTight()), err
 }
 
 // leaveOut is the dirty hours but for those that wait. What comes to be dirty waits where
@@ -227,6 +240,9 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 		}
 	}
 	if len(ask) > 0 && f.fringe != nil {
+		if few, err := f.isFew(ctx, m, dirty); few || err != nil {
+			return nil, false, err
+		}
 		may, err := f.loader.mayWait(ctx, m, cal, ask)
 		if err != nil || len(may) < len(ask) {
 			return nil, false, err

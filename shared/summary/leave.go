@@ -5,14 +5,17 @@ import (
 	"github.com/footfall/footfall/shared/processed"
 )
 
-// Leave goes on with a UTC hour and those after it, and counts no others. Of rows before
-// the UTC hour in which the first counted one begins it keeps those that have to do with a
-// later one. fn is called for all of them, some at a time, with what says which stay.
-func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row int) bool)) {
+// Leave goes on with a UTC hour and those after it, and counts no others, whose records it
+// gives out as they are. Of rows before the UTC hour in which the first counted one begins it
+// keeps those that have to do with a later one. fn is called for all of them, some at a time,
+// with what says which stay.
+func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row int) bool)) (left map[int64]*Record) {
 	first := t.clock(h)[0].From
 	from := hourOf(first)
-	for at := range t.hours {
+	left = map[int64]*Record{}
+	for at, hour := range t.hours {
 		if at < first {
+			left[at] = hour.out
 			delete(t.hours, at)
 		}
 	}
@@ -45,6 +48,7 @@ func (t *Tally) Leave(h event.Hour, fn func(f *processed.Frame, stays func(row i
 	t.stack, t.index = stack, newRowIndex()
 	t.index.grow(&t.stack)
 	t.forget(first)
+	return left
 }
 
 // reaching are the rows before an instant that share something with one that is not.
