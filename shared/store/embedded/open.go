@@ -228,7 +228,7 @@ func (e *engine) upgrade(version []byte, have uint64) error {
 // journal know this batch, is this visitor new) nearly every look at a table.
 func (o Options) pebble(cache *pebble.Cache) *pebble.Options {
 	p := &pebble.Options{
-		FS:                          o.FS,
+		FS:                          disk{o.FS, o.Logger},
 		Cache:                       cache,
 		Merger:                      sumsMerger,
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
