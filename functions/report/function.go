@@ -39,7 +39,7 @@ type Config struct {
 	LiveAge     time.Duration `env:"REPORT_LIVE_AGE" envDefault:"1500ms"`      // of what is worked out of open hours, while events keep coming
 	LiveEvents  int64         `env:"REPORT_LIVE_EVENTS" envDefault:"4000000"`  // that it is worked out of once for all readers, with what lies around, some 300 B each meanwhile; of more, what is around is not held
 	LiveBytes   int           `env:"REPORT_LIVE_BYTES" envDefault:"-1"`        // memory for it; -1 is a sixteenth of what the process may take
-	TallyBytes  int           `env:"REPORT_TALLY_BYTES" envDefault:"-1"`       // memory for counting on from there; 0 counts all anew, -1 is an eighth of what the process may take
+	TallyBytes  int           `env:"REPORT_TALLY_BYTES" envDefault:"-1"`       // memory for counting on from there; 0 counts all anew, -1 is a sixth of what the process may take
 	SettingsAge time.Duration `env:"REPORT_SETTINGS_AGE" envDefault:"1s"`      // how long a merchant's settings are kept
 }
 

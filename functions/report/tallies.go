@@ -14,7 +14,7 @@ const (
 	tallyPart = 2                // of the memory, that one merchant's may take
 	tallyRest = 10 * time.Second // that nobody asked about a merchant before it makes room for another
 	liveIdle  = 5 * time.Minute  // that nobody asked about one before its memory is given back
-	tallyOf   = 8                // of the process's memory, that all may take by default
+	tallyOf   = 6                // of the process's memory, that all may take by default
 	liveOf    = 16               // of it, that all pictures may
 	fewTight  = 1 << 16          // events around open ones of which all are held while memory is tight
 )
