@@ -128,12 +128,16 @@ func New(config Config, ports Ports, clock function.Clock) *Service {
 
 // Function is the service as its runner serves it.
 func (s *Service) Function() function.Function {
-	return function.Function{Name: "report", Routes: s.routes, Run: s.repairs.run}
+	return function.Function{Name: "report", Routes: s.routes, Run: s.repairs.run, Express: map[string]http.HandlerFunc{
+		reportsOf: s.handle(access.ReadReport, s.getReport).ServeHTTP,
+	}}
 }
+
+const reportsOf = "GET /v1/reports/{merchant_id}"
 
 func (s *Service) routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/catalog", s.getCatalog)
-	mux.Handle("GET /v1/reports/{merchant_id}", s.handle(access.ReadReport, s.getReport))
+	mux.Handle(reportsOf, s.handle(access.ReadReport, s.getReport))
 	mux.Handle("GET /v1/ledger/{merchant_id}", s.handle(access.ReadReport, s.getLedger))
 	mux.Handle("GET /v1/rejected/{merchant_id}", s.handle(access.ReadReport, s.getRejected))
 	mux.Handle("GET /v1/rejected", s.handle(access.Operate, s.getRejected))

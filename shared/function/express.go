@@ -5,14 +5,13 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// express serves the plainest of POST requests to a few paths itself: HTTP/1.1,
-// a length given, nothing asked of the connection. What net/http does besides
+// express serves the plainest of requests to a few paths itself: HTTP/1.1, a POST
+// with its length or a GET, nothing asked of the connection. What net/http does besides
 // (a second goroutine that watches the connection, timers, a mux) costs more
 // than such a request. At the first that is not so plain, a connection goes to
 // net/http, with what was read of it, and stays there: express refuses nothing
@@ -23,7 +22,7 @@ type express struct {
 	listener net.Listener
 	handler  http.Handler
 	cfg      *Config
-	paths    map[string]*url.URL
+	routes   map[string]*expressRoute // by method and path, up to its wildcard
 	track    func(net.Conn, http.ConnState)
 
 	passed chan net.Conn // to net/http
@@ -49,16 +48,13 @@ const (
 	lastRead = 500 * time.Millisecond
 )
 
-// newExpress makes a listener that answers requests to paths by handler, whose
-// requests have the path as their Pattern.
-func newExpress(l net.Listener, handler http.Handler, cfg *Config, paths []string, track func(net.Conn, http.ConnState)) *express {
+// newExpress makes a listener that answers requests of some patterns (Function.Express)
+// by handler, whose requests have them as their Pattern.
+func newExpress(l net.Listener, handler http.Handler, cfg *Config, patterns []string, track func(net.Conn, http.ConnState)) *express {
 	e := &express{
-		listener: l, handler: handler, cfg: cfg, paths: make(map[string]*url.URL, len(paths)), track: track,
+		listener: l, handler: handler, cfg: cfg, routes: expressRoutes(patterns), track: track,
 		passed: make(chan net.Conn), closed: make(chan struct{}), failed: make(chan error, 1),
 		conns: make(map[*expressConn]struct{}),
-	}
-	for _, p := range paths {
-		e.paths[p] = &url.URL{Path: p}
 	}
 	go e.accept()
 	go e.watch()
@@ -127,8 +123,9 @@ func (e *express) accept() {
 	}
 }
 
-// watch closes connections that take too long: one look a second at all of
-// them costs less than a timer for each request.
+// watch closes connections that take too long, and tells who is asked for long by
+// somebody who is gone: one look a second at all of them costs less than a timer or a
+// goroutine for each request.
 func (e *express) watch() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -143,6 +140,9 @@ func (e *express) watch() {
 		for c := range e.conns {
 			if until := c.until.Load(); until != 0 && until < now {
 				_ = c.conn.Close()
+			}
+			if asked := c.asked.Load(); asked != nil && now-asked.since > int64(time.Second) && gone(c.conn) {
+				asked.cancel()
 			}
 		}
 		e.mu.Unlock()
@@ -206,6 +206,7 @@ type expressConn struct {
 	remote string
 	until  atomic.Int64 // what is waited for now must have come, ns since the Unix epoch; 0: for ever
 	busy   atomic.Bool  // a request is under way
+	asked  atomic.Pointer[expressAsked]
 
 	in      []byte // what was read and not used
 	buffer  []byte // in is part of it
@@ -295,6 +296,9 @@ func (c *expressConn) head() verdict {
 func (c *expressConn) respond() bool {
 	c.answer.reset()
 	c.e.handler.ServeHTTP(&c.answer, &c.request)
+	if asked := c.asked.Swap(nil); asked != nil {
+		asked.cancel()
+	}
 	heard := c.body.discard()
 	if !heard || c.answer.header["Connection"] != nil || c.e.ends.Load() {
 		c.last = true

@@ -2,27 +2,63 @@ package function
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
 
-var (
-	postTo  = []byte("POST ")
-	headEnd = []byte("\r\n\r\n")
+const (
+	postTo = http.MethodPost + " "
+	getOf  = http.MethodGet + " "
 )
+
+var headEnd = []byte("\r\n\r\n")
+
+// expressRoute is a pattern whose plain requests express serves.
+type expressRoute struct {
+	pattern  string
+	at       *url.URL // of all its requests; nil where these differ
+	wildcard string   // the name of the path's last part; "": it has none
+}
+
+func expressRoutes(patterns []string) map[string]*expressRoute {
+	routes := make(map[string]*expressRoute, len(patterns))
+	for _, p := range patterns {
+		of, get := strings.CutPrefix(p, getOf)
+		if !get {
+			routes[postTo+p] = &expressRoute{pattern: p, at: &url.URL{Path: p}}
+			continue
+		}
+		at := strings.LastIndexByte(of, '/') + 1
+		routes[getOf+of[:at]] = &expressRoute{pattern: p, wildcard: strings.Trim(of[at:], "{}")}
+	}
+	return routes
+}
+
+// expressAsked is a GET under way.
+type expressAsked struct {
+	since  int64 // ns since the Unix epoch
+	cancel context.CancelFunc
+}
 
 // parse looks at what was read and, where the request is plain, takes its head
 // off and makes request of it.
 func (c *expressConn) parse() verdict {
-	if n := min(len(c.in), len(postTo)); !bytes.Equal(c.in[:n], postTo[:n]) {
-		return others
+	method := postTo
+	if !begins(c.in, method) {
+		if method = getOf; !begins(c.in, method) {
+			return others
+		}
 	}
 	end := bytes.Index(c.in, headEnd)
 	if end < 0 {
@@ -34,29 +70,89 @@ func (c *expressConn) parse() verdict {
 		return more
 	}
 	head := string(c.in[:end+2]) // the request's texts are parts of it
-	target, rest, _ := strings.Cut(head[len(postTo):], "\r\n")
-	path, plain := strings.CutSuffix(target, " HTTP/1.1")
-	at := c.e.paths[path]
-	if !plain || at == nil {
+	target, rest, _ := strings.Cut(head[len(method):], "\r\n")
+	target, plain := strings.CutSuffix(target, " HTTP/1.1")
+	if !plain {
+		return others
+	}
+	route, at, name := c.e.routeOf(method, head[:len(method)+len(target)])
+	if route == nil {
 		return others
 	}
 	host, length, ok := c.fields(rest)
-	if !ok {
+	if !ok || (length >= 0) != (method == postTo) {
 		return others
 	}
 	c.in = c.in[end+len(headEnd):]
-	c.body.left = length
+	c.body.left = max(0, length)
 	c.body.by = time.Now().Add(c.e.cfg.ReadTimeout)
 	c.until.Store(0) // the handler's time is its own
 	c.request = http.Request{
-		Method: http.MethodPost, URL: at, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.header, Body: &c.body, ContentLength: length,
-		Host: host, RemoteAddr: c.remote, RequestURI: path, Pattern: path,
+		Method: method[:len(method)-1], URL: at, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.header, Body: &c.body, ContentLength: c.body.left,
+		Host: host, RemoteAddr: c.remote, RequestURI: target, Pattern: route.pattern,
+	}
+	if method == getOf {
+		ctx, cancel := context.WithCancel(context.Background())
+		c.request = *c.request.WithContext(ctx)
+		c.request.SetPathValue(route.wildcard, name)
+		c.asked.Store(&expressAsked{time.Now().UnixNano(), cancel})
 	}
 	return ours
 }
 
+// begins reports whether what was read is the beginning of such a request, as far as can be told.
+func begins(in []byte, method string) bool {
+	n := min(len(in), len(method))
+	return string(in[:n]) == method[:n]
+}
+
+// routeOf finds the route of a request line without its protocol, and what is its own of
+// the URL; nil where there is none, or the URL is not plain.
+func (e *express) routeOf(method, line string) (r *expressRoute, at *url.URL, name string) {
+	if method == postTo {
+		if r = e.routes[line]; r == nil {
+			return nil, nil, ""
+		}
+		return r, r.at, ""
+	}
+	path, query, asks := strings.Cut(line, "?")
+	slash := strings.LastIndexByte(path, '/') + 1
+	r, name = e.routes[path[:slash]], path[slash:]
+	if r == nil || name == "" || asks && query == "" || strings.ContainsFunc(name, notPlainName) || strings.ContainsFunc(query, notPlainQuery) {
+		return nil, nil, ""
+	}
+	return r, &url.URL{Path: path[len(method):], RawQuery: query}, name
+}
+
+func notPlainName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
+}
+
+func notPlainQuery(r rune) bool { return r <= ' ' || r > '~' || r == '#' }
+
+// gone reports whether the other side of a connection is known to read no more.
+func gone(conn net.Conn) bool {
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	is := false
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		is = n == 0 && err == nil || errors.Is(err, syscall.ECONNRESET)
+	})
+	return is || err != nil
+}
+
 // fields reads the lines of a head into header; not ok where anything is not
-// plain.
+// plain. length is -1 where none is given.
 func (c *expressConn) fields(lines string) (host string, length int64, ok bool) {
 	clear(c.header)
 	clear(c.values)
@@ -98,7 +194,7 @@ func (c *expressConn) fields(lines string) (host string, length int64, ok bool) 
 		n := len(c.values)
 		c.header[name] = c.values[n-1 : n : n]
 	}
-	return host, length, host != "" && length >= 0
+	return host, length, host != ""
 }
 
 // knownNames are the usual headers of requests, as senders write them.

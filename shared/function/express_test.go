@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,9 +27,13 @@ func told(r *http.Request) string {
 	return strings.Join(lines, "\n")
 }
 
-// expressServer serves /x by express, and all else by net/http. An answer says
+// expressServer serves /x and /r/… by express, and all else by net/http. An answer says
 // what its handler saw and, in the header By, which it was.
 func expressServer(t *testing.T, change func(*Config)) (addr string) {
+	return expressServerOf(t, change, nil)
+}
+
+func expressServerOf(t *testing.T, change func(*Config), gone chan<- string) (addr string) {
 	t.Helper()
 	answer := func(by string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -44,8 +47,12 @@ func expressServer(t *testing.T, change func(*Config)) (addr string) {
 			case "empty":
 				w.WriteHeader(http.StatusNoContent)
 				return
+			case "until gone":
+				<-r.Context().Done()
+				gone <- r.PathValue("id")
+				return
 			}
-			text := told(r)
+			text := told(r) + r.PathValue("id") + r.Pattern
 			w.Header().Set("Two", "one\r\nTwo: lines")
 			_, _ = io.WriteString(w, text)
 		}
@@ -66,9 +73,12 @@ func expressServer(t *testing.T, change func(*Config)) (addr string) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- p.Serve(t.Context(), Function{
-			Name:    "a",
-			Routes:  func(mux *http.ServeMux) { mux.HandleFunc("/x", answer("net/http")) },
-			Express: map[string]http.HandlerFunc{"/x": answer("express")},
+			Name: "a",
+			Routes: func(mux *http.ServeMux) {
+				mux.HandleFunc("/x", answer("net/http"))
+				mux.HandleFunc("GET /r/{id}", answer("net/http"))
+			},
+			Express: map[string]http.HandlerFunc{"/x": answer("express"), "GET /r/{id}": answer("express")},
 		})
 	}()
 	t.Cleanup(func() { // the test's context has ended
@@ -127,6 +137,8 @@ func TestExpressAnswersAsNetHTTPDoes(t *testing.T) {
 		plain + "X-Odd: empty\r\n\r\nabc",
 		plain + "X-Odd: panic\r\n\r\nabc",
 		plain + "X-Odd: unread\r\n\r\nabc",
+		"GET /r/a-1?from=today&to=today&x=%3B HTTP/1.1\r\nHost: a\r\naccept: b\r\n\r\n",
+		"GET /r/a HTTP/1.1\r\nHost: a\r\nX-Odd: empty\r\n\r\n",
 	} {
 		conn, from := dialed(t, addr)
 		write(t, conn, request)
@@ -184,6 +196,15 @@ func TestExpressLeavesTheRestAlone(t *testing.T) {
 	addr := expressServer(t, nil)
 	for request, want := range map[string]int{
 		"GET /x HTTP/1.1\r\nHost: a\r\n\r\n":                                                   200,
+		"GET /r/a%20b HTTP/1.1\r\nHost: a\r\n\r\n":                                             200,
+		"GET /r/.. HTTP/1.1\r\nHost: a\r\n\r\n":                                                307,
+		"GET /r/ HTTP/1.1\r\nHost: a\r\n\r\n":                                                  404,
+		"GET /r/a/b HTTP/1.1\r\nHost: a\r\n\r\n":                                               404,
+		"GET /r/a? HTTP/1.1\r\nHost: a\r\n\r\n":                                                200,
+		"GET /r/a?b#c HTTP/1.1\r\nHost: a\r\n\r\n":                                             200,
+		"GET /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nb":                           200,
+		"HEAD /r/a HTTP/1.1\r\nHost: a\r\n\r\n":                                                200,
+		"GET http://b/r/a HTTP/1.1\r\nHost: a\r\n\r\n":                                         200,
 		"POST /x HTTP/1.0\r\nHost: a\r\nContent-Length: 0\r\n\r\n":                             200,
 		"POST /x?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n":                         200,
 		"POST /x HTTP/1.1\r\nContent-Length: 0\r\n\r\n":                                        400,
@@ -228,6 +249,22 @@ func TestExpressClosesWhoTakesTooLong(t *testing.T) {
 	}
 }
 
+// TestExpressEndsForWhoIsGone: a GET's context ends with its connection.
+func TestExpressEndsForWhoIsGone(t *testing.T) {
+	gone := make(chan string, 1)
+	addr := expressServerOf(t, nil, gone)
+	conn, _ := dialed(t, addr)
+	write(t, conn, "GET /r/a HTTP/1.1\r\nHost: a\r\nX-Odd: until gone\r\n\r\n")
+	_ = conn.Close()
+	select {
+	case of := <-gone:
+		if of != "a" {
+			t.Errorf("it ended for %q", of)
+		}
+	case <-t.Context().Done():
+	}
+}
+
 func TestExpressTellsWhoIsNotHeardOut(t *testing.T) {
 	addr := expressServer(t, nil)
 	conn, from := dialed(t, addr)
@@ -246,9 +283,11 @@ func FuzzExpress(f *testing.F) {
 	f.Add([]byte(plain + "\r\nabc"))
 	f.Add([]byte(plain + "connection: Keep-Alive\r\naccept: a\r\nAccept: b\r\nX-Odd:\t\r\n\r\nabcPOST"))
 	f.Add([]byte("POST /x HTTP/1.1\r\nHost:a\r\nContent-Length:007\r\n\r\n1234567"))
+	f.Add([]byte("GET /r/a-1?from=today&to=today HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\nGET"))
+	f.Add([]byte("GET /r/a HTTP/1.1\r\nHost: a\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		cfg := DefaultConfig()
-		c := &expressConn{e: &express{cfg: &cfg, paths: map[string]*url.URL{"/x": {Path: "/x"}}}, header: http.Header{}, in: bytes.Clone(in)}
+		c := &expressConn{e: &express{cfg: &cfg, routes: expressRoutes([]string{"/x", "GET /r/{id}"})}, header: http.Header{}, in: bytes.Clone(in)}
 		c.body.c = c
 		if c.parse() != ours {
 			return

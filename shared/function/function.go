@@ -31,10 +31,11 @@ type Function struct {
 	// must not overlap with those of another function: the local runner
 	// serves all functions on one port.
 	Routes func(mux *http.ServeMux)
-	// Express are paths of Routes whose POST requests come in such numbers that
-	// what net/http spends on each is most of its price. Their handlers answer
-	// in one piece and keep nothing of the request; its context tells nothing of
-	// the connection, and its Pattern is the path.
+	// Express are paths of Routes whose POST requests ("/events"), and patterns with a
+	// wildcard at their end whose GET requests ("GET /v1/reports/{merchant_id}") come in
+	// such numbers that what net/http spends on each is much of its price. Their handlers
+	// answer in one piece and keep nothing of the request. A GET's context ends within
+	// some seconds of its connection's end, a POST's tells nothing of it.
 	Express map[string]http.HandlerFunc
 	// Events are the subscribers that Triggers name: path ("/batches") to
 	// handler. A process in which one function has any serves them beside its
