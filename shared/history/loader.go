@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/footfall/footfall/shared/access"
@@ -47,12 +48,13 @@ type Loader struct {
 	lean      bool
 	records   store.Summaries // that say which hours were closed; nil where none is to wait
 	openRows  int             // of a busy merchant's open hours
+	leaving   *sync.Mutex     // held by the one whose tally lets go of rows
 }
 
 // New makes a loader over two stores.
 func New(p store.Processed, v store.Visitors, o Options) *Loader {
 	o.Timeout, o.FewAround = cmp.Or(o.Timeout, DefaultTimeout), cmp.Or(o.FewAround, DefaultFewAround)
-	return &Loader{processed: p, visitors: v, options: o, cache: newCache(o.CacheBytes)}
+	return &Loader{processed: p, visitors: v, options: o, cache: newCache(o.CacheBytes), leaving: new(sync.Mutex)}
 }
 
 // Within is the loader with another bound of rows; both share one cache.

@@ -94,6 +94,14 @@ func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summa
 	if f.fringe == nil && !tight && !full || !much(dirty[len(dirty)-1]) {
 		return dirty, nil
 	}
+	if !full {
+		// As an hour ends everybody's rows go. All at once they would keep those waiting whose
+		// pictures take a moment.
+		if !f.loader.leaving.TryLock() {
+			return dirty, nil
+		}
+		defer f.loader.leaving.Unlock()
+	}
 	may, err := f.loader.mayWait(ctx, m, cal, dirty)
 	if err != nil {
 		return nil, err
