@@ -76,13 +76,14 @@ func (i *ice) thaw(ctx context.Context, l *Loader, s *Snapshot, m *access.Mercha
 	}
 	now := time.Now()
 	for n, from := range all {
-		more := int64(-1) // events in the stored record
-		if data[n] != nil {
-			// One that cannot be read is as good as none.
-			if stored, err := summary.DecodeRecord(data[n], summary.Want{}); err == nil {
-				more = eventsOf(stored) - eventsOf(i.frozen[from].record)
-			}
+		if data[n] == nil {
+			continue
 		}
+		stored, err := summary.DecodeRecord(data[n], summary.Want{})
+		if err != nil {
+			continue // it is as good as none
+		}
+		more := eventsOf(stored) - eventsOf(i.frozen[from].record)
 		_, to := cal.Hour(from).UTCHours()
 		if more > 0 || more == 0 && (len(s.stale) == 0 || to < s.stale[0]) || now.Sub(i.frozen[from].since) > longFrozen {
 			delete(i.frozen, from)

@@ -46,7 +46,7 @@ func hoursLetGo(t *testing.T, seed uint64, zone string) (frozen int) {
 	over := func(w summary.Window) bool { _, to := w.UTCHours(); return to <= now-1 }
 	closed := func(hours ...event.Hour) {
 		days, records := map[int64]*summary.Record{}, map[int64]*summary.Record{}
-		for h := now - 70; h < now; h++ {
+		for h := now - 120; h < now; h++ {
 			for _, w := range clock(h) {
 				day := cal.Day(w.From)
 				place := slices.Index(cal.Hours(day.From, day.To), w)
@@ -102,7 +102,7 @@ func hoursLetGo(t *testing.T, seed uint64, zone string) (frozen int) {
 		if following.Size() > 0 {
 			kept++
 		}
-		for h := now - 30; h <= now; h++ {
+		for h := now - 120; h <= now; h++ {
 			for _, w := range clock(h) {
 				is := stored(t, s, w)
 				if got.Touches(w) {
@@ -143,6 +143,9 @@ func hoursLetGo(t *testing.T, seed uint64, zone string) (frozen int) {
 				s.batch(1+s.rng.IntN(8), now-1, now+1)
 			case n < 10:
 				h := now - 2 - event.Hour(s.rng.IntN(4)*s.rng.IntN(8))
+				if s.rng.IntN(4) == 0 {
+					h = now - 80 - event.Hour(s.rng.IntN(20)) // nothing has come there before
+				}
 				s.alone = true // it has to do with nothing else: what would change must wait
 				s.batch(1, h, h+1)
 				s.alone = false

@@ -102,9 +102,19 @@ func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summa
 		}
 		defer f.loader.leaving.Unlock()
 	}
-	may, err := f.loader.mayWait(ctx, m, cal, dirty)
+	may, again, err := f.loader.mayWait(ctx, m, cal, dirty)
 	if err != nil {
 		return nil, err
+	}
+	if tight && len(dirty) <= mostFrozen {
+		// Hours of days ago that have no record yet are told as they were told last, too.
+		open := len(dirty) - 1
+		for open > 0 && dirty[open-1] == dirty[open]-1 && !may[dirty[open-1]] {
+			open--
+		}
+		for _, h := range dirty[:open] {
+			may[h] = !slices.Contains(again, h)
+		}
 	}
 	first := slices.IndexFunc(dirty, func(h event.Hour) bool { return !may[h] })
 	if first < 0 || !much(dirty[first]) {
@@ -114,7 +124,7 @@ func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summa
 	if f.fringe == nil && !f.holdsAround(h) {
 		return dirty, nil
 	}
-	maps.DeleteFunc(may, func(of event.Hour, _ bool) bool { return of >= h })
+	maps.DeleteFunc(may, func(of event.Hour, is bool) bool { return of >= h || !is })
 	if f.waits == nil {
 		f.waits = waiting{}
 	}

@@ -70,7 +70,7 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour, most int) (hour
 	if t.few = fits(dirty); t.few || t.records == nil {
 		return dirty, nil
 	}
-	may, err := t.mayWait(ctx, t.m, t.cal, dirty)
+	may, _, err := t.mayWait(ctx, t.m, t.cal, dirty)
 	if err != nil {
 		return nil, err
 	}
@@ -142,14 +142,13 @@ func (l *Loader) rowsOf(ctx context.Context, m *access.Merchant, all []stretch) 
 }
 
 // mayWait says which of some dirty hours have records, and lack nothing in these but
-// events that came late.
-func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.Calendar, hours []event.Hour) (waiting, error) {
+// events that came late; and which are to be counted again for another reason.
+func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.Calendar, hours []event.Hour) (may waiting, again []event.Hour, err error) {
 	if len(hours) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	again, err := l.dirtyAgain(ctx, m, hours)
-	if err != nil {
-		return nil, err
+	if again, err = l.dirtyAgain(ctx, m, hours); err != nil {
+		return nil, nil, err
 	}
 	days, keys := map[int64]int{}, []store.SummaryKey(nil)
 	clock := func(h event.Hour) []summary.Window { return cal.Hours(summary.Of(h, h+1).From, summary.Of(h, h+1).To) }
@@ -167,7 +166,7 @@ func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.C
 		data, err = l.records.Get(ctx, keys)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("cannot tell which hours of %q were closed: %w", m.ID, err)
+		return nil, nil, fmt.Errorf("cannot tell which hours of %q were closed: %w", m.ID, err)
 	}
 	closed := make([]uint32, len(data)) // by day: the hours that have a record
 	for i, d := range data {
@@ -175,7 +174,7 @@ func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.C
 			closed[i] = r.Hours
 		}
 	}
-	may := waiting{}
+	may = waiting{}
 	for _, h := range hours {
 		if _, other := slices.BinarySearch(again, h); other {
 			continue
@@ -187,7 +186,7 @@ func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.C
 		})
 	}
 	maps.DeleteFunc(may, func(_ event.Hour, is bool) bool { return !is })
-	return may, nil
+	return may, again, nil
 }
 
 // dirtyAgain lists those of some dirty hours that are to be counted again for another
@@ -220,6 +219,12 @@ func (f *Following) isFew(ctx context.Context, m *access.Merchant, dirty []event
 	return rows.in(all) <= f.mostRows(f.isTight()), err
 }
 
+// touches reports whether an hour of the clock that touches a UTC hour is counted.
+func (f *Following) touches(cal *summary.Calendar, h event.Hour) bool {
+	w := summary.Of(h, h+1)
+	return slices.ContainsFunc(cal.Hours(w.From, w.To), func(w summary.Window) bool { return f.tally.Record(w.From) != nil })
+}
+
 // leaveOut is the dirty hours but for those that wait. What comes to be dirty waits where
 // it may, and more would have to be read to count it than a snapshot may read, or keep.
 // ok is false where one that waits may not any more.
@@ -243,11 +248,18 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 		if few, err := f.isFew(ctx, m, dirty); few || err != nil {
 			return nil, false, err
 		}
-		may, err := f.loader.mayWait(ctx, m, cal, ask)
-		if err != nil || len(may) < len(ask) {
+		may, again, err := f.loader.mayWait(ctx, m, cal, ask)
+		if err != nil {
 			return nil, false, err
 		}
-		maps.Copy(f.waits, may)
+		tight := f.isTight()
+		for _, h := range ask {
+			// While memory is tight those without a record wait, too, as they were told last.
+			if !may[h] && (!tight || slices.Contains(again, h) || f.touches(cal, h)) {
+				return nil, false, nil
+			}
+			f.waits[h] = true
+		}
 	} else if len(ask) > 0 {
 		missing := without(around(ask), f.spans)
 		rows, err := f.loader.rowsOf(ctx, m, missing)
@@ -256,7 +268,7 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 		}
 		n, most := rows.in(missing), f.loader.options.MaxRows
 		if most > 0 && n > most || f.Size()+int64(n)*bytesPerRow > f.most {
-			may, err := f.loader.mayWait(ctx, m, cal, ask)
+			may, _, err := f.loader.mayWait(ctx, m, cal, ask)
 			if err != nil {
 				return nil, false, err
 			}
