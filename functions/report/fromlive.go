@@ -86,7 +86,7 @@ func (r *reading) fromPicture(ctx context.Context, b *report.Builder, days repor
 	clean := make([]summary.Window, 0, len(windows))
 	for _, w := range windows {
 		switch {
-		case !p.Touches(w):
+		case !p.Touches(w) && (r.plan.Hourly || !p.Bare(w)):
 			clean = append(clean, w)
 		case r.plan.Hourly:
 			record := p.Hours[w.From]
@@ -166,7 +166,9 @@ func (r *reading) stored(ctx context.Context, grain store.Grain, windows []summa
 	var quiet []summary.Window
 	for i, w := range windows {
 		if data[i] == nil {
-			quiet = append(quiet, w)
+			if !r.picture.Bare(w) {
+				quiet = append(quiet, w)
+			}
 			continue
 		}
 		record, err := r.s.records.decode(keys[i], data[i], want)

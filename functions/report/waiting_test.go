@@ -46,4 +46,13 @@ func TestLateHoursWait(t *testing.T) {
 	ask("an hour that was closed just now is counted", "2026-03-10", 626, 2)
 	w.summarise()
 	ask("closed again", "2026-03-10", 630, 0)
+	put(now-70, 2)
+	put(now-50, 2)
+	put(now-40, 2)
+	ask("a day ago where nothing was before", "2026-03-08", 630, 3)
+	if a := w.report("metrics=eventCount&dimensions=dateHour&from=2026-03-08&to=today"); a.Totals["eventCount"] != 630.0 || a.Metadata.Waiting != 3 {
+		t.Errorf("by the hour: %v events and %d hours that wait, expected 630 and 3", a.Totals["eventCount"], a.Metadata.Waiting)
+	}
+	w.summarise()
+	ask("closed for the first time", "2026-03-08", 636, 0)
 }

@@ -29,9 +29,9 @@ type Following struct {
 	// counted, for hours that may have to be counted later; short by how much
 	// that was not enough.
 	back, short event.Hour
-	tight       func() bool // nil: never
-	few         int         // see Tight
-	ice         atomic.Pointer[ice]
+	tight       func() bool               // nil: never
+	few         int                       // see Tight
+	ice         atomic.Pointer[ice]       // what was told so far; nil: nothing
 	thawed      uint64                    // the claim when stored records were last asked for what is in it
 	left        map[int64]*summary.Record // of hours that the snapshot under way has let go of
 	counted
@@ -123,29 +123,28 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	if err != nil {
 		return nil, err
 	}
-	i := f.ice.Load()
-	if i == nil || i.view != followedBy(m) {
-		i = &ice{view: followedBy(m)}
+	last := f.ice.Load()
+	if last == nil || last.view != followedBy(m) {
+		last = &ice{view: followedBy(m)}
 	}
-	next := &ice{view: i.view, frozen: maps.Clone(i.frozen)}
 	f.left = nil
-	s, err := f.snapshot(ctx, m, cal, claim)
+	s, err := f.count(ctx, m, cal, claim)
 	if err != nil || !s.Whole {
 		return s, err // documents are asked
 	}
-	next.freeze(s, cal, i.told, f.left)
-	if claim != f.thawed && len(next.frozen) > 0 {
-		if err := next.thaw(ctx, f.loader, s, m, cal); err != nil {
-			return nil, err
-		}
+	next := &ice{view: last.view, frozen: maps.Clone(last.frozen)}
+	next.freeze(s, cal, last.told, f.left)
+	if claim != f.thawed && (len(next.frozen) == 0 || next.thaw(ctx, f.loader, s, m, cal) == nil) {
+		f.thawed = claim // while it cannot be told what is stored, what was told stays
 	}
-	f.thawed = claim
 	next.cover(s)
 	next.told = s.Hours
 	f.ice.Store(next)
 	return s, nil
 }
-func (f *Following) snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar, claim uint64) (*Snapshot, error) {
+
+// count takes a snapshot of what is open and does not wait. claim is the last one before it.
+func (f *Following) count(ctx context.Context, m *access.Merchant, cal *summary.Calendar, claim uint64) (*Snapshot, error) {
 	s, dirty, err := f.loader.frame(ctx, m)
 	if err != nil {
 		return nil, err
@@ -171,7 +170,7 @@ func (f *Following) snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	}
 	t, err := f.anew(ctx, s, m, cal, dirty)
 	if s.Whole {
-		s.Waiting = t.waits.hours(dirty)
+		s.waits(t.waits, dirty)
 	}
 	if t.kept == nil {
 		f.back = 0 // there is no room
@@ -345,7 +344,7 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 			}
 			return is
 		},
-		Waits: func(h event.Hour) bool { return f.waits != nil && (f.waits[h] || !f.countable(h)) },
+		Waits: func(h event.Hour) bool { return f.waits != nil && (f.waits[h] != 0 || !f.countable(h)) },
 	})
 	if err != nil || !ok {
 		return false, err
@@ -364,7 +363,7 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 		slices.Sort(f.stale)
 	}
 	s.Hours, s.stale, s.Rows, s.Whole = f.tally.Records(), f.stale, f.tally.Rows(), true
-	s.Waiting = f.waits.hours(all)
+	s.waits(f.waits, all)
 	return true, nil
 }
 

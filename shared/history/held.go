@@ -100,7 +100,7 @@ func (h *holdings) look(columns processed.Columns, waits waiting) *look {
 	h.round++
 	l := &look{holdings: h, union: processed.NewUnion(columns), met: map[uint64]uint32{}}
 	for hour, held := range h.hours {
-		if !waits[hour] {
+		if waits[hour] == 0 {
 			l.sum += held.sum
 		}
 	}

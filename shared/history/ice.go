@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/footfall/footfall/shared/access"
+	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
@@ -17,50 +17,48 @@ import (
 // hold as many events: nobody sees numbers go back.
 
 // ice is what was told of a merchant, by the first instants of the hours of his clock. It
-// does not change.
+// does not change once it was stored.
 type ice struct {
 	view   followed
 	told   map[int64]*summary.Record // by the last snapshot
-	frozen map[int64]frozen          // hours that are not counted on
+	frozen map[int64]*summary.Record // of hours that are not counted on
 }
 
-type frozen struct {
-	record *summary.Record
-	since  time.Time
-}
+// mostFrozen is how many hours of the clock are kept so. Each UTC hour that a snapshot holds
+// touches two at most.
+const mostFrozen = 2 * maxLive
 
-const (
-	mostFrozen = maxLive / 2   // hours that are kept so, and
-	longFrozen = 2 * time.Hour // for how long: what came late is closed again before
-)
-
-// freeze adds hours that wait from now on, or that were let go of as they were told last,
-// and leaves out those that are counted again.
+// freeze adds hours that wait from now on as they were told last, or that were let go of, and
+// leaves out those that are counted again.
 func (i *ice) freeze(s *Snapshot, cal *summary.Calendar, told, left map[int64]*summary.Record) {
-	maps.DeleteFunc(i.frozen, func(from int64, _ frozen) bool { return s.Touches(cal.Hour(from)) })
-	now := time.Now()
+	maps.DeleteFunc(i.frozen, func(from int64, _ *summary.Record) bool { return s.Touches(cal.Hour(from)) })
 	add := func(from int64, r *summary.Record) {
-		if _, is := i.frozen[from]; is || r == nil || len(i.frozen) >= mostFrozen || s.Touches(cal.Hour(from)) {
+		if r == nil || i.frozen[from] != nil || len(i.frozen) >= mostFrozen || s.Touches(cal.Hour(from)) {
 			return
 		}
 		if i.frozen == nil {
-			i.frozen = map[int64]frozen{}
+			i.frozen = map[int64]*summary.Record{}
 		}
-		i.frozen[from] = frozen{r, now}
+		i.frozen[from] = r
 	}
 	for from, r := range left {
 		add(from, r)
 	}
 	for _, h := range s.Waiting {
-		utc := summary.Of(h, h+1)
-		for _, w := range cal.Hours(utc.From, utc.To) {
+		for _, w := range clockOf(cal, h) {
 			add(w.From, told[w.From])
 		}
 	}
 }
 
-// thaw lets go of hours whose stored records have come to hold more, or as much where also
-// the hour after it was closed, and with it what visits did there.
+// clockOf are the hours of a clock that touch a UTC hour.
+func clockOf(cal *summary.Calendar, h event.Hour) []summary.Window {
+	w := summary.Of(h, h+1)
+	return cal.Hours(w.From, w.To)
+}
+
+// thaw lets go of hours whose stored records have come to hold more, or all there is. Where
+// they hold as much, what visits have done in the next hour is in them when that is closed.
 func (i *ice) thaw(ctx context.Context, l *Loader, s *Snapshot, m *access.Merchant, cal *summary.Calendar) error {
 	all := slices.Collect(maps.Keys(i.frozen))
 	keys := make([]store.SummaryKey, len(all))
@@ -74,7 +72,6 @@ func (i *ice) thaw(ctx context.Context, l *Loader, s *Snapshot, m *access.Mercha
 	}); err != nil {
 		return fmt.Errorf("cannot tell whether hours of %q were closed again: %w", m.ID, err)
 	}
-	now := time.Now()
 	for n, from := range all {
 		if data[n] == nil {
 			continue
@@ -83,9 +80,12 @@ func (i *ice) thaw(ctx context.Context, l *Loader, s *Snapshot, m *access.Mercha
 		if err != nil {
 			continue // it is as good as none
 		}
-		more := eventsOf(stored) - eventsOf(i.frozen[from].record)
-		_, to := cal.Hour(from).UTCHours()
-		if more > 0 || more == 0 && (len(s.stale) == 0 || to < s.stale[0]) || now.Sub(i.frozen[from].since) > longFrozen {
+		more := eventsOf(stored) - eventsOf(i.frozen[from])
+		w := cal.Hour(from)
+		_, to := w.UTCHours()
+		open := len(s.stale) > 0 && to >= s.stale[0]
+		// Of what is not dirty a record has all: less than was told, where events were erased.
+		if more > 0 || more == 0 && !open || more < 0 && !touches(s.Waiting, w) {
 			delete(i.frozen, from)
 		}
 	}
@@ -97,8 +97,8 @@ func eventsOf(r *summary.Record) int64 { return r.Total[summary.Events] + r.Dupl
 
 // cover adds to a snapshot what is not counted on and not yet stored.
 func (i *ice) cover(s *Snapshot) {
-	for from, hour := range i.frozen {
+	for from, r := range i.frozen {
 		s.frozen = append(s.frozen, from)
-		s.Hours[from] = hour.record
+		s.Hours[from] = r
 	}
 }

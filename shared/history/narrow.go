@@ -102,21 +102,11 @@ func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summa
 		}
 		defer f.loader.leaving.Unlock()
 	}
-	may, again, err := f.loader.mayWait(ctx, m, cal, dirty)
+	may, err := f.loader.mayWait(ctx, m, cal, dirty, dirty)
 	if err != nil {
 		return nil, err
 	}
-	if tight && len(dirty) <= mostFrozen {
-		// Hours of days ago that have no record yet are told as they were told last, too.
-		open := len(dirty) - 1
-		for open > 0 && dirty[open-1] == dirty[open]-1 && !may[dirty[open-1]] {
-			open--
-		}
-		for _, h := range dirty[:open] {
-			may[h] = !slices.Contains(again, h)
-		}
-	}
-	first := slices.IndexFunc(dirty, func(h event.Hour) bool { return !may[h] })
+	first := slices.IndexFunc(dirty, func(h event.Hour) bool { return may[h] == 0 })
 	if first < 0 || !much(dirty[first]) {
 		return dirty, nil
 	}
@@ -124,13 +114,13 @@ func (f *Following) makeRoom(ctx context.Context, m *access.Merchant, cal *summa
 	if f.fringe == nil && !f.holdsAround(h) {
 		return dirty, nil
 	}
-	maps.DeleteFunc(may, func(of event.Hour, is bool) bool { return of >= h || !is })
+	maps.DeleteFunc(may, func(of event.Hour, _ wait) bool { return of >= h })
 	if f.waits == nil {
 		f.waits = waiting{}
 	}
 	maps.Copy(f.waits, may)
 	f.leave(h, m)
-	return slices.DeleteFunc(slices.Clone(dirty), func(of event.Hour) bool { return f.waits[of] }), nil
+	return slices.DeleteFunc(slices.Clone(dirty), func(of event.Hour) bool { return f.waits[of] != 0 }), nil
 }
 
 // holdsAround reports whether all rows are held from Reach before an hour on.

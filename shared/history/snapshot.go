@@ -39,6 +39,15 @@ type Snapshot struct {
 
 	stale  []event.Hour
 	frozen []int64 // first instants of hours of the clock that are as they were told last
+	bare   []event.Hour
+}
+
+// Bare reports whether nothing is told so far of an hour of the clock: it has no record, and
+// waits for its first one.
+func (s *Snapshot) Bare(w summary.Window) bool { return touches(s.bare, w) }
+
+func (s *Snapshot) waits(w waiting, dirty []event.Hour) {
+	s.Waiting, s.bare = w.hours(dirty), w.hours(dirty, bare)
 }
 
 // Touches reports whether the stored record of a window must not be used.
@@ -193,8 +202,7 @@ func (t *taking) take(ctx context.Context, dirty []event.Hour) error {
 func (t *taking) near(ctx context.Context, hours []event.Hour) (*processed.Frame, error) {
 	var windows []summary.Window
 	for _, h := range hours {
-		w := summary.Of(h, h+1)
-		clock := t.cal.Hours(w.From, w.To)
+		clock := clockOf(t.cal, h)
 		windows = append(windows, summary.Window{From: clock[0].From, To: clock[len(clock)-1].To})
 	}
 	first, last := windows[0], windows[len(windows)-1]

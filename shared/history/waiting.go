@@ -16,17 +16,26 @@ import (
 // ones of all hours of days, and to count each of these hours anew, with what lies
 // around it, takes longer than anybody waits for an answer. Where that is more than a
 // snapshot may read, hours that were closed before are left to their records, the oldest
-// first, until they are closed again. Hours under way, and what is to be counted again
-// for another reason than late events, never wait.
+// first, until they are closed again. So are hours of days ago that had no events before,
+// of which nothing is told until then. Hours under way, and what is to be counted again for
+// another reason than late events, never wait.
 
 // waiting are hours whose records are used although something of them is not in these.
 // A tally does not look at them again, so that what it holds of them stays as it is.
-type waiting map[event.Hour]bool
+type waiting map[event.Hour]wait
 
-// hours lists those of some dirty hours that wait, in order.
-func (w waiting) hours(dirty []event.Hour) (hours []event.Hour) {
+// wait is how an hour waits; 0: it does not.
+type wait uint8
+
+const (
+	late wait = 1 + iota // its record lacks what came late
+	bare                 // it has no record yet
+)
+
+// hours lists those of some dirty hours that wait, or wait in one way, in order.
+func (w waiting) hours(dirty []event.Hour, ways ...wait) (hours []event.Hour) {
 	for _, h := range dirty {
-		if w[h] {
+		if w[h] != 0 && (len(ways) == 0 || slices.Contains(ways, w[h])) {
 			hours = append(hours, h)
 		}
 	}
@@ -70,14 +79,14 @@ func (t *taking) choose(ctx context.Context, dirty []event.Hour, most int) (hour
 	if t.few = fits(dirty); t.few || t.records == nil {
 		return dirty, nil
 	}
-	may, _, err := t.mayWait(ctx, t.m, t.cal, dirty)
+	may, err := t.mayWait(ctx, t.m, t.cal, dirty, dirty)
 	if err != nil {
 		return nil, err
 	}
 	full := false
 	for _, h := range slices.Backward(dirty) {
 		with := slices.Insert(slices.Clone(hours), 0, h)
-		if may[h] && (full || !fits(with)) {
+		if may[h] != 0 && (full || !fits(with)) {
 			full = true
 			continue
 		}
@@ -141,19 +150,20 @@ func (l *Loader) rowsOf(ctx context.Context, m *access.Merchant, all []stretch) 
 	return rows, nil
 }
 
-// mayWait says which of some dirty hours have records, and lack nothing in these but
-// events that came late; and which are to be counted again for another reason.
-func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.Calendar, hours []event.Hour) (may waiting, again []event.Hour, err error) {
+// mayWait says which of some hours may wait. They are dirty, as others may be: these have
+// records and lack nothing in them but events that came late, or have none and are more than
+// Reach before the last dirty hour.
+func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.Calendar, hours, dirty []event.Hour) (waiting, error) {
 	if len(hours) == 0 {
-		return nil, nil, nil
+		return nil, nil
 	}
-	if again, err = l.dirtyAgain(ctx, m, hours); err != nil {
-		return nil, nil, err
+	again, err := l.dirtyAgain(ctx, m, hours)
+	if err != nil {
+		return nil, err
 	}
 	days, keys := map[int64]int{}, []store.SummaryKey(nil)
-	clock := func(h event.Hour) []summary.Window { return cal.Hours(summary.Of(h, h+1).From, summary.Of(h, h+1).To) }
 	for _, h := range hours {
-		for _, w := range clock(h) {
+		for _, w := range clockOf(cal, h) {
 			day := cal.Day(w.From)
 			if _, listed := days[day.From]; !listed {
 				days[day.From] = len(keys)
@@ -166,7 +176,7 @@ func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.C
 		data, err = l.records.Get(ctx, keys)
 		return err
 	}); err != nil {
-		return nil, nil, fmt.Errorf("cannot tell which hours of %q were closed: %w", m.ID, err)
+		return nil, fmt.Errorf("cannot tell which hours of %q were closed: %w", m.ID, err)
 	}
 	closed := make([]uint32, len(data)) // by day: the hours that have a record
 	for i, d := range data {
@@ -174,19 +184,26 @@ func (l *Loader) mayWait(ctx context.Context, m *access.Merchant, cal *summary.C
 			closed[i] = r.Hours
 		}
 	}
-	may = waiting{}
+	may := waiting{}
 	for _, h := range hours {
 		if _, other := slices.BinarySearch(again, h); other {
 			continue
 		}
-		may[h] = !slices.ContainsFunc(clock(h), func(w summary.Window) bool {
+		clock, records := clockOf(cal, h), 0
+		for _, w := range clock {
 			day := cal.Day(w.From)
-			place := slices.Index(cal.Hours(day.From, day.To), w)
-			return place < 0 || closed[days[day.From]]>>place&1 == 0
-		})
+			if place := slices.Index(cal.Hours(day.From, day.To), w); place >= 0 && closed[days[day.From]]>>place&1 == 1 {
+				records++
+			}
+		}
+		switch {
+		case records == len(clock):
+			may[h] = late
+		case records == 0 && h < dirty[len(dirty)-1]-summary.Reach:
+			may[h] = bare
+		}
 	}
-	maps.DeleteFunc(may, func(_ event.Hour, is bool) bool { return !is })
-	return may, again, nil
+	return may, nil
 }
 
 // dirtyAgain lists those of some dirty hours that are to be counted again for another
@@ -208,7 +225,7 @@ func (t *taking) takes(counted []event.Hour, h event.Hour) bool {
 	if t.narrow && t.tight && h < counted[0] {
 		return false
 	}
-	return t.waits == nil || !t.waits[h] && slices.ContainsFunc(counted, func(c event.Hour) bool { return h >= c-1 && h <= c+1 })
+	return t.waits == nil || t.waits[h] == 0 && slices.ContainsFunc(counted, func(c event.Hour) bool { return h >= c-1 && h <= c+1 })
 }
 
 // isFew reports whether all around the dirty hours are few enough events to be counted anew
@@ -219,25 +236,19 @@ func (f *Following) isFew(ctx context.Context, m *access.Merchant, dirty []event
 	return rows.in(all) <= f.mostRows(f.isTight()), err
 }
 
-// touches reports whether an hour of the clock that touches a UTC hour is counted.
-func (f *Following) touches(cal *summary.Calendar, h event.Hour) bool {
-	w := summary.Of(h, h+1)
-	return slices.ContainsFunc(cal.Hours(w.From, w.To), func(w summary.Window) bool { return f.tally.Record(w.From) != nil })
-}
-
 // leaveOut is the dirty hours but for those that wait. What comes to be dirty waits where
 // it may, and more would have to be read to count it than a snapshot may read, or keep.
 // ok is false where one that waits may not any more.
 func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summary.Calendar, dirty []event.Hour) (_ []event.Hour, ok bool, err error) {
 	if len(f.waits) > 0 {
 		again, err := f.loader.dirtyAgain(ctx, m, dirty)
-		if err != nil || slices.ContainsFunc(again, func(h event.Hour) bool { return f.waits[h] }) {
+		if err != nil || slices.ContainsFunc(again, func(h event.Hour) bool { return f.waits[h] != 0 }) {
 			return nil, false, err
 		}
 	}
 	var ask []event.Hour
 	for _, h := range dirty {
-		if f.isStale(h) || f.waits[h] {
+		if f.isStale(h) || f.waits[h] != 0 {
 			continue
 		}
 		if !f.countable(h) {
@@ -248,18 +259,11 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 		if few, err := f.isFew(ctx, m, dirty); few || err != nil {
 			return nil, false, err
 		}
-		may, again, err := f.loader.mayWait(ctx, m, cal, ask)
-		if err != nil {
+		may, err := f.loader.mayWait(ctx, m, cal, ask, dirty)
+		if err != nil || len(may) < len(ask) {
 			return nil, false, err
 		}
-		tight := f.isTight()
-		for _, h := range ask {
-			// While memory is tight those without a record wait, too, as they were told last.
-			if !may[h] && (!tight || slices.Contains(again, h) || f.touches(cal, h)) {
-				return nil, false, nil
-			}
-			f.waits[h] = true
-		}
+		maps.Copy(f.waits, may)
 	} else if len(ask) > 0 {
 		missing := without(around(ask), f.spans)
 		rows, err := f.loader.rowsOf(ctx, m, missing)
@@ -268,7 +272,7 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 		}
 		n, most := rows.in(missing), f.loader.options.MaxRows
 		if most > 0 && n > most || f.Size()+int64(n)*bytesPerRow > f.most {
-			may, _, err := f.loader.mayWait(ctx, m, cal, ask)
+			may, err := f.loader.mayWait(ctx, m, cal, ask, dirty)
 			if err != nil {
 				return nil, false, err
 			}
@@ -278,5 +282,5 @@ func (f *Following) leaveOut(ctx context.Context, m *access.Merchant, cal *summa
 			maps.Copy(f.waits, may)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(dirty), func(h event.Hour) bool { return f.waits[h] }), true, nil
+	return slices.DeleteFunc(slices.Clone(dirty), func(h event.Hour) bool { return f.waits[h] != 0 }), true, nil
 }
