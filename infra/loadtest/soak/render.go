@@ -128,6 +128,8 @@ func (s *Seen) table(w io.Writer) error {
 	switch {
 	case s.Failed != "":
 		fmt.Fprintf(&b, "**It ended before its time: %s**", s.Failed)
+	case s.Uncompared != "":
+		fmt.Fprintf(&b, "**It was not compared with what was sent: %s**", s.Uncompared)
 	default:
 		fmt.Fprintf(&b, "Then %d values of %d hours of %d merchants were compared with what was sent: **%d differences**.", s.Audited.Values, s.Audited.MerchantHours, s.Audited.Merchants, s.Audited.Differences)
 	}

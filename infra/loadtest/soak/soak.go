@@ -33,22 +33,23 @@ type Options struct {
 
 // Seen is all that a soak has seen.
 type Seen struct {
-	Began     time.Time
-	Machine   string
-	Beside    string
-	Rate      float64
-	Reports   float64
-	Merchants int
-	Warm      Warmed
-	Samples   []Sample // of the steady load, as all latencies are
-	Writes    string   // latencies over the whole of it
-	Freshness string
-	Read      map[string]string // by question
-	SentAgain int64             // requests
-	Refused   int64             // reports, for a time
-	Audited   loadtest.Audited
-	Tables    []embedded.TableSize // as they stand at the end
-	Failed    string               // why it ended before its time
+	Began      time.Time
+	Machine    string
+	Beside     string
+	Rate       float64
+	Reports    float64
+	Merchants  int
+	Warm       Warmed
+	Samples    []Sample // of the steady load, as all latencies are
+	Writes     string   // latencies over the whole of it
+	Freshness  string
+	Read       map[string]string // by question
+	SentAgain  int64             // requests
+	Refused    int64             // reports, for a time
+	Audited    loadtest.Audited
+	Tables     []embedded.TableSize // as they stand at the end
+	Failed     string               // why it ended before its time
+	Uncompared string               // why not all of it was compared with what was sent
 }
 
 // Warmed is what came before the steady load, to fill the open hours sooner than
@@ -123,6 +124,7 @@ func Soak(ctx context.Context, o Options) (*Seen, error) {
 	checking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Minute)
 	defer cancel()
 	if err := o.compare(checking, sys, merchants, truth, seen); err != nil {
+		seen.Uncompared = err.Error()
 		return seen, err
 	}
 	fmt.Fprintf(o.Out, "compared %d values of %d hours of %d merchants: %d differences\n",

@@ -89,6 +89,12 @@ func TestSoak(t *testing.T) {
 	if err := seen.table(&first); err != nil || first.String() != string(table) {
 		t.Errorf("%v, another table:\n%s\n%s", err, first.String(), table)
 	}
+	uncompared := *seen
+	uncompared.Uncompared = "nobody answered"
+	var bad bytes.Buffer
+	if err := uncompared.table(&bad); err != nil || !strings.Contains(bad.String(), "not compared with what was sent: nobody answered") || strings.Contains(bad.String(), "differences") {
+		t.Errorf("%v, a table of what was not compared:\n%s", err, bad.String())
+	}
 	for _, want := range []string{"**0 differences**", "| resident memory |", "| documents |", fmt.Sprintf("%d events were sent in the first", seen.Warm.Events), "not judged"} {
 		if !strings.Contains(string(table), want) {
 			t.Errorf("%q is not in %s", want, table)
