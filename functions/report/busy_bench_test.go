@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"testing"
 	"time"
 
@@ -259,4 +260,22 @@ func BenchmarkBusyHour(b *testing.B) {
 			w.takePictures(b, v, 20)
 		})
 	}
+}
+
+// BenchmarkBusyLedger asks for the ledger of a day with as many events an hour as in the
+// days around it.
+func BenchmarkBusyLedger(b *testing.B) {
+	const perHour = 40_000
+	w := newWorld(b, nil)
+	day := event.HourOf(midday) / 24 * 24
+	w.visitedSince(day-26, day+24+26, perHour)
+	path := fmt.Sprintf("/v1/ledger/%s?from=%s&to=%[2]s", w.merchant.ID, day.Start().Format(time.DateOnly))
+	b.ReportAllocs()
+	began := cpuTime(b)
+	for b.Loop() {
+		if status, body := w.get(path, w.token, ""); status != http.StatusOK {
+			b.Fatal(status, body)
+		}
+	}
+	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N)/24/perHour, "cpu-ns/event")
 }

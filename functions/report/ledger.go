@@ -210,24 +210,27 @@ func (s *Service) ledger(ctx context.Context, m access.Merchant, from, to event.
 // countHours counts the documents' rows of hours, by summary's rule for
 // duplicates and without the filters of bots and internal traffic. It returns how many rows it looked at.
 func (s *Service) countHours(ctx context.Context, m access.Merchant, from, to event.Hour, line func(event.Hour) *ledgerLine) (int64, error) {
-	filter := history.SettingsOf(m.Settings)
-	drops := filter.Drops()
-	m.Settings.BotFilter, m.Settings.InternalFilter = false, false
-	facts, err := s.ports.History.Facts(ctx, &m, summary.Of(from, to), summary.Needs(nil), false, nil)
+	frame, err := s.ports.History.Copies(ctx, &m, summary.Of(from, to))
 	if err != nil {
 		return 0, fmt.Errorf("cannot count the events of merchant %q: %w", m.ID, err)
 	}
-	frame := facts.Frame
-	hourOf := func(ms int64) event.Hour { return event.HourOfMicros(ms * 1000) }
-	for _, ms := range frame.Millis {
-		if h := hourOf(ms); h >= from && h < to {
-			line(h).Duplicate++ // unless it counts, below
+	settings := history.SettingsOf(m.Settings)
+	drops, isDuplicate := settings.Drops(), summary.Duplicates(frame)
+	var l *ledgerLine
+	at := from - 1 // the hour of l
+	for row, ms := range frame.Millis {
+		h := event.HourOfMicros(ms * 1000)
+		if h < from || h >= to {
+			continue
 		}
-	}
-	for _, row := range facts.Rows {
-		l := line(hourOf(frame.Millis[row]))
+		if h != at {
+			l, at = line(h), h
+		}
+		if isDuplicate(row) {
+			l.Duplicate++
+			continue
+		}
 		l.Counted++
-		l.Duplicate--
 		switch left := frame.Flags[row] & drops; {
 		case left&processed.FlagBot != 0:
 			l.Bots++

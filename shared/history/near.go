@@ -20,6 +20,7 @@ type Near struct {
 	loader  *Loader
 	m       *access.Merchant
 	columns processed.Columns
+	copies  bool // of what is around, only what has an id of the hours' rows matters
 
 	asked  []stretch // ascending, and apart
 	frame  *processed.Frame
@@ -45,6 +46,15 @@ const manyHours = 2 * summary.Reach
 func (l *Loader) Near(ctx context.Context, m *access.Merchant, columns processed.Columns, windows ...summary.Window) (*Near, error) {
 	n := &Near{loader: l, m: m, columns: columns, frame: &processed.Frame{}}
 	return n, n.Add(ctx, windows...)
+}
+
+// Copies reads the rows of a window, and of those of Reach around it what has an id of
+// theirs: enough to tell which of them are duplicates (summary.Duplicates). Of their columns
+// it reads who they are of, and when.
+func (l *Loader) Copies(ctx context.Context, m *access.Merchant, w summary.Window) (*processed.Frame, error) {
+	n := &Near{loader: l, m: m, columns: processed.Columns{Identity: true, Actors: true}, copies: true, frame: &processed.Frame{}}
+	err := n.Add(ctx, w)
+	return n.frame, err
 }
 
 // Frame holds the rows. It is shared: it must not be written.
@@ -123,6 +133,13 @@ func (n *Near) sift(ctx context.Context, missing []stretch) error {
 	for _, w := range n.whole {
 		hours, frames = append(hours, summary.Of(w.from, w.to)), append(frames, w.frame)
 		rows += w.frame.Len
+	}
+	if n.copies {
+		around, err := n.siftAround(ctx, summary.Copies(frames...), rows)
+		if err == nil {
+			n.frame, err = n.together(around)
+		}
+		return err
 	}
 	near := summary.NewNear(hours, SettingsOf(n.m.Settings), frames...)
 	for {

@@ -338,3 +338,58 @@ func putShop(tb testing.TB, s *embedded.Stores, perHour, hours int) {
 		}
 	}
 }
+
+// What Copies reads says of the rows of some hours which are duplicates as all that is
+// around them does, bots among them, and most of the rest is passed over.
+func TestCopiesTellDuplicates(t *testing.T) {
+	s := open(t)
+	rng := rand.New(rand.NewPCG(7, 2))
+	busyDays(t, s, rng, 60, 160)
+	ctx := context.Background()
+	kept, looked, duplicates := 0, 0, 0
+	for round := range 60 {
+		loader := history.New(s.Processed, s.Visitors, history.Options{FewAround: []int{-1, 100_000}[round/2%2]})
+		m := views()[round%2]
+		h := firstBusy + event.Hour(rng.IntN(busyHours))
+		w := summary.Of(h, h+1+event.Hour(rng.IntN(12)))
+		from, to := w.Needs()
+		all, err := loader.Load(ctx, m, from, to, summary.Needs(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame, err := loader.Copies(ctx, m, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round/2%2 == 0 {
+			kept, looked = kept+frame.Len, looked+all.Len
+		}
+		facts := summary.Resolve(all, w, summary.Settings{})
+		counted := map[processed.ID]int{}
+		for _, row := range facts.Rows {
+			counted[all.EventID[row]]++
+		}
+		is, repeated := summary.Duplicates(frame), int64(0)
+		for row, ms := range frame.Millis {
+			switch {
+			case ms < w.From || ms >= w.To:
+			case is(row):
+				repeated++
+			default:
+				counted[frame.EventID[row]]--
+			}
+		}
+		for id, n := range counted {
+			if n != 0 {
+				t.Fatalf("round %d: event %v of %v counts %d times less", round, id, w, n)
+			}
+		}
+		if repeated != facts.Duplicates {
+			t.Fatalf("round %d: %d duplicates in %v, got %d", round, facts.Duplicates, w, repeated)
+		}
+		duplicates += int(repeated)
+	}
+	if duplicates == 0 || kept > looked/2 {
+		t.Errorf("of %d rows %d were kept, with %d duplicates", looked, kept, duplicates)
+	}
+}

@@ -37,6 +37,21 @@ func NewNear(hours []Window, s Settings, frames ...*processed.Frame) *Near {
 	return n
 }
 
+// Copies is a sieve for the rows around some that have an id of theirs.
+func Copies(frames ...*processed.Frame) *processed.Sieve {
+	rows := 0
+	for _, f := range frames {
+		rows += f.Len
+	}
+	sieve := processed.NewSieve(rows, 0)
+	for _, f := range frames {
+		for _, id := range f.EventID {
+			sieve.AddID(id)
+		}
+	}
+	return sieve
+}
+
 // add has the sieve let through whatever has to do with a row, but for its copies.
 func (n *Near) add(f *processed.Frame, row uint32) {
 	if !n.filtered(f, row) {

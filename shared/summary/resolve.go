@@ -87,6 +87,21 @@ func resolve(f *processed.Frame, w Window, s Settings, sessions []SessionRows) *
 	return out
 }
 
+// Duplicates tells of the rows of a frame whether they are duplicates, as Resolve does,
+// of those whose Reach it holds; of what lies around, rows suffice that have an id of theirs.
+func Duplicates(f *processed.Frame) (is func(row int) bool) {
+	r := resolver{Facts: &Facts{}, f: f, order: canonicalOrder(f)}
+	r.duplicates()
+	return func(row int) bool {
+		repeat := r.repeat(uint32(row))
+		if repeat == noHour {
+			return false
+		}
+		hour := hourOf(f.Millis[row])
+		return hidden(repeat, hour, hour)
+	}
+}
+
 // Slice are the facts of a part of the window. They share the rows' facts, so
 // that SetFirstSeen must come before.
 func (f *Facts) Slice(w Window) *Facts {
