@@ -15,6 +15,7 @@ import (
 	"github.com/footfall/footfall/shared/broker"
 	"github.com/footfall/footfall/shared/function"
 	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/parallel"
 	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
@@ -145,6 +146,7 @@ type Service struct {
 	running map[store.Shard]bool
 
 	room         *semaphore.Weighted // for the events of hours that are counted at once (Config.RunEvents)
+	elastic      *parallel.Elastic   // leaves the processors to who takes events in and answers
 	closed       atomic.Int64        // runs of hours, of all shards
 	rebuildFails atomic.Bool
 	pace         pace
@@ -163,6 +165,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 	}
 	s := &Service{
 		Ports: p, cfg: cfg, running: map[store.Shard]bool{}, room: semaphore.NewWeighted(int64(cfg.RunEvents)),
+		elastic:   parallel.NewElastic(cfg.Shards * cfg.Workers),
 		columns:   summary.Needs(summary.RecordKeys()),
 		loader:    history.New(p.Processed, p.Visitors, history.Options{CacheBytes: cfg.CacheBytes, Timeout: cfg.Timeout}),
 		published: view.NewPublished(p.Revisions, publishedAge, p.Clock),

@@ -50,7 +50,7 @@ func (s *Service) mergeUnderWay(ctx context.Context, merchant string, hours []ev
 		for range mostMerges {
 			many, err := s.many(ctx, merchant, h)
 			if err == nil && many {
-				many, err = s.mergeHour(ctx, merchant, store.LiveRevision, h, false)
+				many, err = s.mergeFresh(ctx, merchant, h)
 			}
 			if err != nil {
 				return fmt.Errorf("cannot merge documents of hour %s of %q: %w", h, merchant, err)
@@ -61,6 +61,15 @@ func (s *Service) mergeUnderWay(ctx context.Context, merchant string, hours []ev
 		}
 	}
 	return nil
+}
+
+func (s *Service) mergeFresh(ctx context.Context, merchant string, h event.Hour) (more bool, err error) {
+	leave, err := s.elastic.Enter(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cannot wait for a processor: %w", err)
+	}
+	defer leave()
+	return s.mergeHour(ctx, merchant, store.LiveRevision, h, false)
 }
 
 // many reports whether so many batches have brought documents of an hour that they are

@@ -77,7 +77,7 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 }
 
 // enter waits until there is room for the events of some hours beside those of other
-// merchants, which goes on until leave is called.
+// merchants, and a processor to spare, until leave is called.
 func (c *closing) enter(ctx context.Context, hours []event.Hour) (leave func(), err error) {
 	events, err := c.loader.Events(ctx, &c.m, hours)
 	if err != nil {
@@ -88,5 +88,13 @@ func (c *closing) enter(ctx context.Context, hours []event.Hour) (leave func(), 
 	if err := c.room.Acquire(ctx, n); err != nil {
 		return nil, fmt.Errorf("cannot wait for the hours of other merchants: %w", err)
 	}
-	return func() { c.room.Release(n) }, nil
+	yield, err := c.elastic.Enter(ctx)
+	if err != nil {
+		c.room.Release(n)
+		return nil, fmt.Errorf("cannot wait for a processor: %w", err)
+	}
+	return func() {
+		yield()
+		c.room.Release(n)
+	}, nil
 }

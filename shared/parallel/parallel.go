@@ -7,8 +7,13 @@ import (
 )
 
 // Workers is how many goroutines n rows are worth, of which a goroutine should
-// have perWorker.
-func Workers(n, perWorker int) int { return min(runtime.GOMAXPROCS(0), 1+n/perWorker) }
+// have perWorker, as long as there are processors to spare.
+func Workers(n, perWorker int) int {
+	if n < perWorker || Crowded() {
+		return 1
+	}
+	return min(runtime.GOMAXPROCS(0), 1+n/perWorker)
+}
 
 // Do calls fn with 0 to n-1 side by side and returns when all have. n is 1 or more.
 func Do(n int, fn func(i int)) {
