@@ -52,7 +52,7 @@ func (s *Service) closing(m *access.Merchant, v access.View, shown bool, waterma
 func (s *Service) closeMerchant(ctx, budget context.Context, dirty []store.DirtyHour, late *lateness) (did bool, err error) {
 	id, hours := dirty[0].Merchant, hoursOf(dirty)
 	began := time.Now()
-	if !s.pace.free(id, began) {
+	if !s.free(id, began, late) {
 		return false, nil
 	}
 	m, shown, err := s.merchantShown(ctx, id)

@@ -29,6 +29,7 @@ const mostLate = 80
 // lateness says whose turn it is. Each merchant has one in LateEvery, at an instant
 // of its own, so that they do not all come at once.
 type lateness struct {
+	asked     bool  // by an operator: nobody waits, whatever the hours cost
 	every     int64 // ms
 	from, to  int64 // turns after from, up to to; ms since the Unix epoch, by the watermark: while it stands still nobody misses a turn
 	watermark time.Time
@@ -93,7 +94,7 @@ func turnsKey(shard store.Shard) store.SummaryKey {
 func (s *Service) lateness(ctx context.Context, d *shardData) *lateness {
 	l := &lateness{every: s.cfg.LateEvery.Milliseconds(), to: d.Watermark.UnixMilli(), watermark: d.Watermark}
 	if d.Late {
-		l.every = 0
+		l.asked, l.every = true, 0
 	}
 	if l.every == 0 {
 		return l

@@ -49,3 +49,8 @@ func (p *pace) worked(merchant string, began, ended time.Time, share int) {
 	}
 	p.until[merchant] = ended.Add(took * time.Duration(share-1))
 }
+
+// free reports whether a merchant is not held back, or is asked for.
+func (s *Service) free(merchant string, now time.Time, late *lateness) bool {
+	return late.asked || s.pace.free(merchant, now)
+}

@@ -31,3 +31,12 @@ func TestPace(t *testing.T) {
 		t.Errorf("held back: %v", p.until)
 	}
 }
+
+// A tick that has late events wait no longer closes the hours of who is held back, too.
+func TestPaceOfWhoIsAskedFor(t *testing.T) {
+	s, now := &Service{}, time.Now()
+	s.pace.worked("busy", now.Add(-10*time.Second), now, 20)
+	if s.free("busy", now, &lateness{}) || !s.free("busy", now, &lateness{asked: true}) {
+		t.Error("expected the merchant to be held back, and not where it is asked for")
+	}
+}

@@ -211,7 +211,7 @@ func (s *Service) closeQueues(ctx, budget context.Context, dirty []store.DirtyHo
 			some, e := s.closeMerchant(ctx, budget, dirty[from:i], late)
 			did, err = did || some, errors.Join(err, e)
 		} else {
-			did, err = true, errors.Join(err, s.closeView(ctx, budget, dirty[from:i], late.watermark))
+			did, err = true, errors.Join(err, s.closeView(ctx, budget, dirty[from:i], late))
 		}
 	}
 	return did, err

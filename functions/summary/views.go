@@ -15,7 +15,7 @@ import (
 
 // closeView counts the hours that are marked for one view, and brings a new one
 // to where it may be shown. One that was given up it removes.
-func (s *Service) closeView(ctx, budget context.Context, dirty []store.DirtyHour, watermark time.Time) error {
+func (s *Service) closeView(ctx, budget context.Context, dirty []store.DirtyHour, late *lateness) error {
 	id, generation, hours := dirty[0].Merchant, uint32(dirty[0].Queue), hoursOf(dirty)
 	m, shown, err := s.merchantShown(ctx, id)
 	if fault.Is(err, fault.NotFound) {
@@ -36,10 +36,10 @@ func (s *Service) closeView(ctx, budget context.Context, dirty []store.DirtyHour
 	}
 	isShown := v.Generation == shown.Generation
 	began, again := time.Now(), isShown && v.State == access.ViewReady
-	if again && !s.pace.free(id, began) {
+	if again && !s.free(id, began, late) {
 		return nil // what it has in its queue was reopened: it is held back as late events are
 	}
-	c, err := s.closing(&m, v, isShown, watermark)
+	c, err := s.closing(&m, v, isShown, late.watermark)
 	if err == nil {
 		if again {
 			defer c.worked(began)

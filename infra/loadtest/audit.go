@@ -284,6 +284,10 @@ func (a *audit) ledger(l ledgerHours) {
 	}
 }
 
+// tickAgain is how long an audit waits for a tick to close what waits: who was at a shard
+// by then may not have heard of it.
+const tickAgain = 10 * time.Second
+
 // reports compares what reports say of each hour. One that differs may be a little
 // older than the question, or lack what came late, and says so: then it is asked for
 // again, once a tick has closed what waits. One that says that it is complete up to the
@@ -304,7 +308,7 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 	pause := time.NewTicker(a.p.pause())
 	defer pause.Stop()
 	found, said := a.found, len(a.said)
-	ticked := false
+	var ticked time.Time
 	for asked := time.Now().Truncate(time.Microsecond); ; {
 		var r hourly
 		if err := a.p.Do(ctx, http.MethodGet, "/v1/reports/"+a.m.MerchantID+"?"+q.Encode(), a.p.AdminToken, "", nil, http.StatusOK, &r); err != nil {
@@ -317,8 +321,8 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 		case len(a.said) == said:
 			return nil
 		case r.Metadata.Waiting > 0:
-			if !ticked {
-				ticked = true
+			if time.Since(ticked) > tickAgain {
+				ticked = time.Now()
 				if err := a.p.Tick(ctx); err != nil {
 					return err
 				}

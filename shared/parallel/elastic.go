@@ -11,6 +11,7 @@ import (
 // process when they want them: work that nobody waits for, which would rather take longer
 // than have what people wait for stand in line. While there is no crowd (Crowded) it lets
 // one more through each time that it looks, and else half as many. One goes on at any time.
+// The zero value holds nobody back.
 //
 // The same is known from databases that have to compact and to answer, see Cockroach Labs,
 // "Elastic CPU control" (2022).
@@ -62,7 +63,7 @@ func (e *Elastic) leave() {
 
 // admit lets through whoever may go.
 func (e *Elastic) admit() {
-	if now := time.Now(); now.Sub(e.looked) >= lookEvery {
+	if now := time.Now(); e.most > 0 && now.Sub(e.looked) >= lookEvery {
 		e.looked = now
 		if e.crowded() {
 			e.limit = max(1, e.limit/2)
@@ -70,7 +71,7 @@ func (e *Elastic) admit() {
 			e.limit = min(e.limit+1, e.most)
 		}
 	}
-	for e.running < e.limit && len(e.waiting) > 0 {
+	for (e.most == 0 || e.running < e.limit) && len(e.waiting) > 0 {
 		e.running++
 		close(e.waiting[0])
 		e.waiting = e.waiting[1:]
