@@ -262,7 +262,8 @@ func (c *closing) plan(ctx context.Context, dirty []event.Hour, near *history.Ne
 }
 
 // otherHours reads the records of the hours of the plan's days that are not
-// counted anew, and returns the hours whose records are missing.
+// counted anew, and returns the hours whose records are missing. Hours under way
+// have none: they would be counted each time that others of the day are.
 func (c *closing) otherHours(ctx context.Context, p *plan, near *history.Near) ([]summary.Window, error) {
 	type place struct{ day, hour int } // hour -1: the day's own record
 	var keys []store.SummaryKey
@@ -270,7 +271,7 @@ func (c *closing) otherHours(ctx context.Context, p *plan, near *history.Near) (
 	for i, d := range p.days {
 		keys, places = append(keys, c.key(store.GrainDay, d.window)), append(places, place{i, -1})
 		for n, h := range d.hours {
-			if !p.counts(h) && h.From < c.watermark.UnixMilli() {
+			if !p.counts(h) {
 				keys, places = append(keys, c.key(store.GrainHour, h)), append(places, place{i, n})
 			}
 		}
@@ -298,6 +299,9 @@ func (c *closing) otherHours(ctx context.Context, p *plan, near *history.Near) (
 		w := d.hours[at.hour]
 		if r != nil {
 			d.have[at.hour] = r
+			continue
+		}
+		if event.HourOf(time.UnixMilli(w.From)).End().After(c.watermark) {
 			continue
 		}
 		if k := known[at.day]; k != nil {

@@ -9,6 +9,7 @@ import (
 	fn "github.com/footfall/footfall/functions/summary"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
 )
 
 // late is a bench whose late events wait for an hour.
@@ -128,6 +129,30 @@ func TestLateEventsWait(t *testing.T) {
 	tick()
 	if took := b.until(t, tick, time.Hour); took > time.Minute {
 		t.Fatalf("they waited for %s", took)
+	}
+}
+
+// An hour under way is not counted when others of its day are, and when it ends it is
+// closed at once.
+func TestHourUnderWayIsLeftAlone(t *testing.T) {
+	b, tick, put := late(t)
+	defer b.close()
+	end := b.now.Truncate(24 * time.Hour).Add(12 * time.Hour)
+	put(end.UnixMilli()-3*hourMs, end.UnixMilli()-2*hourMs, end.UnixMilli()+1, end.UnixMilli()+hourMs)
+	b.now = end.Add(10 * time.Minute)
+	tick()
+	key := func(at time.Time) []store.SummaryKey {
+		return []store.SummaryKey{{Merchant: b.m.ID, Generation: b.m.Generation, Grain: store.GrainHour, Start: at.Unix()}}
+	}
+	for at, want := range map[time.Time]bool{end.Add(-3 * time.Hour): true, end.Add(-2 * time.Hour): true, end: false, end.Add(time.Hour): false} {
+		if data, err := b.stores.Summaries.Get(t.Context(), key(at)); err != nil || (data[0] != nil) != want {
+			t.Errorf("hour %s has a record: %t, expected %t (%v)", at, data[0] != nil, want, err)
+		}
+	}
+	put(end.UnixMilli()-3*hourMs+1, end.UnixMilli()+2)
+	b.now = end.Add(time.Hour)
+	if took := b.until(t, tick, time.Hour); took != time.Minute {
+		t.Errorf("the hour is closed %s after its end", took)
 	}
 }
 
