@@ -112,8 +112,8 @@ func (s *Service) merchantShown(ctx context.Context, id string) (m access.Mercha
 
 // close counts dirty hours and what they affect, writes the records, and takes
 // off the marks that it found before it read the documents.
-func (c *closing) close(ctx context.Context, loader *history.Loader, dirty []event.Hour) error {
-	leave, err := c.enter(ctx, dirty)
+func (c *closing) close(ctx, budget context.Context, loader *history.Loader, dirty []event.Hour) error {
+	leave, err := c.enter(ctx, budget, dirty)
 	if err != nil {
 		return err
 	}

@@ -40,17 +40,17 @@ func (s *Service) mergePass(ctx, budget context.Context, shard store.Shard, wate
 		if hours = hours[first:]; len(hours) == 0 || (xxh3.HashString(merchant)+minute)%2 != 0 {
 			return nil
 		}
-		return func() error { return s.mergeUnderWay(ctx, merchant, hours) }
+		return func() error { return s.mergeUnderWay(ctx, budget, merchant, hours) }
 	})
 }
 
 // mergeUnderWay merges the documents of a merchant's hours as far as there are many.
-func (s *Service) mergeUnderWay(ctx context.Context, merchant string, hours []event.Hour) error {
+func (s *Service) mergeUnderWay(ctx, budget context.Context, merchant string, hours []event.Hour) error {
 	for _, h := range hours {
 		for range mostMerges {
 			many, err := s.many(ctx, merchant, h)
 			if err == nil && many {
-				many, err = s.mergeFresh(ctx, merchant, h)
+				many, err = s.mergeFresh(ctx, budget, merchant, h)
 			}
 			if err != nil {
 				return fmt.Errorf("cannot merge documents of hour %s of %q: %w", h, merchant, err)
@@ -63,10 +63,10 @@ func (s *Service) mergeUnderWay(ctx context.Context, merchant string, hours []ev
 	return nil
 }
 
-func (s *Service) mergeFresh(ctx context.Context, merchant string, h event.Hour) (more bool, err error) {
-	leave, err := s.elastic.Enter(ctx)
+func (s *Service) mergeFresh(ctx, budget context.Context, merchant string, h event.Hour) (more bool, err error) {
+	leave, err := s.elastic.Enter(budget)
 	if err != nil {
-		return false, fmt.Errorf("cannot wait for a processor: %w", err)
+		return false, nil //nolint:nilerr // the budget is spent: the next tick goes on
 	}
 	defer leave()
 	return s.mergeHour(ctx, merchant, store.LiveRevision, h, false)

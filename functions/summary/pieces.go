@@ -2,6 +2,7 @@ package summary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,7 +20,9 @@ func (c *closing) runs(ctx, budget context.Context, hours []event.Hour) error {
 		if spent(budget) {
 			return nil
 		}
-		if err := c.run(ctx, budget, run); err != nil {
+		if err := c.run(ctx, budget, run); errors.Is(err, errSpent) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}
@@ -28,6 +31,9 @@ func (c *closing) runs(ctx, budget context.Context, hours []event.Hour) error {
 
 // spent reports whether no new work is to be begun.
 func spent(budget context.Context) bool { return budget.Err() != nil }
+
+// errSpent says that the budget ended while work waited for a processor.
+var errSpent = errors.New("the budget is spent")
 
 // run closes dirty hours that lie close together, the last ones first, as many at once as
 // Config.RunEvents allows: with each piece the hours around it are looked at, too. Where a
@@ -51,7 +57,7 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 	}
 	for len(dirty) > 0 && !spent(budget) {
 		if n := min(piece, len(dirty)); n > 1 {
-			err := c.close(ctx, c.loader.Within(most), dirty[len(dirty)-n:])
+			err := c.close(ctx, budget, c.loader.Within(most), dirty[len(dirty)-n:])
 			if err == nil {
 				if last(n); 2*c.looked <= most {
 					piece *= 2
@@ -66,7 +72,7 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 			}
 			piece = (n + 1) / 2
 		}
-		if err := c.close(ctx, c.loader, last(1)); err != nil {
+		if err := c.close(ctx, budget, c.loader, last(1)); err != nil {
 			return err
 		}
 		if as := c.looked + c.looked/4; as > most {
@@ -78,7 +84,7 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 
 // enter waits until there is room for the events of some hours beside those of other
 // merchants, and a processor to spare, until leave is called.
-func (c *closing) enter(ctx context.Context, hours []event.Hour) (leave func(), err error) {
+func (c *closing) enter(ctx, budget context.Context, hours []event.Hour) (leave func(), err error) {
 	events, err := c.loader.Events(ctx, &c.m, hours)
 	if err != nil {
 		return nil, err
@@ -88,10 +94,10 @@ func (c *closing) enter(ctx context.Context, hours []event.Hour) (leave func(), 
 	if err := c.room.Acquire(ctx, n); err != nil {
 		return nil, fmt.Errorf("cannot wait for the hours of other merchants: %w", err)
 	}
-	yield, err := c.elastic.Enter(ctx)
+	yield, err := c.elastic.Enter(budget)
 	if err != nil {
 		c.room.Release(n)
-		return nil, fmt.Errorf("cannot wait for a processor: %w", err)
+		return nil, errSpent
 	}
 	return func() {
 		yield()

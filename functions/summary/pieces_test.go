@@ -51,7 +51,7 @@ func TestRoomForHours(t *testing.T) {
 	}
 	enter := func(c *closing) (leave func()) {
 		t.Helper()
-		leave, err := c.enter(ctx, []event.Hour{hour})
+		leave, err := c.enter(ctx, ctx, []event.Hour{hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestRoomForHours(t *testing.T) {
 	waits := of("d", 1)
 	go func() {
 		close(began)
-		leave, err := waits.enter(ctx, []event.Hour{hour})
+		leave, err := waits.enter(ctx, ctx, []event.Hour{hour})
 		if err != nil {
 			t.Error(err)
 		}
@@ -87,7 +87,7 @@ func TestRoomForHours(t *testing.T) {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	busy = enter(of("c", 1000))
-	if _, err := waits.enter(gone, []event.Hour{hour}); err == nil {
+	if _, err := waits.enter(gone, gone, []event.Hour{hour}); err == nil {
 		t.Error("expected nobody to wait who was given up")
 	}
 	busy()
