@@ -66,7 +66,7 @@ func (s *Service) mergeUnderWay(ctx, budget context.Context, merchant string, ho
 func (s *Service) mergeFresh(ctx, budget context.Context, merchant string, h event.Hour) (more bool, err error) {
 	leave, err := s.elastic.Enter(budget)
 	if err != nil {
-		return false, nil //nolint:nilerr // the budget is spent: the next tick goes on
+		return false, nil // the budget is spent: the next tick goes on
 	}
 	defer leave()
 	return s.mergeHour(ctx, merchant, store.LiveRevision, h, false)
