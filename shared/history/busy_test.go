@@ -10,6 +10,7 @@ import (
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/processed"
 	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
@@ -158,6 +159,36 @@ func (s *busyShop) late(h event.Hour) {
 	s.alone = true
 	s.batch(1, h, h+1)
 	s.alone = false
+}
+
+// precede puts events into an hour that is over which have to do with some under way: they
+// are of the same sessions, orders and sources, and before them.
+func (s *busyShop) precede(h event.Hour, n int) {
+	s.t.Helper()
+	s.batches++
+	id := event.BatchID{0, 0, byte(s.batches >> 8), byte(s.batches)}
+	var b processed.Builder
+	for b.Len() < n {
+		doc := s.put[len(s.put)-1-s.rng.IntN(20)]
+		if doc.Key.Hour < s.now-1 {
+			continue
+		}
+		f, err := processed.Decode(doc.Data, processed.Everything())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		r := f.Row(s.rng.IntN(f.Len))
+		r.Batch, r.Seq = id, uint32(b.Len())
+		r.Millis = int64(h+1)*hourMs - 1 - s.rng.Int64N(60_000)
+		if s.rng.IntN(3) > 0 {
+			r.EventID = processed.ID{Hi: 3, Lo: s.rng.Uint64()}
+		}
+		b.Add(r)
+	}
+	key := store.DocKey{Merchant: merchant, Hour: h, Revision: store.LiveRevision, Batch: id}
+	if err := s.stores.Processed.Put(context.Background(), store.Put{Batch: id, Docs: []store.Doc{{Key: key, Events: b.Len(), Data: b.Encode()}}}); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // hourEnds has the next hour begin, with a look at each step, and closes the one that is over.

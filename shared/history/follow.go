@@ -46,7 +46,10 @@ type counted struct {
 	view  followed
 	claim uint64 // the last one when it was counted: as long as it is, nobody has been told to be seen earlier
 	held  holdings
-	waits waiting // nil where nothing may wait
+	// recorded is asked when somebody has closed hours since lookedAt, a claim.
+	recorded recorded
+	lookedAt uint64
+	waits    waiting // nil where nothing may wait
 	// fringe is what is before the spans of a merchant who has too much for all that an
 	// hour needs to be held; nil of others.
 	fringe *fringe
@@ -183,7 +186,8 @@ func (f *Following) count(ctx context.Context, m *access.Merchant, cal *summary.
 	}
 	if t.kept != nil {
 		f.counted = *t.kept
-		f.claim = claim
+		f.recorded = t.recorded
+		f.claim, f.lookedAt = claim, claim
 	}
 	return s, nil
 }
@@ -196,6 +200,7 @@ func (f *Following) anew(ctx context.Context, s *Snapshot, m *access.Merchant, c
 	if err != nil {
 		return t, err
 	}
+	t.lookAtRecords(ctx, hours)
 	for {
 		err = t.take(ctx, hours)
 		if !fault.Is(err, fault.TooLarge) || !t.few && !t.narrow {
@@ -204,7 +209,7 @@ func (f *Following) anew(ctx context.Context, s *Snapshot, m *access.Merchant, c
 		// With what lies further back, or what other hours need, it is too much: these
 		// wait, where they may, and else only what is near is read.
 		s.Rows = 0
-		less := &taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, waits: t.waits}
+		less := &taking{Loader: f.loader, Snapshot: s, m: m, cal: cal, waits: t.waits, recorded: t.recorded}
 		if t.waits == nil && t.records != nil {
 			less.most, less.few, less.waits = f.most, true, waiting{}
 		}
@@ -277,6 +282,15 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 		var err error
 		if dirty, ok, err = f.leaveOut(ctx, m, cal, all); !ok || err != nil || len(dirty) == 0 {
 			return false, err
+		}
+		if claim != f.lookedAt && (f.fringe != nil || len(f.waits) > 0) {
+			some, err := f.tookIn(ctx, m, cal)
+			if some {
+				return false, nil
+			}
+			if err == nil {
+				f.lookedAt = claim // while it cannot be told what is stored, what was told stays
+			}
 		}
 		if dirty, err = f.makeRoom(ctx, m, cal, dirty); err != nil {
 			return false, err

@@ -2,13 +2,11 @@ package history
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/footfall/footfall/shared/access"
 	"github.com/footfall/footfall/shared/event"
-	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -60,27 +58,12 @@ func clockOf(cal *summary.Calendar, h event.Hour) []summary.Window {
 // thaw lets go of hours whose stored records have come to hold more, or all there is. Where
 // they hold as much, what visits have done in the next hour is in them when that is closed.
 func (i *ice) thaw(ctx context.Context, l *Loader, s *Snapshot, m *access.Merchant, cal *summary.Calendar) error {
-	all := slices.Collect(maps.Keys(i.frozen))
-	keys := make([]store.SummaryKey, len(all))
-	for n, from := range all {
-		keys[n] = store.SummaryKey{Merchant: m.ID, Generation: m.Generation, Grain: store.GrainHour, Start: from / 1000}
-	}
-	var data [][]byte
-	if err := l.within(ctx, func(ctx context.Context) (err error) {
-		data, err = l.records.Get(ctx, keys)
+	stored, err := l.stored(ctx, m, slices.Collect(maps.Keys(i.frozen)))
+	if err != nil {
 		return err
-	}); err != nil {
-		return fmt.Errorf("cannot tell whether hours of %q were closed again: %w", m.ID, err)
 	}
-	for n, from := range all {
-		if data[n] == nil {
-			continue
-		}
-		stored, err := summary.DecodeRecord(data[n], summary.Want{})
-		if err != nil {
-			continue // it is as good as none
-		}
-		more := eventsOf(stored) - eventsOf(i.frozen[from])
+	for from, n := range stored {
+		more := n - eventsOf(i.frozen[from])
 		w := cal.Hour(from)
 		_, to := w.UTCHours()
 		open := len(s.stale) > 0 && to >= s.stale[0]

@@ -101,3 +101,39 @@ func hoursLetGo(t *testing.T, seed uint64, zone string) (frozen int) {
 	}
 	return frozen
 }
+
+// What comes late to an hour that was let go of may change the hours that are counted on: a
+// session began there, a purchase is a copy. They are counted without it while it waits, and
+// with it as soon as its hour was closed again, to the byte.
+func TestLateEventsOfHoursLetGo(t *testing.T) {
+	for seed := range uint64(12) {
+		zone := []string{"UTC", "Asia/Kolkata", "America/New_York"}[seed%3]
+		t.Run(fmt.Sprint(zone, ", ", seed), func(t *testing.T) {
+			s := newBusyShop(t, seed, zone, 60)
+			following := s.follow(4000).Tight(func() bool { return seed%2 == 0 }, 800)
+			look := func(what string) { s.compare(what, following) }
+			look("at first")
+			for range 3 {
+				s.hourEnds(look)
+				wholes := following.Wholes()
+				for round := range 4 {
+					h := s.now - 2 - event.Hour(s.rng.IntN(4)*s.rng.IntN(8))
+					for range 1 + s.rng.IntN(2) {
+						s.batch(5, s.now-1, s.now+1)
+						s.precede(h, 4)
+						if s.rng.IntN(3) > 0 { // else nobody has seen that it waited
+							if _, err := following.Snapshot(t.Context(), s.m, s.cal); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+					s.closeHours(h)
+					look(fmt.Sprintf("%d, late events of %d hours ago", round, s.now-h))
+				}
+				if n := following.Wholes() - wholes; n > 5 {
+					t.Errorf("all was counted anew %d times", n)
+				}
+			}
+		})
+	}
+}

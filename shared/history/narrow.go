@@ -148,6 +148,7 @@ func (f *Following) leave(h event.Hour, m *access.Merchant) {
 	}
 	g.rows, g.asked = hashSet{}, hashSet{}
 	f.left = f.tally.Leave(h, func(frame *processed.Frame, stays func(int) bool) { g.add(frame, nil, stays) })
+	f.leaveRecorded(needs, from)
 	f.spans = []stretch{{from, farHour}}
 	at, _ := slices.BinarySearch(f.stale, h)
 	f.stale = slices.Clone(f.stale[at:])

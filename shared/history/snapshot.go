@@ -107,6 +107,8 @@ type taking struct {
 	back   event.Hour       // how far before what they need documents are read
 	most   int64            // bytes that what goes on being counted may take
 	kept   *counted         // what does; nil where it is not to be
+
+	recorded recorded
 }
 
 // span is a frame with the documents of the hours [from, to).
