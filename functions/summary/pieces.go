@@ -3,7 +3,6 @@ package summary
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/footfall/footfall/shared/event"
@@ -32,7 +31,7 @@ func (c *closing) runs(ctx, budget context.Context, hours []event.Hour) error {
 // spent reports whether no new work is to be begun.
 func spent(budget context.Context) bool { return budget.Err() != nil }
 
-// errSpent says that the budget ended while work waited for a processor.
+// errSpent says that the budget ended while work waited for its turn.
 var errSpent = errors.New("the budget is spent")
 
 // run closes dirty hours that lie close together, the last ones first, as many at once as
@@ -83,7 +82,8 @@ func (c *closing) run(ctx, budget context.Context, dirty []event.Hour) error {
 }
 
 // enter waits until there is room for the events of some hours beside those of other
-// merchants, and a processor to spare, until leave is called.
+// merchants, and a processor to spare, until leave is called. errSpent says that its
+// turn has not come within the budget.
 func (c *closing) enter(ctx, budget context.Context, hours []event.Hour) (leave func(), err error) {
 	events, err := c.loader.Events(ctx, &c.m, hours)
 	if err != nil {
@@ -91,8 +91,8 @@ func (c *closing) enter(ctx, budget context.Context, hours []event.Hour) (leave 
 	}
 	n, came := int64(min(events, c.cfg.RunEvents)), time.Now()
 	defer func() { c.waited += time.Since(came) }()
-	if err := c.room.Acquire(ctx, n); err != nil {
-		return nil, fmt.Errorf("cannot wait for the hours of other merchants: %w", err)
+	if err := c.room.Acquire(budget, n); err != nil {
+		return nil, errSpent
 	}
 	yield, err := c.elastic.Enter(budget)
 	if err != nil {

@@ -2,6 +2,7 @@ package summary
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 
@@ -87,8 +88,8 @@ func TestRoomForHours(t *testing.T) {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	busy = enter(of("c", 1000))
-	if _, err := waits.enter(gone, gone, []event.Hour{hour}); err == nil {
-		t.Error("expected nobody to wait who was given up")
+	if _, err := waits.enter(ctx, gone, []event.Hour{hour}); !errors.Is(err, errSpent) {
+		t.Errorf("expected nobody to wait whose budget is spent, got %v", err)
 	}
 	busy()
 }

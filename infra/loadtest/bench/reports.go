@@ -20,25 +20,25 @@ import (
 // with the question that the budgets speak of, then with all of them.
 func (b *bench) underLoad(ctx context.Context) error {
 	p := &b.plan
-	driven, err := b.drive(ctx, p.reports, loadtest.QuestionMonth)
+	d, err := b.drive(ctx, p.reports, loadtest.QuestionMonth)
 	if err != nil {
 		return err
 	}
 	rates := func(reports float64) string {
 		return fmt.Sprintf("at %s/s while %s events/s come in", show(reports, ""), show(p.rate, ""))
 	}
-	fresh, first, month := driven.fresh, driven.first[loadtest.QuestionMonth], driven.reads[loadtest.QuestionMonth]
+	fresh, first, month := d.fresh, d.first[loadtest.QuestionMonth], d.reads[loadtest.QuestionMonth]
 	b.t.measured(fmt.Sprintf("event accepted → visible in a report, p99, at %s events/s with %s reports/s beside", show(p.rate, ""), show(p.reports, "")), "s", budget{First: 5, Goal: 2}, fresh.Quantile(99).Seconds(), "p50 "+millis(fresh.Quantile(50)))
 	b.t.measured("report of 28 days by day, all core metrics, p99, "+rates(p.reports), "ms", budget{First: 10, Goal: 2}, milliseconds(quantile(month, 99)), "p50 "+millis(quantile(month, 50)))
 	b.t.note(fmt.Sprintf("the same in the %v before, in which most merchants are asked about for the first time, p50 / p99", settling), millis(quantile(first, 50))+" / "+millis(quantile(first, 99)))
-	b.t.note("writes of batches meanwhile, p50 / p99", millis(driven.writes.Quantile(50))+" / "+millis(driven.writes.Quantile(99)))
+	b.t.note("writes of batches meanwhile, p50 / p99", millis(d.writes.Quantile(50))+" / "+millis(d.writes.Quantile(99)))
 	if p.mixed > 0 {
-		if driven, err = b.drive(ctx, p.mixed, ""); err != nil {
+		if d, err = b.drive(ctx, p.mixed, ""); err != nil {
 			return err
 		}
-		fresh = driven.fresh
-		for _, name := range slices.Sorted(maps.Keys(driven.reads)) {
-			l := driven.reads[name]
+		fresh = d.fresh
+		for _, name := range slices.Sorted(maps.Keys(d.reads)) {
+			l := d.reads[name]
 			b.t.note(fmt.Sprintf("report %q, p50 / p99, all kinds %s", name, rates(p.mixed)), millis(quantile(l, 50))+" / "+millis(quantile(l, 99)))
 		}
 		b.t.note("event accepted → visible in a report meanwhile, p50 / p99", millis(fresh.Quantile(50))+" / "+millis(fresh.Quantile(99)))
