@@ -185,7 +185,7 @@ func (b *builder) set(name, value string) error {
 		b.c.Type = value
 	case "source":
 		u, err := parseURI(value)
-		if err != nil || value == "" {
+		if err != nil || *u == (url.URL{}) { // "#" is as empty as "": net/url does not keep a bare fragment
 			return &fault.Error{Kind: fault.Invalid, Field: "source", Expected: "a non-empty URI reference", Err: err}
 		}
 		b.c.Source, b.source = types.URIRef{URL: *u}, true

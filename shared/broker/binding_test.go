@@ -122,6 +122,7 @@ func TestDecodeRefusals(t *testing.T) {
 		"no id":           {map[string]string{"ce_id": ""}, "", fault.Invalid, "ce_id"},
 		"no type":         {map[string]string{"ce_type": ""}, "", fault.Invalid, "ce_type"},
 		"no source":       {map[string]string{"ce_source": ""}, "", fault.Invalid, "source"},
+		"empty source":    {map[string]string{"ce_source": "#"}, "", fault.Invalid, "source"},
 		"bad source":      {map[string]string{"ce_source": "%zz"}, "", fault.Invalid, "source"},
 		"bad time":        {map[string]string{"ce_time": "yesterday"}, "", fault.Invalid, "time"},
 		"bad schema":      {map[string]string{"ce_dataschema": "%zz"}, "", fault.Invalid, "dataschema"},
@@ -288,6 +289,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("content-type=application/cloudevents+json\n", []byte(`{"specversion":"1.0","id":"1","type":"t","source":"s","data":{"a":1}}`))
 	f.Add("content-type=application/cloudevents+json\n", []byte(`{"specversion":"0.3","id":"1","type":"t","source":"s","datacontentencoding":"base64","data":"AAE="}`))
 	f.Add("ce_specversion=1.0\nce_id=1\nce_type=t\nce_source=%\nce_time=2026\n", []byte(nil))
+	f.Add("ce_specversion=1.0\nce_id=1\nce_type=t\nce_source=#\n", []byte(nil))
 	f.Fuzz(func(t *testing.T, headers string, value []byte) {
 		m := broker.Message{Value: value}
 		for line := range strings.Lines(headers) {
