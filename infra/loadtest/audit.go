@@ -290,8 +290,8 @@ const tickAgain = 10 * time.Second
 
 // reports compares what reports say of each hour. One that differs may be a little
 // older than the question, or lack what came late, and says so: then it is asked for
-// again, once a tick has closed what waits. One that says that it is complete up to the
-// moment of asking is taken at its word.
+// again, once a tick has closed what waits, for as long as ctx goes on. One that says that
+// it is complete up to the moment of asking is taken at its word.
 func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 	type hourly struct {
 		Rows     []map[string]any `json:"rows"`
@@ -299,6 +299,12 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 			Watermark time.Time `json:"watermark"`
 			Pending   int64     `json:"pending"`
 			Waiting   int       `json:"waiting_hours"`
+			Sources   struct {
+				Days      int   `json:"day_records"`
+				Hours     int   `json:"hour_records"`
+				Documents int   `json:"hours_from_documents"`
+				Events    int64 `json:"documents_events"`
+			} `json:"generated_from"`
 		} `json:"metadata"`
 	}
 	q := url.Values{
@@ -327,12 +333,13 @@ func (a *audit) reports(ctx context.Context, from, to time.Time) error {
 					return err
 				}
 			}
-		case complete, time.Since(asked) > a.p.patience():
+		case complete:
+			a.said = append(a.said, fmt.Sprintf("merchant %s: asked from %s on, its report says that it holds all until %s: %+v", a.m.MerchantID, asked.UTC().Format(time.RFC3339Nano), r.Metadata.Watermark.Format(time.RFC3339Nano), r.Metadata.Sources))
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("a report of merchant %s holds what came until %s, asked at %s: %w", a.m.MerchantID, r.Metadata.Watermark, asked, ctx.Err())
+			return fmt.Errorf("a report of merchant %s holds what came until %s, asked at %s, and %d events are pending and %d hours wait: %w", a.m.MerchantID, r.Metadata.Watermark, asked, r.Metadata.Pending, r.Metadata.Waiting, ctx.Err())
 		case <-pause.C:
 		}
 	}
