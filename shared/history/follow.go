@@ -12,6 +12,7 @@ import (
 	"github.com/footfall/footfall/shared/event"
 	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/processed"
+	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -120,8 +121,12 @@ func (f *Following) Wholes() int { return f.wholes }
 
 // Snapshot is Loader.Snapshot.
 func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summary.Calendar) (*Snapshot, error) {
+	s, dirty, err := f.loader.frame(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	// Whoever closes hours tells the visitors' store, claims, and then takes the marks
-	// off: what was closed without being seen to be dirty was claimed.
+	// off: what was closed without being seen to be dirty was claimed by now.
 	claim, err := f.loader.claimed(ctx, m)
 	if err != nil {
 		return nil, err
@@ -131,14 +136,20 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 		last = &ice{view: followedBy(m)}
 	}
 	f.left = nil
-	s, err := f.count(ctx, m, cal, claim)
-	if err != nil || !s.Whole {
-		return s, err // documents are asked
+	if err := f.count(ctx, m, cal, s, dirty, claim); err != nil {
+		return nil, err
+	}
+	if !s.Whole {
+		return s, nil // documents are asked
 	}
 	next := &ice{view: last.view, frozen: maps.Clone(last.frozen)}
 	next.freeze(s, cal, last.told, f.left)
-	if claim != f.thawed && (len(next.frozen) == 0 || next.thaw(ctx, f.loader, s, m, cal) == nil) {
-		f.thawed = claim // while it cannot be told what is stored, what was told stays
+	if claim != f.thawed {
+		if len(next.frozen) > 0 && next.thaw(ctx, f.loader, s, m, cal) != nil {
+			s.Version = store.Version{} // while it cannot be told what is stored, what was told stays
+		} else {
+			f.thawed = claim
+		}
 	}
 	next.cover(s)
 	next.told = s.Hours
@@ -146,24 +157,21 @@ func (f *Following) Snapshot(ctx context.Context, m *access.Merchant, cal *summa
 	return s, nil
 }
 
-// count takes a snapshot of what is open and does not wait. claim is the last one before it.
-func (f *Following) count(ctx context.Context, m *access.Merchant, cal *summary.Calendar, claim uint64) (*Snapshot, error) {
-	s, dirty, err := f.loader.frame(ctx, m)
-	if err != nil {
-		return nil, err
-	}
+// count counts what is open and does not wait: some hours are dirty, and claim is the last one
+// before any document or record is read.
+func (f *Following) count(ctx context.Context, m *access.Merchant, cal *summary.Calendar, s *Snapshot, dirty []event.Hour, claim uint64) error {
 	if s.Whole {
 		f.counted = counted{}
-		return s, nil
+		return nil
 	}
 	if f.tally != nil && f.view == followedBy(m) {
 		more, err := f.goOn(ctx, m, cal, s, dirty, claim)
 		if err != nil {
 			f.counted = counted{}
-			return nil, err
+			return err
 		}
 		if more {
-			return s, nil
+			return nil
 		}
 	}
 	f.counted = counted{}
@@ -180,16 +188,16 @@ func (f *Following) count(ctx context.Context, m *access.Merchant, cal *summary.
 	}
 	if err != nil {
 		if fault.Is(err, fault.TooLarge) {
-			return s, nil
+			return nil
 		}
-		return nil, err
+		return err
 	}
 	if t.kept != nil {
 		f.counted = *t.kept
 		f.recorded = t.recorded
 		f.claim, f.lookedAt = claim, claim
 	}
-	return s, nil
+	return nil
 }
 
 // anew counts all that is open and does not wait. A fault of kind TooLarge says that it is
@@ -288,8 +296,10 @@ func (f *Following) goOn(ctx context.Context, m *access.Merchant, cal *summary.C
 			if some {
 				return false, nil
 			}
-			if err == nil {
-				f.lookedAt = claim // while it cannot be told what is stored, what was told stays
+			if err != nil {
+				s.Version = store.Version{} // while it cannot be told what is stored, what was told stays
+			} else {
+				f.lookedAt = claim
 			}
 		}
 		if dirty, err = f.makeRoom(ctx, m, cal, dirty); err != nil {

@@ -1,12 +1,15 @@
 package history_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"testing"
 
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/history"
+	"github.com/footfall/footfall/shared/store"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -133,6 +136,72 @@ func TestLateEventsOfHoursLetGo(t *testing.T) {
 				if n := following.Wholes() - wholes; n > 5 {
 					t.Errorf("all was counted anew %d times", n)
 				}
+			}
+		})
+	}
+}
+
+// meanwhile does something when it is asked for a version, or a claim.
+type meanwhile struct {
+	store.Processed
+	version, claimed func()
+}
+
+func once(f *func()) {
+	if do := *f; do != nil {
+		*f = nil
+		do()
+	}
+}
+
+func (m *meanwhile) Version(ctx context.Context, merchant string) (store.Version, error) {
+	once(&m.version)
+	return m.Processed.Version(ctx, merchant)
+}
+
+func (m *meanwhile) Claimed(ctx context.Context, merchant string) (uint64, error) {
+	once(&m.claimed)
+	return m.Processed.Claimed(ctx, merchant)
+}
+
+// An hour that waits may be closed while a snapshot is begun. It is told as it was closed where
+// it is not said to wait, and what late events in it had to do with is counted with them: that
+// snapshot may be the last one for as long as nothing comes.
+func TestClosedWhileLooking(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			s := newBusyShop(t, seed, "UTC", 60)
+			between := &meanwhile{Processed: s.stores.Processed}
+			following := history.New(between, s.stores.Visitors, history.Options{FewAround: -1}).
+				Within(4000).Waiting(s.stores.Summaries, 1<<20).Follow(64<<20).Tight(func() bool { return true }, 800)
+			s.compare("at first", following)
+			waited := 0
+			for range 6 {
+				s.hourEnds(func(what string) { s.compare(what, following) })
+				h := s.now - 2
+				s.precede(h, 4)
+				before, err := following.Snapshot(t.Context(), s.m, s.cal)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if slices.Contains(before.Waiting, h) {
+					waited++
+				}
+				closing := func() { s.closeHours(h) }
+				if s.rng.IntN(3) > 0 {
+					between.version = closing
+				} else {
+					between.claimed = closing
+				}
+				got, _ := s.compare("closed meanwhile", following)
+				w := summary.Of(h, h+1)
+				is, want := got.Hours[w.From], s.stored(w) // its record is asked for where it is not touched
+				if got.Touches(w) && !slices.Contains(got.Waiting, h) && is.Total != want.Total {
+					t.Fatalf("the hour that waited is told with\n%v, and was closed with\n%v", is.Total, want.Total)
+				}
+			}
+			if waited < 3 {
+				t.Fatalf("expected late events to wait, and they did so %d times", waited)
 			}
 		})
 	}

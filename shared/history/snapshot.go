@@ -18,7 +18,8 @@ import (
 // the form of records: with it every question that records can answer is
 // answered by merging records. It does not change and may be shared.
 type Snapshot struct {
-	// Version was read before anything else: what came later may be missing.
+	// Version was read before anything else: what came later may be missing. It is none
+	// where it could not be told whether all is there.
 	Version store.Version
 	// First and Last are the merchant's first and last hour with documents;
 	// Some is false where there are none.
