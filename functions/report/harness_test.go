@@ -156,7 +156,7 @@ func (w *world) summarise() {
 	facts, err := loader.Facts(ctx, m, summary.Of(first, last+1), summary.Needs(summary.RecordKeys()), false, nil)
 	w.must(err)
 	users, millis := facts.Firsts()
-	_, err = w.stores.Visitors.See(ctx, m.ID, m.Generation, users, millis)
+	_, err = w.stores.Visitors.See(ctx, m.ID, m.Generation, users, millis, nil)
 	w.must(err)
 	claim, err := w.stores.Processed.Claimed(ctx, m.ID)
 	w.must(err)

@@ -154,10 +154,12 @@ func (c *closing) close(ctx, budget context.Context, loader *history.Loader, dir
 		return err
 	}
 	if err := c.put(ctx, entries); err != nil {
-		return err
+		return errors.Join(err, c.spoiltMaybe(ctx, p))
 	}
-	if there, err := c.tell(ctx, marks); err != nil || !there {
-		return err
+	if there, err := c.tell(ctx, marks); err != nil {
+		return errors.Join(err, c.spoiltMaybe(ctx, p))
+	} else if !there {
+		return nil
 	}
 	if alone, err := c.alone(ctx, seen, entries); err != nil || !alone {
 		return errors.Join(err, c.spoilt(ctx, p))
@@ -493,6 +495,15 @@ func (c *closing) spoilt(ctx context.Context, p *plan) error {
 	}
 	slices.Sort(hours)
 	return c.markDirty(context.WithoutCancel(ctx), slices.Compact(hours))
+}
+
+// spoiltMaybe is spoilt where another has claimed since, or nobody can tell: what failed
+// may have been done. Who claims later looks at its records again, and finds ours.
+func (c *closing) spoiltMaybe(ctx context.Context, p *plan) error {
+	if now, err := c.claimedNow(context.WithoutCancel(ctx)); err == nil && now == c.claimed {
+		return nil
+	}
+	return c.spoilt(ctx, p)
 }
 
 func (c *closing) clean(ctx context.Context, marks []store.Mark) error {

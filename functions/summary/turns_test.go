@@ -157,7 +157,7 @@ func (v turningVisitors) FirstSeen(ctx context.Context, m string, g uint32, user
 	return v.Visitors.FirstSeen(ctx, m, g, users)
 }
 
-func (v turningVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) ([]int64, error) {
+func (v turningVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis, known []int64) ([]int64, error) {
 	v.turn()
-	return v.Visitors.See(ctx, m, g, users, millis)
+	return v.Visitors.See(ctx, m, g, users, millis, known)
 }

@@ -215,8 +215,8 @@ type deadlyVisitors struct {
 	d *deadly
 }
 
-func (p deadlyVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis []int64) (was []int64, err error) {
-	err = p.d.around(func() error { was, err = p.Visitors.See(ctx, m, g, users, millis); return err })
+func (p deadlyVisitors) See(ctx context.Context, m string, g uint32, users []uint64, millis, known []int64) (was []int64, err error) {
+	err = p.d.around(func() error { was, err = p.Visitors.See(ctx, m, g, users, millis, known); return err })
 	return was, err
 }
 

@@ -2,11 +2,12 @@ package summary
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/footfall/footfall/shared/event"
+	"github.com/footfall/footfall/shared/fault"
 	"github.com/footfall/footfall/shared/summary"
 )
 
@@ -16,9 +17,14 @@ type newcomers struct {
 	millis []int64
 }
 
+// seeTries is how often see looks again at users whom another instance has seen at the same
+// time.
+const seeTries = 10
+
 // see tells the visitors' store who was seen and the facts who is new. Hours
 // outside the plan in which a user ceases to be new are marked dirty first:
-// should we die before the end, they are found again.
+// should we die before the end, they are found again. Whom another has seen
+// meanwhile, earlier than was known, is so looked at again.
 func (c *closing) see(ctx context.Context, facts *summary.Facts, p *plan) (newcomers, error) {
 	users, millis := facts.Firsts()
 	if len(users) == 0 {
@@ -28,66 +34,73 @@ func (c *closing) see(ctx context.Context, facts *summary.Facts, p *plan) (newco
 	if err != nil {
 		return newcomers{}, err
 	}
-	if err := c.reopen(ctx, p, millis, before); err != nil {
-		return newcomers{}, err
-	}
-	sctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	stood, err := c.seeEarlier(sctx, users, millis, before)
-	if err != nil {
-		return newcomers{}, fmt.Errorf("cannot record visitors: %w", err)
-	}
-	// Another may have been at it between the two calls.
-	for i := range stood {
-		if stood[i] == before[i] {
-			before[i] = math.MaxInt64
-		} else {
-			before[i] = stood[i]
-		}
-	}
-	if err := c.reopen(ctx, p, millis, before); err != nil {
-		return newcomers{}, err
-	}
-	facts.SetFirstSeen(users, stood)
-	var n newcomers
-	for i := range users {
-		if stood[i] >= millis[i] {
-			n.users, n.millis = append(n.users, users[i]), append(n.millis, millis[i])
-		}
-	}
-	return n, nil
-}
-
-// seeEarlier tells the visitors' store of the users who were not known to be
-// seen so early, and returns what stood there of all. Whom it leaves out it
-// could not change; should another lower one of these meanwhile, stillNew
-// finds out.
-func (c *closing) seeEarlier(ctx context.Context, users []uint64, millis, before []int64) ([]int64, error) {
+	// Whom we have not seen earlier than was known we could not change; should another
+	// lower one of these meanwhile, stillNew finds out.
 	var earlier []int
 	for i := range users {
 		if millis[i] < before[i] {
 			earlier = append(earlier, i)
 		}
 	}
-	if len(earlier) == len(users) {
-		return c.Visitors.See(ctx, c.m.ID, c.m.Generation, users, millis)
+	for range seeTries {
+		if earlier, err = c.seeEarlier(ctx, p, earlier, users, millis, before); err != nil || len(earlier) == 0 {
+			break
+		}
 	}
-	stood := slices.Clone(before)
-	if len(earlier) == 0 {
-		return stood, nil
+	if err == nil && len(earlier) > 0 {
+		err = fault.New(fault.Transient, "cannot record visitors: others keep seeing %d of the same", len(earlier))
 	}
-	some, at := make([]uint64, len(earlier)), make([]int64, len(earlier))
-	for k, i := range earlier {
-		some[k], at[k] = users[i], millis[i]
+	if err != nil {
+		return newcomers{}, err
 	}
-	found, err := c.Visitors.See(ctx, c.m.ID, c.m.Generation, some, at)
+	facts.SetFirstSeen(users, before)
+	var n newcomers
+	for i := range users {
+		if before[i] >= millis[i] {
+			n.users, n.millis = append(n.users, users[i]), append(n.millis, millis[i])
+		}
+	}
+	return n, nil
+}
+
+// seeEarlier tells the visitors' store of users, by their places, who were not known to be
+// seen so early, and returns those of whom something else is known by now, which before then
+// says, and who were seen later than we say all the same.
+func (c *closing) seeEarlier(ctx context.Context, p *plan, places []int, users []uint64, millis, before []int64) ([]int, error) {
+	if len(places) == 0 {
+		return nil, nil
+	}
+	some, at, known := make([]uint64, len(places)), make([]int64, len(places)), make([]int64, len(places))
+	for k, i := range places {
+		some[k], at[k], known[k] = users[i], millis[i], before[i]
+	}
+	if err := c.reopen(ctx, p, at, known); err != nil {
+		return nil, err
+	}
+	sctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	stood, err := c.Visitors.See(sctx, c.m.ID, c.m.Generation, some, at, known)
+	if err != nil {
+		err = fmt.Errorf("cannot record visitors: %w", err)
+	}
+	// Another may have counted an hour of these meanwhile, with whoever is new there, and
+	// taken its marks off. We shall not count it then, either.
+	unseen := context.WithoutCancel(ctx)
+	if now, e := c.claimedNow(unseen); e != nil || now != c.claimed {
+		err = errors.Join(err, c.markDirty(unseen, summary.Reopened(at, known)))
+	}
 	if err != nil {
 		return nil, err
 	}
-	for k, i := range earlier {
-		stood[i] = found[k]
+	var again []int
+	for k, i := range places {
+		if stood[k] != known[k] {
+			if before[i] = stood[k]; millis[i] < stood[k] {
+				again = append(again, i)
+			}
+		}
 	}
-	return stood, nil
+	return again, nil
 }
 
 // reopen marks hours dirty in which users cease to be new, but for those that

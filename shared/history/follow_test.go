@@ -140,7 +140,7 @@ func (s *shopTraffic) close(l *history.Loader, m *access.Merchant, hours ...even
 func (s *shopTraffic) see(names []uint64, millis []int64) {
 	s.t.Helper()
 	ctx := context.Background()
-	if _, err := s.stores.Visitors.See(ctx, merchant, 1, names, millis); err != nil {
+	if _, err := s.stores.Visitors.See(ctx, merchant, 1, names, millis, nil); err != nil {
 		s.t.Fatal(err)
 	}
 	last, err := s.stores.Processed.Claimed(ctx, merchant)

@@ -110,7 +110,7 @@ func TestOpenSaysWhatRecordsMiss(t *testing.T) {
 	put(t, s, 1, 1000, 60, 7) // to the end of its hour
 	put(t, s, 2, 1200, 1, 8)
 	clean(t, s, 1000, 1200)
-	if _, err := s.Visitors.See(ctx, merchant, 3, []uint64{7, 8}, []int64{1000 * hourMs, 1200 * hourMs}); err != nil {
+	if _, err := s.Visitors.See(ctx, merchant, 3, []uint64{7, 8}, []int64{1000 * hourMs, 1200 * hourMs}, nil); err != nil {
 		t.Fatal(err)
 	}
 	l := history.New(s.Processed, s.Visitors, history.Options{CacheBytes: 1 << 20})

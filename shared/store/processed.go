@@ -251,11 +251,15 @@ type Visitors interface {
 	// FirstSeen returns, in the order of users, the first instant that each
 	// was seen (ms since the Unix epoch), and math.MaxInt64 for unknown ones.
 	FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) ([]int64, error)
-	// See lowers first-seen instants to the given ones where these are
-	// earlier, and returns what stood there before, as FirstSeen does. Who has
-	// closed hours so claims the merchant afterwards (Processed.Claim): readers take
-	// it that nothing was lowered as long as the claim is the same.
-	See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error)
+	// See lowers first-seen instants to the given ones where these are earlier, of
+	// users of whom what stands there is what is said to be known, as FirstSeen told it
+	// (nil: none is known). It returns, in the order of users, what stood there: of
+	// whom another has lowered meanwhile something else, and nothing was written. So
+	// whoever lowers an instant can see to it before that what was counted by it is
+	// counted again, wherever he dies. Who has closed hours so claims the merchant
+	// afterwards (Processed.Claim): readers take it that nothing was lowered as long as
+	// the claim is the same.
+	See(ctx context.Context, merchant string, generation uint32, users []uint64, millis, known []int64) ([]int64, error)
 	// Forget forgets users of a merchant's generation; one that is not known is
 	// no error. When it has returned they are forgotten for good.
 	Forget(ctx context.Context, merchant string, generation uint32, users []uint64) error

@@ -285,7 +285,7 @@ func BenchmarkSee(b *testing.B) {
 				users[i] = rng.Uint64()
 			}
 		}
-		if _, err := s.Visitors.See(ctx, "m", 1, users, millis); err != nil {
+		if _, err := s.Visitors.See(ctx, "m", 1, users, millis, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

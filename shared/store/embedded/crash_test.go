@@ -75,7 +75,7 @@ func workUntilKilled(dir string, out io.Writer) error {
 		},
 		"visitors": func(id event.BatchID) error {
 			// Durable with the next write that is.
-			if _, err := s.Visitors.See(ctx, "m", 1, []uint64{crashUser(id)}, []int64{1}); err != nil {
+			if _, err := s.Visitors.See(ctx, "m", 1, []uint64{crashUser(id)}, []int64{1}, nil); err != nil {
 				return err
 			}
 			return s.Processed.Put(ctx, crashPut(id))

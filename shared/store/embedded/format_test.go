@@ -47,7 +47,7 @@ func TestFormat(t *testing.T) {
 	if err := s.Processed.Mark(ctx, []store.Mark{{Merchant: "m1", Queue: 3, Hour: 1, Batch: id}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Visitors.See(ctx, "m1", 1, []uint64{5}, []int64{-1}); err != nil {
+	if _, err := s.Visitors.See(ctx, "m1", 1, []uint64{5}, []int64{-1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	err = s.Summaries.Put(ctx, []store.SummaryEntry{{Key: store.SummaryKey{Merchant: "m1", Generation: 1, Grain: store.GrainDay, Start: 86400}, Data: []byte{0xdd}}})

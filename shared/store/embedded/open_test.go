@@ -150,7 +150,7 @@ func TestMarksGoLast(t *testing.T) {
 		k := store.SummaryKey{Merchant: "m", Start: int64(i)}
 		put := crashPut(id)
 		put.Docs[0].Key.Hour = event.Hour(i)
-		_, seeErr := s.Visitors.See(ctx, "m", 1, []uint64{uint64(i)}, []int64{1})
+		_, seeErr := s.Visitors.See(ctx, "m", 1, []uint64{uint64(i)}, []int64{1}, nil)
 		err := errors.Join(s.Processed.Put(ctx, put), seeErr,
 			s.Summaries.Put(ctx, []store.SummaryEntry{{Key: k, Data: []byte("x")}}),
 			s.Processed.Clean(ctx, []store.Mark{liveMark(put.Docs[0].Key)}))

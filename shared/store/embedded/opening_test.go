@@ -51,7 +51,7 @@ func openOnAFailingDisk(t *testing.T, n int32) {
 		users[i], at[i] = uint64(i+1), 5
 	}
 	for i := range 20 {
-		if _, err := s.Visitors.See(ctx, fmt.Sprint("m", i), 1, users, at); err != nil {
+		if _, err := s.Visitors.See(ctx, fmt.Sprint("m", i), 1, users, at, nil); err != nil {
 			t.Fatal(err)
 		}
 		// Of a table with deleted keys the database looks for how much they cover.

@@ -113,13 +113,16 @@ func (l *lookup) find(key []byte, walk bool) bool {
 }
 
 // See implements store.Visitors.
-func (v *visitors) See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error) {
+func (v *visitors) See(ctx context.Context, merchant string, generation uint32, users []uint64, millis, known []int64) ([]int64, error) {
 	if len(users) != len(millis) {
 		return nil, fault.Field("millis", "as many as users")
 	}
+	if known != nil && len(known) != len(users) {
+		return nil, fault.Field("known", "as many as users, or none")
+	}
 	var before []int64
 	err := v.e.write(ctx, "remember visitors", func() error {
-		seen, err := v.see(ctx, merchant, generation, users, millis)
+		seen, err := v.see(ctx, merchant, generation, users, millis, known)
 		if err == nil {
 			before = seen
 		}
@@ -131,7 +134,7 @@ func (v *visitors) See(ctx context.Context, merchant string, generation uint32, 
 	return before, nil
 }
 
-func (v *visitors) see(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error) {
+func (v *visitors) see(ctx context.Context, merchant string, generation uint32, users []uint64, millis, known []int64) ([]int64, error) {
 	var set stripeSet
 	set.addName(merchant)
 	unlock := v.merchants.lock(set)
@@ -141,7 +144,7 @@ func (v *visitors) see(ctx context.Context, merchant string, generation uint32, 
 		return nil, err
 	}
 	b := v.e.db.NewBatchWithSize(len(users) * (len(merchant) + 32))
-	if err := setEarlier(b, visitorPrefix(merchant, generation), users, millis, before); err != nil {
+	if err := setEarlier(b, visitorPrefix(merchant, generation), users, millis, before, known); err != nil {
 		unlock()
 		return nil, errors.Join(err, b.Close())
 	}
@@ -186,12 +189,16 @@ func (v *visitors) Drop(ctx context.Context, merchant string, generation uint32)
 	})
 }
 
-// setEarlier writes the earlier instants. A user that occurs twice in one
-// call ends with the earlier of both, and before tells what the call found.
-func setEarlier(b *pebble.Batch, prefix []byte, users []uint64, millis, before []int64) error {
+// setEarlier writes the earlier instants of users of whom is known what was
+// there before. A user that occurs twice in one call ends with the earlier of both,
+// and before tells what the call found.
+func setEarlier(b *pebble.Batch, prefix []byte, users []uint64, millis, before, known []int64) error {
 	lowest := make(map[uint64]int64, len(users))
 	n := len(prefix)
 	for i, u := range users {
+		if is := int64(math.MaxInt64); known != nil && before[i] != known[i] || known == nil && before[i] != is {
+			continue
+		}
 		now, again := lowest[u]
 		if !again {
 			now = before[i]

@@ -165,7 +165,7 @@ func BenchmarkVisitors(b *testing.B) {
 				all[i] = base * 0x9E3779B97F4A7C15
 				base++
 			}
-			if _, err := s.Visitors.See(ctx, "m", 1, all, millis); err != nil {
+			if _, err := s.Visitors.See(ctx, "m", 1, all, millis, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -55,7 +55,7 @@ func TestFormat(t *testing.T) {
 		Key: store.DocKey{Merchant: "m1", Hour: 1, Revision: store.LiveRevision, Batch: batch}, Events: 2, Data: []byte{0xdd},
 	}}}))
 	must(t, s.Processed.Mark(ctx, []store.Mark{{Merchant: "m1", Queue: 3, Hour: 1, Batch: batch}}))
-	_, err = s.Visitors.See(ctx, "m1", 1, []uint64{5}, []int64{-1})
+	_, err = s.Visitors.See(ctx, "m1", 1, []uint64{5}, []int64{-1}, nil)
 	must(t, err)
 	before := dump(t, s)
 	must(t, s.Journal.Mark(ctx, store.StageProcessed, []store.JournalRow{row}))

@@ -447,11 +447,11 @@ func TestInterruptedSee(t *testing.T) {
 	ctx := context.Background()
 	users, millis := []uint64{1, 2, 3}, []int64{10, 10, 10}
 	call := func(ctx context.Context, s *Stores) error {
-		_, err := s.Visitors.See(ctx, "m", 1, users, millis)
+		_, err := s.Visitors.See(ctx, "m", 1, users, millis, nil)
 		return err
 	}
 	interrupted(t, server(t), func(t *testing.T, s *Stores) {
-		_, err := s.Visitors.See(ctx, "m", 1, []uint64{2, 3}, []int64{20, 5})
+		_, err := s.Visitors.See(ctx, "m", 1, []uint64{2, 3}, []int64{20, 5}, nil)
 		must(t, err)
 	}, call, func(*testing.T, *Stores) {}, call, func(t *testing.T, s *Stores) {
 		got, err := s.Visitors.FirstSeen(ctx, "m", 1, users)

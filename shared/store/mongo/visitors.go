@@ -15,9 +15,9 @@ import (
 	"github.com/footfall/footfall/shared/fault"
 )
 
-// visitors keeps a document per user of a merchant's generation. A call costs a
-// query for each 500 users, a few of them at once, and See besides one insert
-// of those who are new and one update of those who were seen earlier than known.
+// visitors keeps a document per user of a merchant's generation. FirstSeen costs a
+// query for each 500 users, a few of them at once, and See one insert of those who
+// are new and one update of those who were seen earlier than known.
 type visitors struct {
 	*conn
 	c *driver.Collection
@@ -116,25 +116,31 @@ func (v *visitors) known(ctx context.Context, of visitorPrefix, users []uint64) 
 const seeTries = 10
 
 // See implements store.Visitors. A user is new to the one call that inserts it,
-// and lowered by the one call that finds what it read: each tells what stood
-// there before. Users whom another call was at meanwhile are read again.
+// and lowered by the one call that finds what it names. Users whom another call was at
+// meanwhile are read again, to be told.
 //
 // Interrupted, some users are recorded and others not. The caller's marks are
 // still on, so it comes again.
-func (v *visitors) See(ctx context.Context, merchant string, generation uint32, users []uint64, millis []int64) ([]int64, error) {
+func (v *visitors) See(ctx context.Context, merchant string, generation uint32, users []uint64, millis, known []int64) ([]int64, error) {
 	if len(users) != len(millis) {
 		return nil, fault.Field("millis", "as many as users")
 	}
-	lowest := make(map[uint64]int64, len(users))
+	if known != nil && len(known) != len(users) {
+		return nil, fault.Field("known", "as many as users, or none")
+	}
+	lowest, named := make(map[uint64]int64, len(users)), make(firstSeen, len(known))
 	for i, u := range users {
 		if at, again := lowest[u]; !again || millis[i] < at {
 			lowest[u] = millis[i]
+		}
+		if known != nil {
+			named[u] = known[i]
 		}
 	}
 	// What is known of a user is kept over tries: a try that failed may have
 	// written, and would find its own instants there.
 	before := make(firstSeen, len(lowest))
-	s := seeing{visitors: v, of: visitorsOf(merchant, generation), lowest: lowest, before: before}
+	s := seeing{visitors: v, of: visitorsOf(merchant, generation), lowest: lowest, named: named, before: before}
 	if err := v.call(ctx, "remember visitors", s.see); err != nil {
 		return nil, err
 	}
@@ -149,8 +155,10 @@ type seeing struct {
 	*visitors
 	of     visitorPrefix
 	lowest map[uint64]int64
+	named  firstSeen // what may be lowered
 	before firstSeen // of users who are done
-	// maybe is what stood there of users whose write may have happened.
+	// maybe is what stood there of users whose write may have happened; nil before the
+	// first one.
 	maybe firstSeen
 }
 
@@ -166,7 +174,7 @@ func (s *seeing) see(ctx context.Context) error {
 			return nil
 		}
 		slices.Sort(left)
-		known, err := s.known(ctx, s.of, left)
+		known, err := s.stands(ctx, left)
 		if err != nil {
 			return err
 		}
@@ -177,10 +185,8 @@ func (s *seeing) see(ctx context.Context) error {
 			switch {
 			case tried && at == mine:
 				s.before[u] = stood // by our own write, or by one that says the same
-			case at <= mine && at != never:
-				s.before[u] = at // seen before
-			case mine == never:
-				s.before[u] = never // nothing to remember
+			case at <= mine, at != s.named.of(u):
+				s.before[u] = at // seen before, or it is not what may be lowered
 			case at == never:
 				fresh = append(fresh, u)
 			default:
@@ -202,6 +208,21 @@ func (s *seeing) see(ctx context.Context) error {
 		}
 	}
 	return again("other calls keep seeing the same visitors")
+}
+
+// stands is what stands there of users: at first what the caller names is taken for it where
+// that is to be lowered, for the writes tell whether it is.
+func (s *seeing) stands(ctx context.Context, users []uint64) (firstSeen, error) {
+	if s.maybe != nil {
+		return s.known(ctx, s.of, users)
+	}
+	known, err := s.known(ctx, s.of, slices.DeleteFunc(slices.Clone(users), func(u uint64) bool { return s.lowest[u] < s.named.of(u) }))
+	for _, u := range users {
+		if at, named := s.named[u]; err == nil && named && s.lowest[u] < at {
+			known[u] = at
+		}
+	}
+	return known, err
 }
 
 // insert records users who are not known.

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -26,7 +27,7 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 			{[]int64{40, 0, 10}, []int64{50, -6, 70}},
 			{[]int64{math.MinInt64, 0, math.MaxInt64}, []int64{40, -6, 10}},
 		} {
-			before, err := v.See(ctx, "m", 1, users, step.millis)
+			before, err := v.See(ctx, "m", 1, users, step.millis, step.before)
 			ok(t, err)
 			same(t, "what stood there", before, step.before)
 		}
@@ -34,9 +35,23 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 		ok(t, err)
 		same(t, "first seen", got, []int64{10, never, -6, 10, math.MinInt64})
 	})
+	sub(t, open, "what is not as known stays", func(t *testing.T, v V, _ func() V) {
+		ctx := deadline(t)
+		_, err := v.See(ctx, "m", 1, []uint64{1, 2, 3, 4}, []int64{50, 50, 50, never}, nil)
+		ok(t, err)
+		before, err := v.See(ctx, "m", 1, []uint64{1, 2, 3, 4, 5}, []int64{40, 40, 60, 40, 40}, []int64{50, 45, 70, 80, 80})
+		ok(t, err)
+		same(t, "what stood there", before, []int64{50, 50, 50, never, never})
+		before, err = v.See(ctx, "m", 1, []uint64{1, 2, 3, 4, 5}, []int64{10, 10, 10, 10, 10}, nil)
+		ok(t, err)
+		same(t, "what stood there where none is known", before, []int64{40, 50, 50, never, never})
+		got, err := v.FirstSeen(ctx, "m", 1, []uint64{1, 2, 3, 4, 5})
+		ok(t, err)
+		same(t, "first seen", got, []int64{40, 50, 50, 10, 10})
+	})
 	sub(t, open, "a user twice in one call", func(t *testing.T, v V, _ func() V) {
 		ctx := deadline(t)
-		_, err := v.See(ctx, "m", 1, []uint64{1, 2, 1, 1}, []int64{50, 9, 30, 40})
+		_, err := v.See(ctx, "m", 1, []uint64{1, 2, 1, 1}, []int64{50, 9, 30, 40}, nil)
 		ok(t, err)
 		got, err := v.FirstSeen(ctx, "m", 1, []uint64{1, 2})
 		ok(t, err)
@@ -47,10 +62,10 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 		ok(t, v.Forget(ctx, "m", 1, []uint64{1}))
 		ok(t, v.Forget(ctx, "m", 1, nil))
 		for _, m := range []string{"m", "n"} {
-			_, err := v.See(ctx, m, 1, []uint64{1, 2, math.MaxUint64}, []int64{10, 20, 30})
+			_, err := v.See(ctx, m, 1, []uint64{1, 2, math.MaxUint64}, []int64{10, 20, 30}, nil)
 			ok(t, err)
 		}
-		_, err := v.See(ctx, "m", 2, []uint64{1}, []int64{10})
+		_, err := v.See(ctx, "m", 2, []uint64{1}, []int64{10}, nil)
 		ok(t, err)
 		ok(t, v.Forget(ctx, "m", 1, []uint64{math.MaxUint64, 1, 9, 1}))
 		v = mustReopen(t, reopen)
@@ -63,7 +78,7 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 			ok(t, err)
 			same(t, fmt.Sprintf("first seen of %s %d", of.merchant, of.generation), got, of.want)
 		}
-		before, err := v.See(ctx, "m", 1, []uint64{1}, []int64{50})
+		before, err := v.See(ctx, "m", 1, []uint64{1}, []int64{50}, nil)
 		ok(t, err)
 		same(t, "what stood there", before, []int64{never})
 	})
@@ -71,7 +86,7 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 		ctx := deadline(t)
 		for i, m := range neighbours {
 			for g := range uint32(2) {
-				_, err := v.See(ctx, m, g, []uint64{1}, []int64{int64(10*i) + int64(g)})
+				_, err := v.See(ctx, m, g, []uint64{1}, []int64{int64(10*i) + int64(g)}, nil)
 				ok(t, err)
 			}
 		}
@@ -95,7 +110,7 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 				if m == "a" && g == 1 {
 					some = users
 				}
-				_, err := v.See(ctx, m, g, some, make([]int64, len(some)))
+				_, err := v.See(ctx, m, g, some, make([]int64, len(some)), nil)
 				ok(t, err)
 			}
 		}
@@ -120,38 +135,62 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 	})
 	sub(t, open, "nothing, and too little", func(t *testing.T, v V, _ func() V) {
 		ctx := deadline(t)
-		got, err := v.See(ctx, "m", 1, nil, nil)
+		got, err := v.See(ctx, "m", 1, nil, nil, nil)
 		ok(t, err)
 		same(t, "answer", got, []int64{})
-		_, err = v.See(ctx, "m", 1, []uint64{1}, nil)
+		_, err = v.See(ctx, "m", 1, []uint64{1}, nil, nil)
 		wantKind(t, err, fault.Invalid)
-		_, err = v.See(ended(), "m", 1, []uint64{1}, []int64{1})
+		_, err = v.See(ctx, "m", 1, []uint64{1}, []int64{1}, []int64{})
+		wantKind(t, err, fault.Invalid)
+		_, err = v.See(ended(), "m", 1, []uint64{1}, []int64{1}, nil)
 		wantKind(t, err, fault.Transient)
 	})
-	sub(t, open, "one of many sees a user first", func(t *testing.T, v V, _ func() V) {
+	sub(t, open, "each lowers what another has said", func(t *testing.T, v V, _ func() V) {
 		ctx := deadline(t)
 		users := []uint64{1, 2, 3}
 		var mu sync.Mutex
-		first := 0
+		lowered := make([][][2]int64, len(users)) // by user: from, to
 		parallel(t, 16, func(i int) error {
-			before, err := v.See(ctx, "m", 1, users, []int64{int64(i), int64(i), int64(i)})
-			mu.Lock()
-			defer mu.Unlock()
-			for _, b := range before {
-				if b == never {
-					first++
+			at := []int64{int64(i), int64(i), int64(i)}
+			for known := []int64{never, never, never}; ; {
+				before, err := v.See(ctx, "m", 1, users, at, known)
+				if err != nil {
+					return err
 				}
+				mu.Lock()
+				for n := range users {
+					if before[n] == known[n] && at[n] < known[n] {
+						lowered[n] = append(lowered[n], [2]int64{known[n], at[n]})
+					}
+				}
+				mu.Unlock()
+				if slices.Equal(before, known) {
+					return nil
+				}
+				for n := range users { // who was lowered stands there now
+					if before[n] == known[n] {
+						before[n] = min(before[n], at[n])
+					}
+				}
+				known = before
 			}
-			return err
 		})
-		same(t, "callers that found a user unknown", first, len(users))
+		for n, of := range lowered { // each began where another ended
+			slices.SortFunc(of, func(a, b [2]int64) int { return cmp.Compare(b[0], a[0]) })
+			at := never
+			for _, step := range of {
+				same(t, fmt.Sprintf("user %d was lowered from", users[n]), step[0], at)
+				at = step[1]
+			}
+			same(t, fmt.Sprintf("user %d was lowered to", users[n]), at, int64(0))
+		}
 		got, err := v.FirstSeen(ctx, "m", 1, users)
 		ok(t, err)
 		same(t, "first seen", got, []int64{0, 0, 0})
 	})
 	sub(t, open, "a crash leaves a call or nothing of it", func(t *testing.T, v V, reopen func() V) {
 		ctx := deadline(t)
-		_, err := v.See(ctx, "m", 1, []uint64{1, 2}, []int64{5, 5})
+		_, err := v.See(ctx, "m", 1, []uint64{1, 2}, []int64{5, 5}, nil)
 		ok(t, err)
 		v = mustReopen(t, reopen)
 		got, err := v.FirstSeen(ctx, "m", 1, []uint64{1, 2})
@@ -175,11 +214,18 @@ func Visitors(t *testing.T, open Opener[store.Visitors]) {
 						want[i] = m
 					}
 				}
-				got, err := v.See(ctx, "m", 1, users, millis)
+				known := slices.Clone(want)
+				outdated := map[uint64]bool{}
+				for i, u := range users {
+					if outdated[u] = u%3 == 0 && want[i] != 31; outdated[u] {
+						known[i] = 31
+					}
+				}
+				got, err := v.See(ctx, "m", 1, users, millis, known)
 				ok(t, err)
 				same(t, "what stood there", got, want)
 				for i, u := range users {
-					if m, there := model[u]; !there || millis[i] < m {
+					if m, there := model[u]; !outdated[u] && (!there || millis[i] < m) {
 						model[u] = millis[i]
 					}
 				}
