@@ -447,7 +447,7 @@ func TestInterruptedSee(t *testing.T) {
 	ctx := context.Background()
 	users, millis := []uint64{1, 2, 3}, []int64{10, 10, 10}
 	call := func(ctx context.Context, s *Stores) error {
-		_, err := s.Visitors.See(ctx, "m", 1, users, millis, nil)
+		_, err := s.Visitors.See(ctx, "m", 1, users, millis, []int64{never, 20, 5})
 		return err
 	}
 	interrupted(t, server(t), func(t *testing.T, s *Stores) {
