@@ -3,6 +3,7 @@ package summary_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	fn "github.com/footfall/footfall/functions/summary"
@@ -50,6 +51,7 @@ func interleave(rng *rand.Rand, actors ...func(turn func())) {
 		if len(waiting) == 0 {
 			return
 		}
+		slices.Sort(waiting) // whoever came first, the same chance is to have the same happen
 		k := rng.IntN(len(waiting))
 		for n, i := range waiting {
 			if i == last && rng.IntN(5) < 2*stays {
