@@ -125,6 +125,7 @@ func (c *closing) close(ctx, budget context.Context, loader *history.Loader, dir
 	if err != nil || len(marks) == 0 {
 		return err // none: another instance was quicker
 	}
+	dirty = marked(marks)
 	windows := make([]summary.Window, len(dirty))
 	for i, h := range dirty {
 		windows[i] = summary.Of(h, h+1)
@@ -183,6 +184,18 @@ func (c *closing) marks(ctx context.Context, hours []event.Hour) ([]store.Mark, 
 		_, asked := slices.BinarySearch(hours, m.Hour)
 		return !asked || view.IsTrigger(m)
 	}), nil
+}
+
+// marked are the hours of marks, in order. One that was listed and has none any more was
+// closed by another instance. It is not counted: should we die, or be overtaken, once we have
+// told who was seen earlier, nothing would say that it is to be counted again.
+func marked(marks []store.Mark) []event.Hour {
+	hours := make([]event.Hour, len(marks))
+	for i := range marks {
+		hours[i] = marks[i].Hour
+	}
+	slices.Sort(hours)
+	return slices.Compact(hours)
 }
 
 // claimedNow is the last claim of the merchant's hours.
