@@ -243,7 +243,10 @@ func work(t *testing.T, s *Stores) {
 			return err
 		},
 		func() error { _, err := s.Visitors.See(ctx, "m", 1, []uint64{1, 2}, []int64{5, 5}, nil); return err },
-		func() error { _, err := s.Visitors.See(ctx, "m", 1, []uint64{1, 2}, []int64{4, 6}, []int64{5, 5}); return err },
+		func() error {
+			_, err := s.Visitors.See(ctx, "m", 1, []uint64{1, 2}, []int64{4, 6}, []int64{5, 5})
+			return err
+		},
 		func() error { _, err := s.Visitors.FirstSeen(ctx, "m", 1, []uint64{1, 2}); return err },
 		func() error {
 			return s.Registry.CreateMerchant(ctx, access.Merchant{ID: "m", Streams: []access.Stream{{MeasurementID: "G-1"}}})
