@@ -135,7 +135,7 @@ func (a *allowance) refill(now time.Time, most time.Duration, rate float64) bool
 }
 
 func newLive(config *Config, ports *Ports, clock function.Clock) *live {
-	cores := runtime.GOMAXPROCS(0)
+	cores := min(runtime.GOMAXPROCS(0), runtime.NumCPU()) // more may run at once than there are cores
 	return &live{
 		loader: ports.History.Within(int(min(config.LiveEvents, config.MaxEvents))).Uncached().Waiting(ports.Summaries, int(config.MaxEvents)), processed: ports.Processed, journal: ports.Journal, clock: clock,
 		age: config.LiveAge, most: share(config.LiveBytes, liveOf), mostTally: share(config.TallyBytes, tallyOf), patience: patience,
