@@ -52,7 +52,7 @@ func (s *Seen) series() []Series {
 	add("heap that the collector allows", Level, plot.Bytes, of(func(s *Sample) int64 { return s.Heap }))
 	add("CPU per event", Level, plot.Seconds, s.cpuPerEvent)
 	add("goroutines", Level, plot.Count, of(func(s *Sample) int64 { return s.Goroutines }))
-	add("open files and sockets", Level, plot.Count, of(func(s *Sample) int64 { return s.OpenFiles }))
+	add("open files and sockets", Held, plot.Count, of(func(s *Sample) int64 { return s.OpenFiles }))
 	add("accepted → visible, p50", Level, plot.Seconds, quantile(fresh, false))
 	add("accepted → visible, p99", Level, plot.Seconds, quantile(fresh, true))
 	add("write, p50", Level, plot.Seconds, quantile(write, false))
@@ -168,9 +168,9 @@ func (s *Seen) table(w io.Writer) error {
 }
 
 const rules = `The rule. A **level** (memory, CPU, latencies; each of the looks' windows) is flat where a line through the means of ten spans of the second half moves by no more than 10 % of its mean, twice the
-line's standard error included; it grows where it moves by more than that even so; what lies between is too noisy to tell. What goes up and down is **bounded** where the last quarter's peak
+line's standard error included, or of two hours the second one's mean is no more than that above the first one's; it grows where it moves by more than that even so; what lies between is too noisy to tell. What goes up and down is **bounded** where the last quarter's peak
 is no more than 10 % above that of the second and third. What is **kept** of each event (archive, documents, summaries, and rows of the journal until their retention ends) may grow
-by events only: an event of the second half takes no more than 10 % (and half a byte) more than one of the first.`
+by events only: an event of the second half takes no more than 10 % (and half a byte) more than one of the first; and so may the files that are open of it, by lines through both halves.`
 
 // plot draws it.
 func (s *Seen) plot(w io.Writer) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/footfall/footfall/infra/loadtest/plot"
 )
@@ -15,11 +16,13 @@ const limit = 0.10
 type Kind int
 
 // Level is one that stays, Bounded one that goes up and down below a bound,
-// Kept one that grows by what is kept of each event.
+// Kept one that grows by what is kept of each event, in bytes, and Held one that
+// grows by what is open of that.
 const (
 	Level Kind = iota
 	Bounded
 	Kept
+	Held
 )
 
 // Series is one figure over time.
@@ -57,6 +60,8 @@ func (s *Series) Judge() Verdict {
 	case Kept:
 		v.Last = s.Format(s.Values[n-1])
 		v.Says, v.Grows = s.kept()
+	case Held:
+		v.Says, v.Grows = s.held()
 	}
 	return v
 }
@@ -76,7 +81,15 @@ func (s *Series) known() *Series {
 // level: over the second half, by a straight line through the means of ten
 // spans (so that what goes up and down within a span is no growth), the figure
 // moves by no more than limit of its mean, and twice the line's standard error.
+//
+// Where there are two hours of looks, it is the last hour's mean that is no more than
+// the mean of the hour before and limit, and twice the standard error of what ten spans
+// of the one are apart from those of the other: much goes up as an hour of the clock
+// fills, and down when it has ended.
 func (s *Series) level() (says string, grows bool) {
+	if moves, unsure, ok := s.hourly(); ok {
+		return verdict(fmt.Sprintf("%+.0f %% ± %.0f %% from one hour to the next", 100*moves, 100*unsure), moves, unsure)
+	}
 	half := len(s.Values) / 2
 	at, values := spans(s.At[half:], s.Values[half:], 10)
 	m := mean(values)
@@ -86,7 +99,39 @@ func (s *Series) level() (says string, grows bool) {
 	slope, e := line(at, values)
 	span := s.At[len(s.At)-1] - s.At[half]
 	moves, unsure := slope*span/m, 2*e*span/m
-	says = fmt.Sprintf("%+.0f %% ± %.0f %%", 100*moves, 100*unsure)
+	return verdict(fmt.Sprintf("%+.0f %% ± %.0f %%", 100*moves, 100*unsure), moves, unsure)
+}
+
+// hourly is by how much the last hour's mean is above that of the hour before, as a part of
+// it, and twice the standard error; ok is false where there are not two hours.
+func (s *Series) hourly() (moves, unsure float64, ok bool) {
+	const hour = 3600 // s
+	end := s.At[len(s.At)-1]
+	from := func(at float64) int { return sort.SearchFloat64s(s.At, at) }
+	if end-s.At[0] < 2*hour-60 { // the first look comes a moment late
+		return 0, 0, false
+	}
+	first, middle := from(end-2*hour), from(end-hour)
+	_, before := spans(s.At[first:middle], s.Values[first:middle], 10)
+	_, last := spans(s.At[middle:], s.Values[middle:], 10)
+	m := mean(before)
+	if len(before) != len(last) || len(last) < 2 || m == 0 {
+		return 0, 0, false
+	}
+	apart := make([]float64, len(last))
+	for i := range last {
+		apart[i] = last[i] - before[i]
+	}
+	d, n := mean(apart), float64(len(apart))
+	var rest float64
+	for _, a := range apart {
+		rest += (a - d) * (a - d)
+	}
+	return d / m, 2 * math.Sqrt(rest/(n-1)/n) / m, true
+}
+
+// verdict says what a movement is, each a part of what moves.
+func verdict(says string, moves, unsure float64) (_ string, grows bool) {
 	switch {
 	case moves-unsure > limit:
 		return "grows: " + says, true
@@ -118,6 +163,21 @@ func (s *Series) kept() (says string, grows bool) {
 	first, second := each(0, n/2), each(n/2, n-1)
 	says = fmt.Sprintf("%s B per event, before %s", plot.Digits(second), plot.Digits(first))
 	if second > first*(1+limit) && second-first > 0.5 {
+		return "grows faster than events: " + says, true
+	}
+	return "by events: " + says, false
+}
+
+// held: by a straight line through each half, an event of the second one adds not more
+// than limit more than one of the first, and twice the lines' standard errors.
+func (s *Series) held() (says string, grows bool) {
+	const per = 1e6 // events
+	half := len(s.Values) / 2
+	first, e := line(s.Events[:half], s.Values[:half])
+	second, e2 := line(s.Events[half:], s.Values[half:])
+	unsure := 2 * math.Hypot(e, e2)
+	says = fmt.Sprintf("%s of a million events ± %s, before %s", plot.Digits(per*second), plot.Digits(per*unsure), plot.Digits(per*first))
+	if second-unsure > max(0, first)*(1+limit) {
 		return "grows faster than events: " + says, true
 	}
 	return "by events: " + says, false

@@ -115,9 +115,11 @@ func TestSoak(t *testing.T) {
 }
 
 // over makes 240 looks of one figure.
-func over(kind Kind, value func(i int) float64) Series {
+func over(kind Kind, value func(i int) float64) Series { return looks(240, kind, value) }
+
+func looks(n int, kind Kind, value func(i int) float64) Series {
 	s := Series{Name: "figure", Kind: kind, Format: plot.Count}
-	for i := range 240 {
+	for i := range n {
 		s.At, s.Events, s.Values = append(s.At, float64(15*i)), append(s.Events, float64(1000*i)), append(s.Values, value(i))
 	}
 	return s
@@ -144,6 +146,12 @@ func TestRule(t *testing.T) {
 		{"no value", over(Level, func(int) float64 { return math.NaN() }), "too few"},
 		{"a saw with a bound", over(Bounded, func(i int) float64 { return float64(i % 31) }), "bounded"},
 		{"a saw that grows", over(Bounded, func(i int) float64 { return float64(i%31 + i) }), "grows"},
+		{"an hour's saw", looks(480, Level, func(i int) float64 { return 100 + float64(i%240) }), "flat: +0 % ± 1 % from one hour to the next"},
+		{"an hour's saw in noise", looks(480, Level, func(i int) float64 { return 100 + float64(i%240) + 5*noise() }), "flat"},
+		{"an hour's saw that grows", looks(480, Level, func(i int) float64 { return 100 + float64(i%240+i) + 5*noise() }), "grows"},
+		{"hours that have little to do with each other", looks(480, Level, func(int) float64 { return math.Exp(3 * noise()) }), "not seen to grow"},
+		{"files of what is kept", over(Held, func(i int) float64 { return 0.1 * float64(i) }), "by events: 100 of a million events ± 0, before 100"},
+		{"files that stay open", over(Held, func(i int) float64 { return 0.01 * float64(i) * float64(i) }), "grows faster"},
 		{"by events", over(Kept, func(i int) float64 { return 42_000 * float64(i) }), "by events: 42 B"},
 		{"by more than events", over(Kept, func(i int) float64 { return 400 * float64(i) * float64(i) }), "grows faster"},
 		{"by next to nothing", over(Kept, func(i int) float64 { return 0.4 * float64(i) * float64(i) }), "by events"},
