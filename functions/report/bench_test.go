@@ -145,7 +145,9 @@ func (w *world) summariseDays() {
 		facts, err := w.service.ports.History.Facts(ctx, &w.merchant, day, summary.Needs(summary.RecordKeys()), true, nil)
 		w.must(err)
 		users, millis := facts.Firsts()
-		_, err = w.stores.Visitors.See(ctx, w.merchant.ID, 1, users, millis, nil)
+		known, err := w.stores.Visitors.FirstSeen(ctx, w.merchant.ID, 1, users)
+		w.must(err)
+		_, err = w.stores.Visitors.See(ctx, w.merchant.ID, 1, users, millis, known)
 		w.must(err)
 		w.record('d', day, summary.NewRecord(facts, 0))
 	}

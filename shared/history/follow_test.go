@@ -140,7 +140,11 @@ func (s *shopTraffic) close(l *history.Loader, m *access.Merchant, hours ...even
 func (s *shopTraffic) see(names []uint64, millis []int64) {
 	s.t.Helper()
 	ctx := context.Background()
-	if _, err := s.stores.Visitors.See(ctx, merchant, 1, names, millis, nil); err != nil {
+	known, err := s.stores.Visitors.FirstSeen(ctx, merchant, 1, names)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.stores.Visitors.See(ctx, merchant, 1, names, millis, known); err != nil {
 		s.t.Fatal(err)
 	}
 	last, err := s.stores.Processed.Claimed(ctx, merchant)
