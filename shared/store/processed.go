@@ -253,8 +253,8 @@ type Visitors interface {
 	FirstSeen(ctx context.Context, merchant string, generation uint32, users []uint64) ([]int64, error)
 	// See lowers first-seen instants to the given ones where these are earlier, of
 	// users of whom what stands there is what is said to be known, as FirstSeen told it
-	// (nil: none is known). It returns, in the order of users, what stood there: of
-	// whom another has lowered meanwhile something else, and nothing was written. So
+	// (nil: none is known). It returns, in the order of users, what stood there: where
+	// that is something else another has lowered it meanwhile, or since. So
 	// whoever lowers an instant can see to it before that what was counted by it is
 	// counted again, wherever he dies. Who has closed hours so claims the merchant
 	// afterwards (Processed.Claim): readers take it that nothing was lowered as long as
